@@ -1,0 +1,122 @@
+"""What a person reads: messages, progress, errors. Everything here goes to stderr; stdout carries results alone."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+# The terms that a line of progress shows; stats.jsonl has them all.
+SHOWN = ("wgan", "gp", "cls_r", "cls_f", "rec", "mask_deface", "mask_restore")
+
+
+class Reporter:
+    """Says things once: to the terminal unless quiet, and to a log file once there is one."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self.log: Path | None = None
+
+    def say(self, text: str) -> None:
+        """A sentence about what is done."""
+        self._note(text)
+        if not self.quiet:
+            self.console.print(Text(text))
+
+    def warn(self, text: str) -> None:
+        """A sentence that is shown even when quiet."""
+        self._note(f"warning: {text}")
+        self.console.print(Text.assemble(("warning: ", "bold yellow"), text))
+
+    def _note(self, text: str) -> None:
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def progress(self, *extra: str) -> Progress:
+        """A progress bar; it shows itself on a terminal only."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            *(TextColumn(column) for column in extra),
+            console=self.console,
+            disable=self.quiet or not self.console.is_terminal,
+            transient=True,
+        )
+
+
+def show_error(title: str, message: str) -> None:
+    """One boxed message on stderr."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Panel(Text(message), title=title, title_align="left", border_style="red"))
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """The one JSON object of a command, on stdout."""
+    typer.echo(json.dumps(result, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on stdout: framed on a terminal, plain aligned columns in a pipe."""
+    console = Console(file=sys.stdout, highlight=False)
+    table = Table(box=None if not console.is_terminal else Table().box, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console.print(table)
+
+
+class TrainingReport:
+    """Shows a training: a bar on a terminal, a line a log interval otherwise."""
+
+    def __init__(self, reporter: Reporter, steps: int) -> None:
+        self._reporter = reporter
+        self._steps = steps
+        self._progress = reporter.progress("{task.fields[terms]}")
+        self._task = self._progress.add_task("starting", total=steps, terms="")
+
+    def __enter__(self) -> "TrainingReport":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def phase(self, text: str) -> None:
+        self._progress.update(self._task, description=text)
+        self._reporter.say(text)
+
+    def stepped(self, step: int) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def logged(self, line: dict[str, Any]) -> None:
+        terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN)
+        speed = f"{line['images_per_second']:.1f} img/s"
+        self._progress.update(self._task, terms=f"{terms}  {speed}")
+        if self._progress.disable:
+            left = (self._steps - line["step"]) * line["seconds_per_step"]
+            self._reporter.say(f"step {line['step']}/{self._steps}  {terms}  {speed}  {minutes(left)} left")
+
+    def warn(self, text: str) -> None:
+        self._reporter.warn(text)
+
+
+def minutes(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,92 @@
+"""defectgan generate."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectgan_cli import options
+from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.options import setting
+
+
+def generate(
+    normal: Annotated[
+        str, setting("NORMAL", "Good images to paint on: a folder, a file or a quoted pattern.")
+    ],
+    defect: Annotated[
+        list[str] | None,
+        setting("DEFECT", "Classes to paint, in turn.", default="all", metavar="NAME..."),
+    ] = None,
+    n: Annotated[int, setting("N", "Images to make, over all classes.")] = 100,
+    model: options.Model = None,
+    out: Annotated[
+        Path | None,
+        setting("OUT", "Folder for the images.", default="generated/<time>-<classes>"),
+    ] = None,
+    seed: Annotated[int, setting("SEED", "The same seed makes the same images.")] = 0,
+    batch_size: Annotated[
+        int, setting("BATCH_SIZE", "Images computed at once; changes nothing but the speed.")
+    ] = 16,
+    binary_masks: Annotated[
+        bool, setting("BINARY_MASKS", "Write masks of 0 and 255 instead of soft ones.")
+    ] = False,
+    device: options.Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made and make nothing.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Paint defects onto good images; returns images with pixel masks.
+
+    Images keep their size, depth and every pixel that is not painted. A job that was killed goes on when it is called again with the
+    same --out.
+
+    Example: defectgan generate --normal imgs/ --defect brushing --n 500
+    """
+    from defectgan.devices import pick_device
+    from defectgan.generation.plan import find_sources, make_plan
+    from defectgan.generation.run import Job, run_job
+    from defectgan.generation.writers import MANIFEST
+    from defectgan.runs import find_run, unused
+    from defectgan.training.checkpoint import load_model
+
+    started = time.perf_counter()
+    reporter = Reporter(quiet=quiet)
+    target = pick_device(device)
+    trained = load_model(find_run(model), device=target)
+    defects = tuple(defect or trained.info.classes[1:])
+    job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
+    folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{'-'.join(defects)}")
+    for path, reason in job.sources.rejected:
+        reporter.warn(f"left out {path}: {reason}")
+    reporter.say(f"{n} images of {', '.join(defects)} on {len(job.sources.files)} sources with {trained.path}")
+    if dry_run:
+        counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
+        print_json(counts) if as_json else print_table(("", ""), list(counts.items()))
+        return
+    with reporter.progress() as progress:
+        task = progress.add_task("generating", total=n)
+        run_job(
+            job,
+            trained,
+            folder,
+            device=target,
+            batch_size=batch_size,
+            done=lambda count: progress.advance(task, count),
+        )
+    if as_json:
+        print_json(
+            {
+                "out": folder,
+                "manifest": folder / MANIFEST,
+                "images": n,
+                "rejected": len(job.sources.rejected),
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+        )
+    else:
+        typer.echo(f"{n} images: {folder}")

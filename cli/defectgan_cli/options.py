@@ -1,0 +1,61 @@
+"""Options that several commands share, and the command class that all are made with."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from defectgan.errors import DefectganError
+from defectgan_cli.arguments import rewrite
+from defectgan_cli.console import show_error
+
+INTERRUPTED = 130
+DEBUG = "DEFECTGAN_DEBUG"
+
+
+class Command(TyperCommand):
+    """Takes list options as people write them, and ends errors with one message and the right exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, rewrite(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DefectganError as error:
+            if os.environ.get(DEBUG) or ctx.params.get("debug"):
+                raise
+            show_error(TITLES.get(error.exit_code, "error"), str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+
+
+TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}
+
+
+PRESET = "the preset's"
+
+
+def setting(variable: str, text: str, *, default: str | None = None, metavar: str | None = None) -> Any:
+    """An option with its environment variable; ``default`` is what the help says where the value itself says nothing."""
+    return typer.Option(
+        help=text,
+        envvar=f"DEFECTGAN_{variable}",
+        show_default=default or True,
+        metavar=metavar,
+    )
+
+
+Model = Annotated[
+    Path | None,
+    setting("MODEL", "Run folder or .safetensors file.", default="the newest run"),
+]
+Device = Annotated[str, setting("DEVICE", "auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Warnings and results only.", envvar="DEFECTGAN_QUIET")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -1,0 +1,175 @@
+"""defectgan train."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defectgan_cli import options
+from defectgan_cli.console import Reporter, TrainingReport, print_json, print_table
+from defectgan_cli.options import PRESET, setting
+
+if TYPE_CHECKING:
+    from defectgan.runs import RunFolder
+    from defectgan.training.job import Job
+    from defectgan.training.loop import Outcome
+
+
+def train(
+    data: Annotated[
+        Path | None, setting("DATA", "Folder with one folder a class: normal and each defect.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        setting("CLASSES", "Defect classes in this order.", default="all", metavar="NAME..."),
+    ] = None,
+    normal_class: Annotated[
+        str | None,
+        setting(
+            "NORMAL_CLASS",
+            "Folder of the good images.",
+            default="normal, good, ok, free or defect-free",
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        setting(
+            "CONFIG", "Preset or YAML file.", default="defectgan on a GPU, quick on a CPU"
+        ),
+    ] = None,
+    steps: Annotated[int | None, setting("STEPS", "Generator steps.", default=PRESET)] = None,
+    image_size: Annotated[
+        int | None, setting("IMAGE_SIZE", "Training size, pixels a side.", default=PRESET)
+    ] = None,
+    batch_size: Annotated[
+        int | None, setting("BATCH_SIZE", "Images a batch, half of them normal.", default=PRESET)
+    ] = None,
+    lr: Annotated[
+        float | None, setting("LR", "Learning rate of the first step.", default=PRESET)
+    ] = None,
+    seed: Annotated[
+        int | None, setting("SEED", "Seed of all that is drawn at random.", default=PRESET)
+    ] = None,
+    precision: Annotated[
+        str | None, setting("PRECISION", "auto, fp32 or bf16.", default=PRESET)
+    ] = None,
+    save_every: Annotated[
+        int | None, setting("SAVE_EVERY", "Steps between checkpoints.", default=PRESET)
+    ] = None,
+    device: options.Device = "auto",
+    out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path("runs"),
+    name: Annotated[
+        str | None, setting("NAME", "Name of the run.", default="the data folder's")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        setting("RESUME", "Go on with this run; alone: with the newest.", metavar="[RUN]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained and make nothing.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Learn from folders of images what each defect looks like.
+
+    The data folder holds one folder of good images (normal, good, ok, free or defect-free) and one for each defect. What is learned goes
+    to a folder of its own under runs/. Ctrl-C saves; --resume goes on exactly where it stopped.
+
+    Example: defectgan train --data ./pcb --classes thread brushing tin wound
+    """
+    from defectgan.devices import pick_device
+    from defectgan.errors import SettingError
+    from defectgan.runs import find_run, new_run
+    from defectgan.training.job import new_job, resumed_job
+    from defectgan.training.loop import stop_signals
+
+    reporter = Reporter(quiet=quiet)
+    target = pick_device(device)
+    overrides = {
+        "data": {
+            "image_size": image_size,
+            "normal_class": normal_class,
+            "classes": tuple(classes) if classes else None,
+        },
+        "optim": {"lr": lr},
+        "training": {
+            "steps": steps,
+            "batch_size": batch_size,
+            "seed": seed,
+            "precision": precision,
+            "save_every": save_every,
+        },
+    }
+    if resume is not None:
+        if config is not None:
+            raise SettingError("a resumed run keeps its configuration: leave --config out")
+        job = resumed_job(find_run(resume, runs=out), overrides, data=data)
+    elif data is None:
+        raise SettingError("no data: name the folder of the images with --data")
+    else:
+        preset = config or ("defectgan" if target.type == "cuda" else "quick")
+        job = new_job(data, preset, overrides)
+        if config is None:
+            kind = "a GPU" if target.type == "cuda" else "a CPU"
+            reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
+    title = name or job.index.root.resolve().name
+    _describe(job, reporter)
+    if dry_run:
+        _show_plan(job, out / f"<time>-{title}", as_json=as_json)
+        return
+    folder = job.resumed or new_run(out, title)
+    reporter.log = folder.log
+    reporter.say(f"run folder {folder.path}")
+    with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
+        outcome = job.run(folder, device=target, watcher=report, stop=stop)
+    _show_outcome(outcome, reporter, as_json=as_json)
+
+
+def _describe(job: "Job", reporter: Reporter) -> None:
+    counts = ", ".join(f"{name} {count}" for name, count in job.index.counts().items())
+    reporter.say(f"images: {counts}")
+    for path, reason in job.index.skipped:
+        reporter.warn(f"left out {path}: {reason}")
+
+
+def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
+    index, config = job.index, job.config
+    cells = config.data.image_size**2 * index.channels * sum(index.counts().values())
+    plan = {
+        "layout": "class folders",
+        "classes": index.counts(),
+        "skipped": [{"file": str(path), "reason": reason} for path, reason in index.skipped],
+        "split": {"train": sum(index.counts().values())},
+        "parameters": job.parameters(),
+        "image_cache_mib": round(min(cells / 2**20, config.data.cache_mib), 1),
+        "image_size": config.data.image_size,
+        "channels": index.channels,
+        "steps": config.training.steps,
+        "out": str(out),
+    }
+    if as_json:
+        print_json(plan)
+    else:
+        print_table(("", ""), [(key, value) for key, value in plan.items()])
+
+
+def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "run": outcome.run,
+                "weights": outcome.weights,
+                "steps": outcome.steps,
+                "seconds": outcome.seconds,
+                "images_per_second": outcome.images_per_second,
+            }
+        )
+    else:
+        typer.echo(f"weights: {outcome.weights}")
+    if outcome.interrupted:
+        reporter.warn(
+            f"stopped after step {outcome.steps} and saved; go on with: defectgan train --resume {outcome.run}"
+        )
+        raise typer.Exit(options.INTERRUPTED)

@@ -1,0 +1,185 @@
+"""Every setting, validated once.
+
+A setting's unit and meaning stand in its description. Presets in ``configs/`` hold overrides only; what they leave out has the
+value below, which is the published recipe.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from defectgan.errors import SettingError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Settings(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Settings):
+    image_size: int = Field(128, ge=16, le=1024, multiple_of=16, description="pixels a side")
+    normal_class: str | None = Field(None, description="folder of the good images; None: by name")
+    classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
+    cache_mib: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
+
+
+class AugmentConfig(Settings):
+    """Drawn alike for normal and defect images, so that no class can be told by its exposure or pose."""
+
+    flip: bool = Field(True, description="mirror at random")
+    rotate: bool = Field(True, description="turn by multiples of 90 degrees at random")
+    contrast: float = Field(0.0, ge=0, lt=1, description="factor drawn from 1 +- this")
+    brightness: float = Field(0.0, ge=0, lt=1, description="shift drawn from +- this, range 1")
+    gamma: float = Field(0.0, ge=0, le=2, description="exponent between 1 / (1 + this), 1 + this")
+
+
+class GeneratorConfig(Settings):
+    width: int = Field(64, ge=4, description="channels at full resolution; 4 x at the bottleneck")
+    residual_blocks: int = Field(6, ge=0)
+    spade_hidden: int = Field(128, ge=4, description="channels of the SPADE branch")
+    residual_foreground: bool = Field(
+        False, description="the foreground is the input plus what is learned, at first the input"
+    )
+
+
+class CriticConfig(Settings):
+    width: int = Field(64, ge=4, description="channels of the first layer, doubled by each further")
+    layers: int = Field(6, ge=2, le=8, description="each halves the size")
+    class_score: bool = Field(False, description="one score for each class instead of one for all")
+    class_tower: bool = Field(False, description="the classifier has a trunk of its own")
+    tower_width: int = Field(16, ge=8, multiple_of=8, description="channels of its first layer")
+
+
+class LossWeights(Settings):
+    """The weights of the terms, in the symbols of the paper; ``adv`` multiplies the generator's -E[D(fake)]."""
+
+    adv: float = Field(1.0, ge=0)
+    gp: float = Field(10.0, ge=0)
+    cls_r: float = Field(2.0, ge=0)
+    cls_f: float = Field(5.0, ge=0)
+    rec: float = Field(5.0, ge=0)
+    sd_cyc: float = Field(5.0, ge=0)
+    sd_con: float = Field(1.0, ge=0)
+    sparsity_warmup: int = Field(0, ge=0, description="steps over which sd_con rises from 0")
+
+
+class OptimConfig(Settings):
+    lr: float = Field(2e-4, gt=0, description="Adam's learning rate, falling linearly")
+    final_lr: float = Field(1e-6, ge=0, description="learning rate at the last step")
+    betas: tuple[float, float] = (0.5, 0.999)
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's average, a step")
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> Self:
+        if self.final_lr > self.lr:
+            raise ValueError(f"final_lr {self.final_lr} is larger than lr {self.lr}")
+        return self
+
+
+class TrainingConfig(Settings):
+    steps: int = Field(100_000, ge=1, description="generator steps")
+    batch_size: int = Field(4, ge=2, multiple_of=2, description="images; half normal, half defects")
+    n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
+    lead_steps: int = Field(
+        0, ge=0, description="steps that the classifier trains alone before all others, at most"
+    )
+    lead_until: float = Field(
+        0.6, gt=0, le=1, description="share of chance's cross-entropy at which that lead ends"
+    )
+    seed: int = Field(0, ge=0, lt=2**31)
+    precision: Precision = "auto"
+    log_every: int = Field(50, ge=1, description="steps between lines of stats.jsonl")
+    sample_every: int = Field(250, ge=1, description="steps between sample sheets")
+    save_every: int = Field(250, ge=1, description="steps between checkpoints")
+
+
+class Config(Settings):
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    critic: CriticConfig = CriticConfig()
+    loss: LossWeights = LossWeights()
+    optim: OptimConfig = OptimConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _critic_fits(self) -> Self:
+        size, layers = self.data.image_size, self.critic.layers
+        if size >> layers < 1:
+            raise ValueError(f"{layers} critic layers leave nothing of {size} px: take fewer")
+        return self
+
+
+def preset_folder() -> Path:
+    """Where the presets lie inside the installed package."""
+    return Path(str(resources.files("defectgan"))) / "configs"
+
+
+def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """A preset's name or a YAML file, with overrides ``{section: {key: value}}`` on top; values of None are left out.
+
+    Raises:
+        SettingError: if there is no such preset or file, a key is unknown, or a value is out of range.
+    """
+    path = _find(source)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingError(f"{path} holds a {type(tree).__name__}; expected sections of settings")
+    for section, values in overrides.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        if given:
+            tree[section] = {**(tree.get(section) or {}), **given}
+    return parse_config(tree, origin=str(path))
+
+
+def parse_config(tree: Mapping[str, Any], *, origin: str) -> Config:
+    """Validate a tree of settings; ``origin`` says in messages where it came from."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SettingError("\n".join(_explain(e, origin) for e in error.errors())) from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    preset = preset_folder() / f"{source}.yaml"
+    if os.sep not in str(source) and preset.is_file():
+        return preset
+    known = ", ".join(sorted(p.stem for p in preset_folder().glob("*.yaml")))
+    raise SettingError(f"no configuration {source}: expected a YAML file or one of the presets {known}")
+
+
+def _explain(error: Any, origin: str) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the settings"
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {where} in {origin}{_nearest(error['loc'])}"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(error["input"], dict) else f": found {error['input']!r}"
+    return f"{where}{found}; {message[0].lower()}{message[1:]} ({origin})"
+
+
+def _nearest(loc: tuple[Any, ...]) -> str:
+    model: Any = Config
+    for part in loc[:-1]:
+        model = model.model_fields[part].annotation
+    near = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(model.model_fields)}"

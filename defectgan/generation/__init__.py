@@ -1,0 +1,1 @@
+"""Generation: what to make (plan), how (run, layer) and where to (writers)."""

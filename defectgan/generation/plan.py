@@ -1,0 +1,80 @@
+"""The plan: a list of rows, each with all that its image depends on.
+
+A row needs nothing but itself and the model, so any batch size, order or restart makes the same image.
+"""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from defectgan.errors import DataError
+from defectgan.images import EXPECTED, EXTENSIONS, channels_of, find_images
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``."""
+
+    number: int
+    source: Path
+    defect: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The file name of the image and of its mask."""
+        return f"{self.number:06d}_{self.source.stem}.png"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The good images to paint on, and the files that were left out, each with its reason."""
+
+    files: tuple[Path, ...]
+    rejected: tuple[tuple[Path, str], ...]
+
+
+def find_sources(normal: str) -> Sources:
+    """The images that a folder, a file or a glob pattern stands for.
+
+    Raises:
+        DataError: if there is none that can be read.
+    """
+    path = Path(normal)
+    if path.is_dir():
+        found = find_images(path)
+    elif path.is_file():
+        found = [path]
+    else:
+        matches = (Path(p) for p in sorted(glob.glob(normal, recursive=True)))
+        found = [p for p in matches if p.suffix.lower() in EXTENSIONS and p.is_file()]
+    files, rejected = [], []
+    for file in found:
+        try:
+            channels_of(file)
+            files.append(file)
+        except DataError as error:
+            rejected.append((file, str(error)))
+    if not files:
+        detail = f"; the first of {len(rejected)}: {rejected[0][1]}" if rejected else ""
+        raise DataError(f"no images in {normal}: expected a folder, a file or a pattern of {EXPECTED} files{detail}")
+    return Sources(tuple(files), tuple(rejected))
+
+
+def make_plan(files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int) -> list[Row]:
+    """n rows over all defect classes in turn; every source comes once before any comes twice.
+
+    Row i depends on (files, defects, seed, i) alone, not on n.
+    """
+    rows = []
+    order: list[int] = []
+    for i in range(n):
+        lap, place = divmod(i, len(files))
+        if place == 0:
+            order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
+        row_seed = np.random.SeedSequence([seed, i]).generate_state(1)[0]
+        rows.append(Row(i, files[order[place]], defects[i % len(defects)], int(row_seed)))
+    return rows

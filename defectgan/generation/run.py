@@ -1,0 +1,196 @@
+"""The pipeline of a generate job: reading, computing and writing overlap."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectgan import __version__
+from defectgan.compose import compose
+from defectgan.control import constant_map, one_hot
+from defectgan.generation.layer import model_view, paint_source
+from defectgan.generation.plan import Row, Sources, make_plan
+from defectgan.generation.writers import FolderWriter, sha256
+from defectgan.images import Picture, read_picture
+from defectgan.training.checkpoint import Model
+
+# Batches that are read ahead, and that may wait to be written.
+AHEAD = 2
+IO_THREADS = 4
+# A written mask above this value (of 255) counts as painted.
+VISIBLE = 127
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a generate command asks for; the same job makes the same images."""
+
+    sources: Sources
+    defects: tuple[str, ...]
+    n: int
+    seed: int
+    binary_masks: bool
+
+    def record(self, model: Model) -> dict[str, Any]:
+        """What tells this job from another one in the same folder."""
+        listed = "\n".join(str(path) for path in self.sources.files)
+        return {
+            "model_sha256": model.sha256,
+            "defects": list(self.defects),
+            "n": self.n,
+            "seed": self.seed,
+            "binary_masks": self.binary_masks,
+            "sources": len(self.sources.files),
+            "sources_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        }
+
+
+def run_job(
+    job: Job,
+    model: Model,
+    out: Path,
+    *,
+    device: torch.device,
+    batch_size: int,
+    done: Callable[[int], None],
+) -> None:
+    """Make the images of a job in a folder; what is there of the same job already is not made again.
+
+    Args:
+        job: what to make.
+        model: the model, on the device.
+        out: the folder, new, empty, or with a part of the same job.
+        device: where to compute.
+        batch_size: images computed at once; does not change them by more than rounding.
+        done: called with the number of images that are there.
+
+    Raises:
+        DataError: if a source cannot be read, or the folder holds something else; what was written before stays.
+        ModelError: if the model does not know a class.
+    """
+    for name in job.defects:
+        model.info.label_of(name)
+    writer = FolderWriter(out, job.binary_masks)
+    finished = writer.open(job.record(model))
+    done(len(finished))
+    plan = make_plan(job.sources.files, job.defects, n=job.n, seed=job.seed)
+    rows = [row for row in plan if row.number not in finished]
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        waiting: deque[tuple[Sequence[Row], list[Future[dict[str, Any]]]]] = deque()
+
+        def settle() -> None:
+            finished, futures = waiting.popleft()
+            writer.record([future.result() for future in futures])
+            done(len(finished))
+
+        try:
+            for batch, pictures in _read_ahead(pool, rows, batch_size):
+                tasks = _compute(model, batch, pictures, device)
+                waiting.append((batch, [pool.submit(_finish, writer, model, task) for task in tasks]))
+                if len(waiting) > AHEAD:
+                    settle()
+        finally:
+            while waiting:
+                settle()
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, rows: Sequence[Row], batch_size: int
+) -> Iterator[tuple[Sequence[Row], list[Picture]]]:
+    ahead: deque[tuple[Sequence[Row], list[Future[Picture]]]] = deque()
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        ahead.append((batch, [pool.submit(read_picture, row.source) for row in batch]))
+        if len(ahead) > AHEAD:
+            ready, futures = ahead.popleft()
+            yield ready, [future.result() for future in futures]
+    for ready, futures in ahead:
+        yield ready, [future.result() for future in futures]
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """A row with all that is needed to finish it without the model."""
+
+    row: Row
+    source: Picture
+    image: Tensor
+    foreground: Tensor
+    mask: Tensor
+    verdict: dict[str, float]
+
+
+@torch.no_grad()
+def _compute(
+    model: Model, rows: Sequence[Row], pictures: Sequence[Picture], device: torch.device
+) -> list[_Canvas]:
+    info, generator = model.info, model.generator
+    size = info.config.data.image_size
+    images = torch.stack([model_view(p, info.channels, size) for p in pictures])
+    noise = torch.stack([row_noise(row.seed, generator.noise_size(size, size)) for row in rows])
+    labels = [info.label_of(row.defect) for row in rows]
+    control = constant_map(one_hot(labels, len(info.classes)))
+    on_device = images.to(device, memory_format=torch.channels_last)
+    layer = generator(on_device, control.to(device), noise.to(device))
+    verdicts = _judge(model, compose(on_device, *layer), labels)
+    foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
+    return [
+        _Canvas(*canvas)
+        for canvas in zip(rows, pictures, images, foreground, mask, verdicts, strict=True)
+    ]
+
+
+def row_noise(seed: int, size: int) -> Tensor:
+    """The noise [N] of a row: always drawn on the CPU, so that every device makes the same image."""
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
+    """The critic's opinion of each image: its score, and how sure it is of the class."""
+    if model.critic is None:
+        return [{} for _ in labels]
+    verdict = model.critic(painted)
+    wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
+    confidence = (verdict.logits.softmax(1) * wanted).sum(1)
+    return [
+        {"critic_score": round(s, 4), "class_confidence": round(c, 4)}
+        for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)
+    ]
+
+
+def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, Any]:
+    """Compose at the source's own size, write, and return the manifest's row."""
+    row, source = canvas.row, canvas.source
+    painted = paint_source(source, canvas.image, canvas.foreground, canvas.mask)
+    files = writer.write(row, replace(source, pixels=painted.pixels), painted.mask)
+    return {
+        "number": row.number,
+        **files,
+        "source": str(row.source),
+        "source_sha256": sha256(row.source),
+        "class": row.defect,
+        "seed": row.seed,
+        "box": _box(painted.mask),
+        "mask_area": round(float((painted.mask > VISIBLE).mean()), 6),
+        **canvas.verdict,
+        "model_sha256": model.sha256,
+        "defectgan": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def _box(mask: NDArray[np.uint8]) -> list[int] | None:
+    """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
+    rows, columns = np.nonzero(mask > VISIBLE)
+    if not len(rows):
+        return None
+    top, left = int(rows.min()), int(columns.min())
+    return [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]

@@ -1,0 +1,91 @@
+"""Where generated images go."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectgan.errors import DataError
+from defectgan.files import write_atomically
+from defectgan.generation.plan import Row
+from defectgan.images import Picture, save_png, write_png
+
+MANIFEST = "manifest.jsonl"
+JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class FolderWriter:
+    """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder.
+
+    A manifest row is written after its two files are: what the manifest names is there.
+    """
+
+    out: Path
+    binary_masks: bool
+
+    def open(self, job: dict[str, Any]) -> set[int]:
+        """Begin, or go on with the same job; returns the numbers of the rows that are already there.
+
+        Raises:
+            DataError: if the folder holds anything else.
+        """
+        record = json.dumps(job, indent=1)
+        path = self.out / JOB
+        if path.is_file():
+            if path.read_text(encoding="utf-8") != record:
+                raise DataError(
+                    f"{self.out} holds the images of another job (see {JOB}): name another folder, nothing was written"
+                )
+            return self._finished()
+        if self.out.exists() and any(self.out.iterdir()):
+            raise DataError(f"{self.out} is not empty: name another folder, nothing was written")
+        write_atomically(path, record.encode())
+        return set()
+
+    def _finished(self) -> set[int]:
+        rows = read_manifest(self.out)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(self.out / MANIFEST, text.encode())
+        return {row["number"] for row in rows}
+
+    def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
+        """Write an image and its mask; returns their paths and the image's digest for the manifest."""
+        image_path = Path("images") / row.defect / row.name
+        mask_path = Path("masks") / row.defect / row.name
+        if self.binary_masks:
+            mask = np.where(mask > 127, 255, 0).astype(np.uint8)
+        write_png(self.out / image_path, picture)
+        save_png(self.out / mask_path, Image.fromarray(mask))
+        return {
+            "output": image_path.as_posix(),
+            "mask": mask_path.as_posix(),
+            "output_sha256": sha256(self.out / image_path),
+        }
+
+    def record(self, rows: list[dict[str, Any]]) -> None:
+        """Append finished rows to the manifest."""
+        with (self.out / MANIFEST).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_manifest(out: Path) -> list[dict[str, Any]]:
+    """The whole rows of a generated set's manifest; a last line that a kill cut short is left out."""
+    path = out / MANIFEST
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

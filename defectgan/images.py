@@ -1,0 +1,195 @@
+"""Image files: the only module that reads or writes one.
+
+H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8 or uint16, as the file has them; networks see [-1, 1].
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from defectgan.errors import DataError
+from defectgan.files import atomic_path
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+EXPECTED = ".png, .jpg, .bmp, .tif or .webp"
+
+LUMA = (0.299, 0.587, 0.114)
+
+_GRAY = {"1": "L", "L": "L", "LA": "LA"}
+_COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image.
+
+    ``pixels`` [H, W, C], uint8 or uint16; ``alpha`` [H, W] uint8, kept aside and put back; ``icc`` the colour profile.
+    """
+
+    pixels: NDArray[Any]
+    alpha: NDArray[np.uint8] | None = None
+    icc: bytes | None = None
+
+    @property
+    def white(self) -> int:
+        """The largest value that a pixel can have."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files at any depth below a folder, sorted by path."""
+    return sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()
+    )
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that is known here"
+    return str(error) or type(error).__name__
+
+
+def channels_of(path: Path) -> int:
+    """1 for a gray image, 3 for a coloured one, read from the header alone.
+
+    Raises:
+        DataError: if the header cannot be read or the kind of image is not supported.
+    """
+    with _open(path) as image:
+        return 1 if _target_mode(path, image) in ("L", "LA", "I;16") else 3
+
+
+def _target_mode(path: Path, image: Image.Image) -> str:
+    """The mode to decode into, chosen so that no bit is lost."""
+    raw = str(image.tile[0][3]) if getattr(image, "tile", None) else ""
+    # Pillow decodes 16-bit RGB files to 8 bits without a word.
+    if image.mode.startswith("I;16"):
+        return "I;16"
+    if image.mode in _COLOUR and "16" not in raw:
+        return "RGBA" if "transparency" in image.info else _COLOUR[image.mode]
+    if image.mode in _GRAY:
+        return _GRAY[image.mode]
+    raise DataError(
+        f"{path} is of mode {image.mode}{' with 16 bits a channel' if '16' in raw else ''}; expected 8-bit gray, "
+        "RGB, palette or RGBA, or 16-bit gray: convert it first"
+    )
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode an image, upright (EXIF orientation applied).
+
+    Raises:
+        DataError: if the file is missing, damaged, or of a kind that would lose bits.
+    """
+    with _open(path) as image:
+        mode = _target_mode(path, image)
+        icc = image.info.get("icc_profile")
+        try:
+            upright = ImageOps.exif_transpose(image)
+            if mode == "I;16":
+                return Picture(np.asarray(upright).astype(np.uint16)[..., None], icc=icc)
+            array = np.asarray(upright.convert(mode))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path} is damaged: {_reason(error)}; replace or remove it") from error
+    if array.ndim == 2:
+        return Picture(array[..., None], icc=icc)
+    if mode in ("LA", "RGBA"):
+        return Picture(array[..., :-1], alpha=array[..., -1], icc=icc)
+    return Picture(array, icc=icc)
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """The Pillow image of a picture, alpha put back."""
+    pixels = picture.pixels
+    if picture.alpha is not None:
+        pixels = np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a picture losslessly, whole or not at all."""
+    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+    save_png(path, to_image(picture), **options)
+
+
+def save_png(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write a Pillow image as PNG, whole or not at all."""
+    with atomic_path(path) as part:
+        image.save(part, format="PNG", compress_level=3, **options)
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """A mask [H, W], 0..255, whatever mode the file has.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    pixels = read_picture(path).pixels.max(axis=2)
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Resize [H, W, C] to height x width: area-averaged when it shrinks, bilinear when it grows; the dtype stays."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    planes = [
+        np.asarray(
+            Image.fromarray(pixels[..., c].astype(np.float32)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
+        for c in range(pixels.shape[2])
+    ]
+    stacked = np.stack(planes, axis=2)
+    if np.issubdtype(pixels.dtype, np.integer):
+        stacked = stacked.round()
+    return stacked.astype(pixels.dtype)
+
+
+def as_channels(picture: Picture, channels: int) -> NDArray[Any]:
+    """The pixels with 1 (luma) or 3 channels, in the picture's own dtype."""
+    pixels = picture.pixels
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    luma = pixels @ np.array(LUMA)
+    return luma.round().astype(pixels.dtype)[..., None]
+
+
+def to_signed(pixels: NDArray[Any], white: int) -> NDArray[np.float32]:
+    """Values in [-1, 1] from 0..white."""
+    return pixels.astype(np.float32) * np.float32(2 / white) - np.float32(1)
+
+
+def to_bytes(signed: Any) -> NDArray[np.uint8]:
+    """[H, W, C] in 0..255 from a tensor or array [C, H, W] in [-1, 1]."""
+    array = np.asarray(signed.detach().cpu() if hasattr(signed, "detach") else signed)
+    scaled = (array.clip(-1, 1) + 1) * 127.5
+    return np.ascontiguousarray(scaled.round().astype(np.uint8).transpose(1, 2, 0))
+
+
+def tile(images: Iterable[NDArray[np.uint8]], columns: int, *, gap: int = 2) -> Image.Image:
+    """A sheet of equally large images [H, W, C], row by row, C = 1 or 3."""
+    cells = [np.repeat(i, 3, axis=2) if i.shape[2] == 1 else i for i in images]
+    height, width = cells[0].shape[:2]
+    rows = -(-len(cells) // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for k, cell in enumerate(cells):
+        y, x = (k // columns) * (height + gap), (k % columns) * (width + gap)
+        sheet[y : y + height, x : x + width] = cell
+    return Image.fromarray(sheet)

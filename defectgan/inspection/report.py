@@ -1,0 +1,75 @@
+"""What a person looks at: a contact sheet."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from defectgan.images import save_png
+from defectgan.inspection.measure import Mask, Pixels, Subject
+
+CELL = 128
+GAP = 2
+TITLE = 18
+COLUMNS = 8
+OVERLAY = (255, 40, 40)
+
+
+def contact_sheet(path: Path, subjects: Iterable[Subject], *, classes: Sequence[str]) -> None:
+    """Write a sheet with a block a class; an image is a column: before, after, mask, overlay.
+
+    A class shows its first images, as many as fit into a row.
+    """
+    shown: dict[str, list[Subject]] = {name: [] for name in classes}
+    for subject in subjects:
+        if len(shown[subject.defect]) < COLUMNS:
+            shown[subject.defect].append(subject)
+    blocks = [_block(name, row) for name, row in shown.items() if row]
+    sheet = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    save_png(path, sheet)
+
+
+def _block(name: str, subjects: list[Subject]) -> Image.Image:
+    columns = [_panels(subject) for subject in subjects]
+    pitch = CELL + GAP
+    block = Image.new("RGB", (COLUMNS * pitch, TITLE + max(map(len, columns)) * pitch + GAP), "white")
+    ImageDraw.Draw(block).text((4, 3), name, fill="black")
+    for x, panels in enumerate(columns):
+        for y, panel in enumerate(panels):
+            block.paste(panel, (x * pitch, TITLE + y * pitch))
+    return block
+
+
+def _panels(subject: Subject) -> list[Image.Image]:
+    after = _rgb(subject.after)
+    mask = _rgb((subject.mask * 255).astype(np.uint8)[..., None])
+    panels = [after, mask, overlay(after, subject.mask)]
+    if subject.before is not None:
+        panels.insert(0, _rgb(subject.before))
+    return [_cell(panel) for panel in panels]
+
+
+def overlay(image: Pixels, mask: Mask) -> Pixels:
+    """The image with the mask in red over it, at most half opaque."""
+    opacity = mask[..., None] / 2
+    return (image * (1 - opacity) + np.array(OVERLAY) * opacity).astype(np.uint8)
+
+
+def _rgb(image: Pixels) -> Pixels:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def _cell(image: Pixels) -> Image.Image:
+    """The image fitted into a cell, its proportions kept."""
+    picture = Image.fromarray(image)
+    scale = CELL / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    cell = Image.new("RGB", (CELL, CELL), "#e6e6e6")
+    corner = ((CELL - size[0]) // 2, (CELL - size[1]) // 2)
+    cell.paste(picture.resize(size, Image.Resampling.BILINEAR), corner)
+    return cell

@@ -1,0 +1,84 @@
+"""An inspection: measure, draw the sheet, write both down."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from defectgan.data.index import Index, index_folder, read_split
+from defectgan.devices import pick_device
+from defectgan.errors import DataError
+from defectgan.files import write_atomically
+from defectgan.inspection.measure import Subject, summarize
+from defectgan.inspection.report import contact_sheet
+from defectgan.inspection.subjects import generated_subjects, model_subjects
+from defectgan.runs import RunFolder, find_run, unused
+from defectgan.training.checkpoint import load_model
+
+FOLDER = "inspection"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was inspected, the files that say so, and the summary ``{class: {images, area, empty, ...}}``."""
+
+    subject: Path
+    report: Path
+    contact_sheet: Path
+    summary: dict[str, dict[str, Any]]
+
+
+def inspect_generated(folder: Path, *, out: Path | None, threshold: float) -> Inspection:
+    """Inspect a folder that generate wrote."""
+    subjects = list(generated_subjects(folder))
+    classes = list(dict.fromkeys(subject.defect for subject in subjects))
+    return _inspect(folder, subjects, classes, out or unused(folder / FOLDER), threshold)
+
+
+def inspect_model(
+    model: Path | None,
+    *,
+    data: Path | None,
+    out: Path | None,
+    per_class: int,
+    threshold: float,
+    device: str,
+) -> Inspection:
+    """Inspect a model on real images: those of ``data``, or those that its run learned from."""
+    path = find_run(model)
+    target = pick_device(device)
+    trained = load_model(path, device=target)
+    if data is not None:
+        index = index_folder(
+            data,
+            classes=trained.info.classes[1:],
+            normal_class=trained.info.config.data.normal_class,
+        )
+    else:
+        index = _own_images(path)
+    subjects = list(model_subjects(trained, index, per_class=per_class, device=target))
+    folder = out or unused((path if path.is_dir() else path.parent) / FOLDER)
+    return _inspect(path, subjects, index.classes[1:], folder, threshold)
+
+
+def _own_images(run: Path) -> Index:
+    if not run.is_dir():
+        raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
+    return read_split(RunFolder(run).split)
+
+
+def _inspect(
+    subject: Path,
+    subjects: Iterable[Subject],
+    classes: Sequence[str],
+    out: Path,
+    threshold: float,
+) -> Inspection:
+    subjects = list(subjects)
+    summary = summarize(subjects, classes=classes, threshold=threshold)
+    report, sheet = out / "summary.json", out / "contact_sheet.png"
+    contact_sheet(sheet, subjects, classes=classes)
+    record = {"inspected": str(subject), "threshold": threshold, "summary": summary}
+    write_atomically(report, json.dumps(record, indent=1).encode())
+    return Inspection(subject, report, sheet, summary)

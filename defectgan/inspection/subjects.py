@@ -1,0 +1,93 @@
+"""What can be inspected: a model on real images in both directions, or a generated set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from defectgan.control import constant_map, one_hot
+from defectgan.data.index import Index
+from defectgan.errors import DataError
+from defectgan.generation.layer import model_view
+from defectgan.generation.run import row_noise
+from defectgan.generation.writers import MANIFEST, read_manifest
+from defectgan.images import read_mask, read_picture, resize, to_bytes
+from defectgan.inspection.measure import Pixels, Subject
+from defectgan.training.checkpoint import Model
+
+NORMAL = 0
+
+
+def model_subjects(
+    model: Model, index: Index, *, per_class: int, device: torch.device
+) -> Iterator[Subject]:
+    """Both directions on real images: each defect restored (its mask is held against the true one), each class defaced.
+
+    Args:
+        model: the model, on the device.
+        index: real images of the model's classes.
+        per_class: images of each class and direction, spread evenly over its files.
+        device: where to compute.
+    """
+    for k, name in enumerate(index.classes[1:], start=1):
+        for path in _spread(index.files[k], per_class):
+            yield _paint(model, index, path, name, NORMAL, device)
+    for k, name in enumerate(index.classes[1:], start=1):
+        for path in _spread(index.files[NORMAL], per_class):
+            yield _paint(model, index, path, name, k, device)
+
+
+def _spread(files: tuple[Path, ...], count: int) -> list[Path]:
+    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+    return [files[i] for i in chosen]
+
+
+@torch.no_grad()
+def _paint(
+    model: Model, index: Index, path: Path, name: str, target: int, device: torch.device
+) -> Subject:
+    info, generator = model.info, model.generator
+    size = info.config.data.image_size
+    image = model_view(read_picture(path), info.channels, size)[None].to(device)
+    control = constant_map(one_hot([target], len(info.classes))).to(device)
+    noise = row_noise(0, generator.noise_size(size, size))[None].to(device)
+    painted, mask = generator.paint(image, control, noise)
+    truth_file = index.mask_of(path) if target == NORMAL else None
+    truth = None
+    if truth_file is not None:
+        pixels = read_mask(truth_file)[..., None].astype(np.float32)
+        truth = resize(pixels, size, size)[..., 0] > 127
+    return Subject(
+        name=f"{path.stem} {'restored' if target == NORMAL else 'defaced'}",
+        defect=name,
+        before=to_bytes(image[0]),
+        after=to_bytes(painted[0]),
+        mask=mask[0, 0].cpu().numpy(),
+        truth=truth,
+    )
+
+
+def generated_subjects(folder: Path) -> Iterator[Subject]:
+    """The images of a generated set, by its manifest.
+
+    Raises:
+        DataError: if the folder has no manifest or a file that it names is gone.
+    """
+    rows = read_manifest(folder)
+    if not rows:
+        raise DataError(f"no {MANIFEST} with images in {folder}: expected a folder that generate wrote")
+    for row in rows:
+        source = Path(row["source"])
+        yield Subject(
+            name=row["output"],
+            defect=row["class"],
+            before=_shown(source) if source.is_file() else None,
+            after=_shown(folder / row["output"]),
+            mask=read_mask(folder / row["mask"]).astype(np.float32) / 255,
+        )
+
+
+def _shown(path: Path) -> Pixels:
+    picture = read_picture(path)
+    return np.asarray(picture.pixels / (picture.white / 255), dtype=np.uint8)

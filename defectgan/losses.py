@@ -1,0 +1,78 @@
+"""Losses of Defect-GAN (Zhang et al., WACV 2021), one function a term.
+
+B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks in [0, 1] with 1 = defect.
+Every function returns an unweighted scalar; the weights live in ``LossWeights`` and are applied once.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Inside the root: the derivative of |g| at g = 0 would be NaN (a critic with dead units has such points).
+NORM_EPSILON = 1e-12
+
+
+def wasserstein_critic(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """``E[D(fake)] - E[D(real)]``: the negated estimate of the Wasserstein distance.
+
+    Args:
+        real_score, fake_score: scores of any shape, a mean over patches included.
+
+    Source: Arjovsky et al., "Wasserstein GAN", ICML 2017.
+    """
+    return fake_score.mean() - real_score.mean()
+
+
+def wasserstein_generator(fake_score: Tensor) -> Tensor:
+    """``-E[D(fake)]``."""
+    return -fake_score.mean()
+
+
+def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
+    """``t real + (1 - t) fake``, where the gradient penalty is taken.
+
+    Args:
+        real, fake: [B, C, H, W].
+        t: [B], drawn from U[0, 1], one for each image.
+    """
+    t = t.view(-1, 1, 1, 1)
+    return t * real + (1 - t) * fake
+
+
+def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
+    """``E[(|grad D(x_hat)|_2 - 1)^2]``, the norm over all the pixels of an image.
+
+    Args:
+        score: [B, ...], D(x_hat) with its graph, in fp32; summed over all but the batch is D of an image.
+        image: [B, C, H, W], x_hat, a leaf that requires grad.
+
+    Source: Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, eq. 3.
+    """
+    (gradient,) = torch.autograd.grad(score.sum(), image, create_graph=True)
+    norm = (gradient.flatten(1).square().sum(1) + NORM_EPSILON).sqrt()
+    return (norm - 1).square().mean()
+
+
+def classification(logits: Tensor, label: Tensor) -> Tensor:
+    """Softmax cross-entropy of images that have one class each.
+
+    Args:
+        logits: [B, K].
+        label: [B, K], one-hot.
+    """
+    return F.cross_entropy(logits, label.to(logits.dtype))
+
+
+def reconstruction(image: Tensor, cycled: Tensor) -> Tensor:
+    """``|x - x_cycled|_1``, mean over pixels: a cycle gives the image back."""
+    return F.l1_loss(cycled, image)
+
+
+def mask_cycle(mask: Tensor, cycled_mask: Tensor) -> Tensor:
+    """``|m - m_cycled|_1``, mean over pixels: what one pass paints, the other takes away at the same place."""
+    return F.l1_loss(cycled_mask, mask)
+
+
+def mask_sparsity(mask: Tensor, cycled_mask: Tensor) -> Tensor:
+    """``|m|_1 + |m_cycled|_1``, means over pixels: a layer covers no more than it needs."""
+    return mask.mean() + cycled_mask.mean()

@@ -1,0 +1,1 @@
+"""The two networks of Defect-GAN and the layers they are made of."""

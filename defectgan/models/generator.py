@@ -1,0 +1,112 @@
+"""The generator G(x, A, z): an image to a defect layer.
+
+B batch, C image channels, K classes, H x W pixels, h x w cells of the control map, N noise values an image.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from defectgan.compose import compose
+from defectgan.config import GeneratorConfig
+from defectgan.models.layers import (
+    AdaptiveNoise,
+    InstanceNorm,
+    ResidualBlock,
+    Spade,
+    SpadeBlock,
+)
+
+STRIDE = 4
+
+
+class Layer(NamedTuple):
+    """What the generator returns: ``foreground`` [B, C, H, W] in [-1, 1] and ``mask`` [B, 1, H, W] in [0, 1]."""
+
+    foreground: Tensor
+    mask: Tensor
+
+
+class Generator(nn.Module):
+    """Encoder of stride 4, residual blocks, SPADE decoder; the output is a layer to be composed over the input.
+
+    Source: Zhang et al., "Defect-GAN", WACV 2021. The published text leaves the block's details open; departures that
+    the configuration can switch on are named in ``GeneratorConfig``.
+    """
+
+    def __init__(self, channels: int, classes: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.channels = channels
+        self.classes = classes
+        self.config = config
+        w, hidden = config.width, config.spade_hidden
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, w, 7, padding=3, bias=False),
+            InstanceNorm(w),
+            nn.ReLU(),
+            nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False),
+            InstanceNorm(2 * w),
+            nn.ReLU(),
+            nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1, bias=False),
+            InstanceNorm(4 * w),
+            nn.ReLU(),
+            *(ResidualBlock(4 * w) for _ in range(config.residual_blocks)),
+        )
+        self.decoder = nn.ModuleList(
+            SpadeBlock(cin, cout, classes=classes, hidden=hidden, upsample=upsample)
+            for cin, cout, upsample in (
+                (4 * w, 4 * w, False),
+                (4 * w, 2 * w, True),
+                (2 * w, w, True),
+            )
+        )
+        self.last_noise = AdaptiveNoise()
+        self.last_spade = Spade(w, classes, hidden)
+        self.head = nn.Conv2d(w, channels + 1, 7, padding=3)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The size of the noise map at each injection point for images of height x width."""
+        return [(height // s, width // s) for s in (4, 4, 2, 1)]
+
+    def noise_size(self, height: int, width: int) -> int:
+        """N: how many noise values an image takes."""
+        return sum(h * w for h, w in self.noise_shapes(height, width))
+
+    def forward(self, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        """The layer that brings the image to the class of the control map.
+
+        Args:
+            image: [B, C, H, W] in [-1, 1]; H and W multiples of 4.
+            control: [B, K, h, w], h = w = 1 where it is constant over the image.
+            noise: [B, N], standard normal; N = ``noise_size(H, W)``.
+        """
+        height, width = image.shape[2:]
+        shapes = self.noise_shapes(height, width)
+        maps = [
+            flat.unflatten(1, (1, *shape))
+            for flat, shape in zip(
+                noise.split([h * w for h, w in shapes], dim=1), shapes, strict=True
+            )
+        ]
+        x = self.encoder(image)
+        for block, z in zip(self.decoder, maps[:-1], strict=True):
+            x = block(x, control, z)
+        x = torch.relu(self.last_spade(self.last_noise(x, maps[-1]), control))
+        out = self.head(x).float()
+        paint, mask = out[:, :-1], torch.sigmoid(out[:, -1:])
+        return Layer(self._foreground(image, paint), mask)
+
+    def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
+        if not self.config.residual_foreground:
+            return torch.tanh(paint)
+        moved = image + 2 * torch.tanh(paint)
+        # Clipped, but with the gradient of the unclipped sum: otherwise a pixel that starts white could never
+        # learn to darken once its residual had drifted above 0 (half of all pixels of a two-level image).
+        return moved + (moved.clamp(-1, 1) - moved).detach()
+
+    def paint(self, image: Tensor, control: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The composed image [B, C, H, W] and the mask [B, 1, H, W]."""
+        layer = self(image, control, noise)
+        return compose(image, layer.foreground, layer.mask), layer.mask

@@ -1,0 +1,122 @@
+"""Layers of the generator.
+
+B batch, C channels, K classes, H x W pixels of a feature map, h x w cells of the control map (1 x 1 = constant).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPSILON = 1e-5
+
+
+def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Instance normalization with a given modulation: ``scale * (x - mean) / std + shift``.
+
+    Args:
+        x: [B, C, H, W]; the statistics are taken over H and W, in fp32.
+        scale, shift: anything that broadcasts against x. Where they are constant over the image the
+            arithmetic folds into one multiply-add a pixel.
+    """
+    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
+    scale = scale * torch.rsqrt(variance + NORM_EPSILON)
+    shift = shift - mean * scale
+    return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalization with a learned gain and offset a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalize(x, self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1))
+
+
+class ControlConv(nn.Conv2d):
+    """A 3 x 3 convolution that knows when its input is constant over the image.
+
+    With replicate padding the convolution of a constant map is a constant: the input times the kernel's sum. A map of
+    1 x 1 is taken as constant over whatever size it stands for, and costs a matrix product instead of a convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="replicate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2:] == (1, 1):
+            return F.conv2d(x, self.weight.sum((2, 3), keepdim=True), self.bias)
+        return super().forward(x)
+
+
+class Spade(nn.Module):
+    """``(1 + gamma(A)) * norm(x) + beta(A)``: the control map modulates a parameter-free normalization.
+
+    Source: Park et al., "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR 2019, eq. 1.
+    """
+
+    def __init__(self, channels: int, classes: int, hidden: int) -> None:
+        super().__init__()
+        self.shared = ControlConv(classes, hidden)
+        self.gamma = ControlConv(hidden, channels)
+        self.beta = ControlConv(hidden, channels)
+
+    def forward(self, x: Tensor, control: Tensor) -> Tensor:
+        """Modulate x [B, C, H, W] by a control map [B, K, h, w]; a 1 x 1 map takes the cheap, equal path."""
+        if control.shape[2:] != (1, 1):
+            control = F.interpolate(control, size=x.shape[2:], mode="nearest")
+        features = F.relu(self.shared(control))
+        return normalize(x, 1 + self.gamma(features), self.beta(features))
+
+
+class AdaptiveNoise(nn.Module):
+    """``x + s * z``: noise of one map, with a learned scalar s that starts at 0.
+
+    Source: Zhang et al., "Defect-GAN", WACV 2021, adaptive noise insertion.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x + self.scale.to(x.dtype) * noise.to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """The encoder's residual block: two 3 x 3 convolutions with instance normalization."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            InstanceNorm(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            InstanceNorm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class SpadeBlock(nn.Module):
+    """The decoder's block: noise, SPADE, ReLU and a 3 x 3 convolution, optionally after doubling the size."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, classes: int, hidden: int, upsample: bool
+    ) -> None:
+        super().__init__()
+        self.upsample = upsample
+        self.noise = AdaptiveNoise()
+        self.spade = Spade(in_channels, classes, hidden)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
+        x = F.relu(self.spade(self.noise(x, noise), control))
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return self.conv(x)

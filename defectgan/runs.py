@@ -1,0 +1,103 @@
+"""Run folders: how they are named, made and found again.
+
+    runs/<time>-<name>/
+        config.yaml                the resolved settings
+        split.json                 the files that it learns from
+        stats.jsonl                a line each log interval
+        losses.png                 the same as a plot, at the end
+        samples/step-*.png         what it paints
+        weights/last.safetensors   averaged generator, critic, settings, classes: all that generating needs
+        state.safetensors          networks, optimisers, step: all that going on needs
+        log.txt                    what was said
+    runs/latest                    points to the newest
+"""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectgan.errors import ModelError, SettingError
+
+RUNS = Path("runs")
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def stats(self) -> Path:
+        return self.path / "stats.jsonl"
+
+    @property
+    def losses(self) -> Path:
+        return self.path / "losses.png"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights" / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+
+def new_run(runs: Path, name: str) -> RunFolder:
+    """Make ``runs/<time>-<name>/`` and let ``runs/latest`` point to it; an existing folder is never reused."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise SettingError(f"the run's name {name!r} would be part of a path: take letters, digits, - and _")
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    path = unused(runs / stem)
+    path.mkdir(parents=True)
+    _point_latest(runs, path)
+    return RunFolder(path)
+
+
+def unused(path: Path) -> Path:
+    """The path, or the path with the first number behind it that is not taken."""
+    candidate, count = path, 1
+    while candidate.exists():
+        count += 1
+        candidate = path.with_name(f"{path.name}-{count}")
+    return candidate
+
+
+def _point_latest(runs: Path, path: Path) -> None:
+    link = runs / f".{LATEST}-{os.getpid()}"
+    link.symlink_to(path.name, target_is_directory=True)
+    os.replace(link, runs / LATEST)
+
+
+def find_run(run: Path | None, *, runs: Path = RUNS) -> Path:
+    """A run by its folder; the newest one below ``runs`` for None or ``latest``.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if run is not None and run != Path(LATEST):
+        return run
+    link = runs / LATEST
+    if not link.is_dir():
+        raise ModelError(f"no run under {runs.resolve()}: train one first, or name a run or weights")
+    return link.resolve()

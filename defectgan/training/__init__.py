@@ -1,0 +1,1 @@
+"""Training: the method (step), the run around it (loop), what is kept (checkpoint) and watched (monitor)."""

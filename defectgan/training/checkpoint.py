@@ -1,0 +1,148 @@
+"""What a run keeps: weights to generate with, and the state to go on from.
+
+``state.safetensors`` holds everything that resuming needs in one file: of two files one could be a step ahead of the other after a
+kill. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from defectgan import __version__
+from defectgan.config import Config, parse_config
+from defectgan.errors import ModelError
+from defectgan.files import write_atomically
+from defectgan.models.critic import Critic
+from defectgan.models.generator import Generator
+from defectgan.runs import RunFolder
+
+FORMAT = "defectgan-1"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network is for: its settings, the K classes (normal first), C image channels, the training step."""
+
+    config: Config
+    classes: tuple[str, ...]
+    channels: int
+    step: int = 0
+
+    def label_of(self, name: str) -> int:
+        """The number of a defect class.
+
+        Raises:
+            ModelError: if the model does not know it; says which ones it knows.
+        """
+        if name not in self.classes[1:]:
+            known = ", ".join(self.classes[1:])
+            raise ModelError(f"the model has no defect class {name}: it knows {known}")
+        return self.classes.index(name)
+
+    def generator(self) -> Generator:
+        """A generator of this kind with fresh weights."""
+        return Generator(self.channels, len(self.classes), self.config.generator)
+
+    def critic(self) -> Critic:
+        """A critic of this kind with fresh weights."""
+        return Critic(self.channels, len(self.classes), self.config.critic)
+
+    def metadata(self) -> dict[str, str]:
+        """As strings, for the header of a weights file."""
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "config": self.config.model_dump_json(),
+            "classes": json.dumps(self.classes),
+            "channels": str(self.channels),
+            "step": str(self.step),
+        }
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: ModelInfo) -> None:
+    """Write tensors and what they are for as one safetensors file."""
+    dense = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    write_atomically(path, save(dense, metadata=info.metadata()))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], ModelInfo]:
+    """Read a file that ``save_tensors`` wrote.
+
+    Raises:
+        ModelError: if it is missing, damaged, or was not written by defectgan.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights at {path}: expected a run folder or a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} holds {metadata.get('format', 'weights of another program')}; expected {FORMAT}"
+        )
+    info = ModelInfo(
+        config=parse_config(json.loads(metadata["config"]), origin=str(path)),
+        classes=tuple(json.loads(metadata["classes"])),
+        channels=int(metadata["channels"]),
+        step=int(metadata["step"]),
+    )
+    return tensors, info
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``{prefix.name: tensor}``."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def below_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
+    start = prefix + "."
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+
+
+def _fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict({name: t.float() for name, t in tensors.items()})
+    except RuntimeError as error:
+        raise ModelError(f"the weights in {path} do not fit their own settings: {error}") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model in evaluation mode; ``critic`` is None where the file holds the generator alone."""
+
+    info: ModelInfo
+    generator: Generator
+    critic: Critic | None
+    path: Path
+    sha256: str
+
+
+def load_model(path: Path, *, device: torch.device | str = "cpu") -> Model:
+    """The model of a run folder or of a .safetensors file.
+
+    Raises:
+        ModelError: if there is none, or it is damaged.
+    """
+    file = RunFolder(path).weights if path.is_dir() else path
+    tensors, info = load_tensors(file)
+    generator = info.generator()
+    _fill(generator, below_prefix("generator", tensors), file)
+    critic = None
+    if critic_tensors := below_prefix("critic", tensors):
+        critic = info.critic()
+        _fill(critic, critic_tensors, file)
+        critic.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Model(info, generator, critic, file, digest)

@@ -1,0 +1,161 @@
+"""The networks of a training and their optimisers: what a step changes, and what a checkpoint keeps."""
+
+import copy
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from defectgan import losses
+from defectgan.control import constant_map
+from defectgan.data.dataset import Batch
+from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
+from defectgan.training.step import (
+    Sides,
+    Terms,
+    critic_loss,
+    cycle,
+    draw_noise,
+    generator_loss,
+    sides,
+)
+
+# Tells the noise's random numbers from the batches', which have the same seed and step.
+NOISE_STREAM = 1
+# The weight of the running average approaches its decay as (1 + t) / (10 + t): early averages forget their start.
+EMA_RAMP = 10
+# Batches of the classifier's lead are told apart from those of the steps by this part number.
+LEAD_PART = 1_000_000
+
+
+class Engine:
+    """Generator, its running average, critic, two Adam optimisers.
+
+    ``step(t, batches)`` depends on the networks' and optimisers' state and on t: all that is drawn at random is a
+    function of (seed, t), so a training that is resumed goes on exactly.
+    """
+
+    def __init__(self, info: ModelInfo, *, device: torch.device, bf16: bool) -> None:
+        self.info = info
+        self.config = info.config
+        self.device = device
+        self._bf16 = bf16
+        torch.manual_seed(self.config.training.seed)
+        self.generator = info.generator().to(device, memory_format=torch.channels_last)
+        self.critic = info.critic().to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self._adam = {
+            "generator": self._optimiser(self.generator),
+            "critic": self._optimiser(self.critic),
+        }
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Adam:
+        optim = self.config.optim
+        return torch.optim.Adam(network.parameters(), lr=optim.lr, betas=optim.betas)
+
+    def step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
+        """n_critic critic steps and one generator step; returns the named terms, still on the device."""
+        training = self.config.training
+        self._set_learning_rate(t)
+        rng = self._rng(t)
+        terms: Terms = {}
+        for part in range(training.n_critic):
+            terms |= self._critic_step(sides(batches(t, part).to(self.device)), rng)
+        last = sides(batches(t, training.n_critic).to(self.device))
+        terms |= self._generator_step(last, rng, t)
+        self._update_average(t)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _rng(self, t: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.config.training.seed, t, NOISE_STREAM])
+        return torch.Generator(self.device).manual_seed(int(seed.generate_state(1)[0]))
+
+    def lead_step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
+        """A step of the classifier alone, before the generator's first one."""
+        batch = sides(batches(t, LEAD_PART).to(self.device))
+        with self._autocast():
+            loss = losses.classification(self.critic.classify(batch.images), batch.source)
+        self._update("critic", self.config.loss.cls_r * loss)
+        return {"cls_r": loss.detach()}
+
+    def _critic_step(self, batch: Sides, rng: torch.Generator) -> Terms:
+        with self._autocast():
+            with torch.no_grad():
+                noise = draw_noise(self.generator, batch.images, rng)
+                fake, _ = self.generator.paint(batch.images, constant_map(batch.target), noise)
+            t = torch.rand(len(fake), generator=rng, device=self.device)
+            total, terms = critic_loss(
+                self.critic, batch.real, fake, batch.target, t, self.config.loss
+            )
+        self._update("critic", total)
+        return terms
+
+    def _generator_step(self, batch: Sides, rng: torch.Generator, t: int) -> Terms:
+        noise = (
+            draw_noise(self.generator, batch.images, rng),
+            draw_noise(self.generator, batch.images, rng),
+        )
+        self.critic.requires_grad_(False)
+        with self._autocast():
+            passes = cycle(self.generator, batch, noise)
+            total, terms = generator_loss(
+                self.critic, batch, passes, self.config.loss, sparsity=self._sparsity(t)
+            )
+        self._update("generator", total)
+        self.critic.requires_grad_(True)
+        deface, restore = passes.mask.detach().chunk(2)
+        return terms | {"mask_deface": deface.mean(), "mask_restore": restore.mean()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def _update(self, network: str, loss: Tensor) -> None:
+        adam = self._adam[network]
+        adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+
+    def _sparsity(self, t: int) -> float:
+        warmup = self.config.loss.sparsity_warmup
+        return min(1.0, t / warmup) if warmup else 1.0
+
+    def _set_learning_rate(self, t: int) -> None:
+        optim, steps = self.config.optim, self.config.training.steps
+        rate = optim.lr + (optim.final_lr - optim.lr) * t / max(1, steps - 1)
+        for adam in self._adam.values():
+            for group in adam.param_groups:
+                group["lr"] = rate
+
+    @torch.no_grad()
+    def _update_average(self, t: int) -> None:
+        decay = min(self.config.optim.ema, (1 + t) / (EMA_RAMP + t))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.generator.parameters()), 1 - decay
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that generating and judging needs: the averaged generator and the critic."""
+        return with_prefix("generator", self.average.state_dict()) | with_prefix(
+            "critic", self.critic.state_dict()
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """All that going on needs, optimisers included."""
+        tensors = self.weights() | with_prefix("raw", self.generator.state_dict())
+        for network, adam in self._adam.items():
+            for i, slots in adam.state_dict()["state"].items():
+                tensors |= with_prefix(f"adam.{network}.{i}", slots)
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` gave."""
+        self.average.load_state_dict(below_prefix("generator", tensors))
+        self.critic.load_state_dict(below_prefix("critic", tensors))
+        self.generator.load_state_dict(below_prefix("raw", tensors))
+        for network, adam in self._adam.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in below_prefix(f"adam.{network}", tensors).items():
+                i, slot = name.split(".")
+                slots.setdefault(int(i), {})[slot] = tensor
+            adam.load_state_dict({**adam.state_dict(), "state": slots})

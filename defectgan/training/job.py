@@ -1,0 +1,96 @@
+"""A training as it was asked for: new, or going on with a run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from defectgan.config import Config, load_config, parse_config
+from defectgan.data.index import Index, index_folder, read_split
+from defectgan.errors import ModelError, SettingError
+from defectgan.runs import RunFolder
+from defectgan.training.checkpoint import ModelInfo, load_tensors
+from defectgan.training.loop import Outcome, Training, Watcher
+
+Overrides = Mapping[str, Mapping[str, Any]]
+
+# What a resumed run may do otherwise than it began; all else would make it another training.
+RESUMABLE = frozenset({"steps", "precision", "save_every"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings and images, and the run to go on with, if any."""
+
+    config: Config
+    index: Index
+    resumed: RunFolder | None = None
+
+    def parameters(self) -> dict[str, int]:
+        """How many parameters each network has."""
+        info = ModelInfo(self.config, self.index.classes, self.index.channels)
+        with torch.device("meta"):
+            networks = {"generator": info.generator(), "critic": info.critic()}
+        return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+    def run(
+        self, folder: RunFolder, *, device: torch.device, watcher: Watcher, stop: Callable[[], bool]
+    ) -> Outcome:
+        """Train in a run folder until the last step, or until ``stop`` says so."""
+        training = Training(self.config, self.index, folder, device=device, watcher=watcher)
+        if self.resumed:
+            training.resume()
+        return training.go(stop)
+
+
+def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
+    """A new training on a data folder, by a preset or a YAML file with overrides.
+
+    Raises:
+        SettingError: if a setting cannot be.
+        DataError: if the folder cannot be learned from.
+    """
+    settings = load_config(config, overrides)
+    index = index_folder(
+        data, classes=settings.data.classes, normal_class=settings.data.normal_class
+    )
+    return Job(settings, index)
+
+
+def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:
+    """Go on with a run, with more steps or another precision if asked for.
+
+    The learning rate falls linearly to the last step: with more steps it is higher from here on than it was before.
+
+    Args:
+        run: the run folder.
+        overrides: settings given anew.
+        data: where the images are now, if they have moved.
+
+    Raises:
+        ModelError: if the folder holds no checkpoint.
+        SettingError: if a setting is given that would make it another training.
+    """
+    folder = RunFolder(run)
+    if not folder.state.is_file():
+        raise ModelError(f"no checkpoint in {run}: expected a run folder with {folder.state.name}")
+    _, info = load_tensors(folder.state)
+    tree = info.config.model_dump()
+    for section, values in overrides.items():
+        for key, value in values.items():
+            if value is None or value == tree[section][key]:
+                continue
+            if key not in RESUMABLE:
+                raise SettingError(
+                    f"{section}.{key} is {tree[section][key]} in {run} and cannot become {value}: a resumed run may "
+                    f"change {', '.join(sorted(RESUMABLE))}; train anew for the rest"
+                )
+            tree[section][key] = value
+    config = parse_config(tree, origin=str(run))
+    if config.training.steps < info.step:
+        raise SettingError(
+            f"{run} has done {info.step} steps already: name more than {config.training.steps}"
+        )
+    return Job(config, read_split(folder.split, root=data), folder)

@@ -1,0 +1,224 @@
+"""The run around the method: time, logging, saving, going on."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from defectgan.config import Config, dump_config
+from defectgan.data.dataset import Batches, ImageSet
+from defectgan.data.index import Index, write_split
+from defectgan.devices import bf16_serves
+from defectgan.errors import TrainingError
+from defectgan.files import write_atomically
+from defectgan.runs import RunFolder
+from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
+from defectgan.training.engine import Engine
+from defectgan.training.monitor import Averages, Sampler, Stats, plot_losses, read_stats
+
+# Lead steps over which the classifier's progress is averaged.
+LEAD_WINDOW = 50
+
+
+class Watcher(Protocol):
+    """Who is told how a training goes."""
+
+    def phase(self, text: str) -> None:
+        """A part of the work begins."""
+
+    def stepped(self, step: int) -> None:
+        """A step is done; nothing has been measured."""
+
+    def logged(self, line: dict[str, Any]) -> None:
+        """A log interval has ended; the line is what stats.jsonl got."""
+
+    def warn(self, text: str) -> None:
+        """A sentence that must not be missed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to; ``interrupted`` where it was asked to stop before its last step."""
+
+    run: Path
+    weights: Path
+    steps: int
+    seconds: float
+    images_per_second: float
+    interrupted: bool
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and a batch system's SIGTERM end the training after the step in progress instead of within it."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Training:
+    """One training in one run folder."""
+
+    def __init__(
+        self, config: Config, index: Index, run: RunFolder, *, device: torch.device, watcher: Watcher
+    ) -> None:
+        self.config = config
+        self.run = run
+        self._watcher = watcher
+        self._info = ModelInfo(config, index.classes, index.channels)
+        bf16 = bf16_serves(device, config.training.precision)
+        self._engine = Engine(self._info, device=device, bf16=bf16)
+        images = ImageSet(index, config.data)
+        self._batches = Batches(
+            images,
+            batch_size=config.training.batch_size,
+            augment=config.augment,
+            seed=config.training.seed,
+        )
+        self._sampler = Sampler(self._batches, device=device)
+        self._averages = Averages()
+        self._stats = Stats(run.stats)
+        self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
+        self._step = 0
+        self._started = self._logged = 0.0
+        self._logged_step = 0
+        write_atomically(run.config, dump_config(config).encode())
+        write_split(run.split, index)
+
+    def resume(self) -> None:
+        """Take over the state that the run folder holds."""
+        tensors, info = load_tensors(self.run.state)
+        self._engine.restore(tensors)
+        self._averages.restore(tensors)
+        self._step = info.step
+        self._stats.rewind(self._step)
+
+    def go(self, stop: Callable[[], bool]) -> Outcome:
+        """Train to the last step, or until ``stop`` says so.
+
+        Raises:
+            TrainingError: if a loss is not finite; the last checkpoint stays as it was.
+        """
+        training = self.config.training
+        self._started = time.perf_counter()
+        first = self._step
+        if not self.run.state.is_file():
+            self._lead(stop)
+            self._sample()
+            self._save()
+        self._logged, self._logged_step = time.perf_counter(), first
+        self._watcher.phase("training")
+        while self._step < training.steps and not stop():
+            self._averages.add(self._engine.step(self._step, self._batches))
+            self._step += 1
+            self._watcher.stepped(self._step)
+            self._keep_up(last=self._step == training.steps)
+        if self._step < training.steps:
+            self._save()
+        self._plot()
+        return self._outcome(self._step - first)
+
+    def _lead(self, stop: Callable[[], bool]) -> None:
+        """Train the classifier alone until it beats chance clearly, so that the generator gets a class signal at once."""
+        training = self.config.training
+        goal = training.lead_until * self._chance()
+        window: list[Tensor] = []
+        for t in range(training.lead_steps):
+            if t == 0:
+                self._watcher.phase("classifier ahead")
+            window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, self._batches)["cls_r"]]
+            ended = (t + 1) % LEAD_WINDOW == 0 and float(torch.stack(window).mean()) < goal
+            if ended or stop():
+                return
+        if training.lead_steps:
+            self._watcher.warn(
+                f"the classifier's cross-entropy is {float(torch.stack(window).mean()):.2f} after "
+                f"{training.lead_steps} steps alone, {self._chance():.2f} is chance: the classes are hard to tell apart, "
+                "expect the generator to learn slowly"
+            )
+
+    def _chance(self) -> float:
+        """The cross-entropy of a classifier that knows nothing but how often the classes are drawn."""
+        return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
+
+    def _keep_up(self, *, last: bool) -> None:
+        training = self.config.training
+        if last or self._step % training.log_every == 0:
+            self._log()
+        if last or self._step % training.sample_every == 0:
+            self._sample()
+        if last or self._step % training.save_every == 0:
+            self._save()
+
+    def _log(self) -> None:
+        now = time.perf_counter()
+        terms = self._averages.flush()
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            raise TrainingError(
+                f"{', '.join(bad)} not finite at step {self._step}: the checkpoint in {self.run.path} is from before. "
+                "Resume with --precision fp32, or train with a lower learning rate"
+            )
+        interval = self._step - self._logged_step
+        seconds = now - self._logged
+        self._logged, self._logged_step = now, self._step
+        line = {
+            "step": self._step,
+            "seconds": round(now - self._started, 1),
+            "seconds_per_step": round(seconds / interval, 4),
+            "images_per_second": round(interval * self._images_per_step / seconds, 1),
+            "cls_chance": self._chance(),
+            **terms,
+        }
+        if warning := self._stats.append(line):
+            self._watcher.warn(warning)
+        self._watcher.logged(line)
+
+    def _sample(self) -> None:
+        path = self.run.samples / f"step-{self._step:06d}.png"
+        self._sampler.sheet(path, self._engine.average)
+
+    def _save(self) -> None:
+        info = replace(self._info, step=self._step)
+        state = self._engine.state() | self._averages.state()
+        save_tensors(self.run.state, state, info)
+        save_tensors(self.run.weights, self._engine.weights(), info)
+
+    def _plot(self) -> None:
+        lines = read_stats(self.run.stats)
+        if not lines:
+            return
+        try:
+            plot_losses(self.run.losses, lines)
+        except ImportError:
+            self._watcher.warn(f"no {self.run.losses.name}: it needs matplotlib (the extra 'plots')")
+
+    def _outcome(self, done: int) -> Outcome:
+        training = self.config.training
+        seconds = time.perf_counter() - self._started
+        return Outcome(
+            run=self.run.path,
+            weights=self.run.weights,
+            steps=self._step,
+            seconds=round(seconds, 1),
+            images_per_second=round(done * self._images_per_step / seconds, 1),
+            interrupted=self._step < training.steps,
+        )

@@ -1,0 +1,144 @@
+"""What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectgan.control import constant_map, one_hot
+from defectgan.data.dataset import Batches
+from defectgan.files import write_atomically
+from defectgan.images import save_png, tile, to_bytes
+from defectgan.models.generator import Generator
+from defectgan.training.checkpoint import below_prefix, with_prefix
+from defectgan.training.step import Terms, draw_noise
+
+# Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
+DEAD_MASK = 0.002
+# So many log lines in a row with dead masks are a finding; single ones happen early on.
+DEAD_LINES = 4
+SAMPLES_PER_CLASS = 4
+NOT_PLOTTED = ("step", "seconds", "seconds_per_step", "images_per_second", "cls_chance")
+
+
+class Averages:
+    """Means of named terms over a log interval; nothing leaves the device before it ends."""
+
+    def __init__(self) -> None:
+        self._sums: Terms = {}
+        self._count = 0
+
+    def add(self, terms: Terms) -> None:
+        """Count a step's terms in."""
+        for name, term in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(term)) + term.double()
+        self._count += 1
+
+    def flush(self) -> dict[str, float]:
+        """The means, and a fresh start."""
+        means = {name: float(total) / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+    def state(self) -> dict[str, Tensor]:
+        """For the checkpoint: an interval that a kill cuts in two still gets its own mean."""
+        return with_prefix("averages", self._sums | {"count": torch.tensor(self._count)})
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what ``state`` gave."""
+        self._sums = below_prefix("averages", tensors)
+        self._count = int(self._sums.pop("count"))
+
+
+class Stats:
+    """``stats.jsonl``: a line each log interval."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._dead = 0
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines after a step: a killed run had gone on beyond what it had saved."""
+        kept = [line for line in read_stats(self._path) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._path, text.encode())
+
+    def append(self, line: dict[str, Any]) -> str | None:
+        """Write a line; returns a warning where the masks have been dead for long."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        mask = max(line["mask_deface"], line["mask_restore"])
+        self._dead = self._dead + 1 if mask < DEAD_MASK else 0
+        if self._dead % DEAD_LINES or not self._dead:
+            return None
+        return (
+            f"the masks are dead: their mean is {mask:.4f} at step {line['step']} and nothing is painted. Train with "
+            "another seed, a lower loss.sd_con or loss.rec, or a longer loss.sparsity_warmup"
+        )
+
+
+def read_stats(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of stats.jsonl; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def plot_losses(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Draw the named terms over the steps as PNG.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.use("agg")
+    names = [name for name in lines[-1] if name not in NOT_PLOTTED]
+    columns = 4
+    figure = Figure(figsize=(12, 2.2 * -(-len(names) // columns)), layout="constrained")
+    for k, name in enumerate(names):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, k + 1)
+        axes.plot([line["step"] for line in lines], [line[name] for line in lines])
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.savefig(path, dpi=110)
+
+
+class Sampler:
+    """Sample sheets of fixed images with fixed noise, so that two sheets differ by the training alone.
+
+    A row a class: normal | defaced | mask for each sample, then defect | restored | mask.
+    """
+
+    def __init__(self, batches: Batches, *, device: torch.device) -> None:
+        index = batches.images.index
+        self._device = device
+        self._classes = len(index.classes)
+        self._normal = batches.fixed(0, SAMPLES_PER_CLASS).to(device)
+        self._defects = [
+            batches.fixed(k, SAMPLES_PER_CLASS).to(device) for k in range(1, self._classes)
+        ]
+
+    def sheet(self, path: Path, generator: Generator) -> None:
+        """Paint and write the sheet."""
+        cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        for k, defects in enumerate(self._defects, start=1):
+            for images, label in ((self._normal, k), (defects, 0)):
+                painted, mask = self._paint(generator, images, label)
+                for image, result, opacity in zip(images, painted, mask, strict=True):
+                    cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
+        save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
+
+    @torch.no_grad()
+    def _paint(self, generator: Generator, images: Tensor, label: int) -> tuple[Tensor, Tensor]:
+        rng = torch.Generator(self._device).manual_seed(0)
+        control = constant_map(one_hot([label] * len(images), self._classes).to(self._device))
+        return generator.paint(images, control, draw_noise(generator, images, rng))

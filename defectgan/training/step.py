@@ -1,0 +1,126 @@
+"""The method: one critic step and one generator step of Defect-GAN.
+
+n, d are normal and defect images [B/2, C, H, W] in [-1, 1], y the labels of d, K classes with index 0 = normal.
+
+    deface   d^ = compose(n, G(n, y))          restore   n^ = compose(d, G(d, normal))
+    and back n~ = compose(d^, G(d^, normal))             d~ = compose(n^, G(n^, y))
+
+Both directions go through the networks as one batch: (n, d) towards (y, normal), then (d^, n^) back towards (normal, y).
+
+Source: Zhang et al., "Defect-GAN: High-Fidelity Defect Synthesis for Automated Defect Inspection", WACV 2021.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from defectgan import losses
+from defectgan.config import LossWeights
+from defectgan.control import constant_map, normal_label
+from defectgan.data.dataset import Batch
+from defectgan.models.critic import Critic, score_of
+from defectgan.models.generator import Generator
+
+Terms = dict[str, Tensor]
+
+
+class Passes(NamedTuple):
+    """The two generator passes of a batch: images and masks there, images and masks back."""
+
+    there: Tensor
+    mask: Tensor
+    back: Tensor
+    back_mask: Tensor
+
+
+class Sides(NamedTuple):
+    """A batch as the networks take it, both directions at once; [B, ...] each.
+
+    ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which ``real`` (d, n) are true examples.
+    """
+
+    images: Tensor
+    source: Tensor
+    target: Tensor
+    real: Tensor
+
+
+def sides(batch: Batch) -> Sides:
+    """Normal images towards the classes of the defect images, and back."""
+    normal = normal_label(batch.label)
+    return Sides(
+        images=torch.cat([batch.normal, batch.defect]),
+        source=torch.cat([normal, batch.label]),
+        target=torch.cat([batch.label, normal]),
+        real=torch.cat([batch.defect, batch.normal]),
+    )
+
+
+def draw_noise(generator: Generator, like: Tensor, rng: torch.Generator) -> Tensor:
+    """Noise [B, N] for images [B, C, H, W]."""
+    size = generator.noise_size(*like.shape[2:])
+    return torch.randn(len(like), size, generator=rng, device=rng.device).to(like.device)
+
+
+def critic_loss(
+    critic: Critic, real: Tensor, fake: Tensor, label: Tensor, t: Tensor, weights: LossWeights
+) -> tuple[Tensor, Terms]:
+    """``L_D`` and its named terms.
+
+    Args:
+        critic: D.
+        real: [B, C, H, W].
+        fake: [B, C, H, W], without graph; fake i is meant to be of the class of real i.
+        label: [B, K], the class of both.
+        t: [B], U[0, 1], where between real and fake the penalty is taken.
+        weights: the weights of the terms.
+    """
+    verdict = critic(real)
+    terms = {
+        "wgan": losses.wasserstein_critic(verdict.of(label), score_of(critic.scores(fake), label)),
+        "gp": penalty(critic, losses.interpolate(real, fake, t), label),
+        "cls_r": losses.classification(verdict.logits, label),
+    }
+    total = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
+    return total, terms
+
+
+def penalty(critic: Critic, image: Tensor, label: Tensor) -> Tensor:
+    """The gradient penalty at an image, always in fp32: in bf16 its second derivative is noise."""
+    image = image.detach().float().requires_grad_()
+    with torch.autocast(image.device.type, enabled=False):
+        return losses.gradient_penalty(score_of(critic.scores(image), label), image)
+
+
+def cycle(generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor]) -> Passes:
+    """There and back: every image to its target class, and what came of it to its own class again."""
+    there, mask = generator.paint(batch.images, constant_map(batch.target), noise[0])
+    back, back_mask = generator.paint(there, constant_map(batch.source), noise[1])
+    return Passes(there, mask, back, back_mask)
+
+
+def generator_loss(
+    critic: Critic, batch: Sides, passes: Passes, weights: LossWeights, *, sparsity: float = 1.0
+) -> tuple[Tensor, Terms]:
+    """``L_G`` and its named terms; the critic's parameters need no gradient here.
+
+    Args:
+        sparsity: share of the sparsity weight that is in force, in [0, 1]: the warm-up.
+    """
+    verdict = critic(passes.there)
+    terms = {
+        "adv": losses.wasserstein_generator(verdict.of(batch.target)),
+        "cls_f": losses.classification(verdict.logits, batch.target),
+        "rec": losses.reconstruction(batch.images, passes.back),
+        "sd_cyc": losses.mask_cycle(passes.mask, passes.back_mask),
+        "sd_con": losses.mask_sparsity(passes.mask, passes.back_mask),
+    }
+    total = (
+        weights.adv * terms["adv"]
+        + weights.cls_f * terms["cls_f"]
+        + weights.rec * terms["rec"]
+        + weights.sd_cyc * terms["sd_cyc"]
+        + weights.sd_con * sparsity * terms["sd_con"]
+    )
+    return total, terms
