@@ -23,6 +23,7 @@ def compose(background: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
     if foreground.shape != background.shape or mask.shape != (batch, 1, height, width):
         raise ValueError(
             f"background {tuple(background.shape)} needs a foreground of the same shape and a mask "
-            f"[{batch}, 1, {height}, {width}]; got {tuple(foreground.shape)} and {tuple(mask.shape)}"
+            f"[{batch}, 1, {height}, {width}]; got {tuple(foreground.shape)} and "
+            f"{tuple(mask.shape)}"
         )
     return foreground * mask + background * (1 - mask)

@@ -1,7 +1,7 @@
 """Every setting, validated once.
 
-A setting's unit and meaning stand in its description. Presets in ``configs/`` hold overrides only; what they leave out has the
-value below, which is the published recipe.
+A setting's unit and meaning stand in its description. Presets in ``configs/`` hold overrides only;
+what they leave out has the value below, which is the published recipe.
 """
 
 import difflib
@@ -33,7 +33,9 @@ class DataConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """Drawn alike for normal and defect images, so that no class can be told by its exposure or pose."""
+    """Drawn alike for normal and defect images, so that no class can be told by its exposure or
+    pose.
+    """
 
     flip: bool = Field(True, description="mirror at random")
     rotate: bool = Field(True, description="turn by multiples of 90 degrees at random")
@@ -46,6 +48,10 @@ class GeneratorConfig(Settings):
     width: int = Field(64, ge=4, description="channels at full resolution; 4 x at the bottleneck")
     residual_blocks: int = Field(6, ge=0)
     spade_hidden: int = Field(128, ge=4, description="channels of the SPADE branch")
+    skips: bool = Field(
+        False,
+        description="the decoder sees the encoder's maps of its size: sharp masks of thin defects",
+    )
     residual_foreground: bool = Field(
         False, description="the foreground is the input plus what is learned, at first the input"
     )
@@ -60,7 +66,9 @@ class CriticConfig(Settings):
 
 
 class LossWeights(Settings):
-    """The weights of the terms, in the symbols of the paper; ``adv`` multiplies the generator's -E[D(fake)]."""
+    """The weights of the terms, in the symbols of the paper; ``adv`` multiplies the generator's
+    -E[D(fake)].
+    """
 
     adv: float = Field(1.0, ge=0)
     gp: float = Field(10.0, ge=0)
@@ -125,10 +133,12 @@ def preset_folder() -> Path:
 
 
 def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
-    """A preset's name or a YAML file, with overrides ``{section: {key: value}}`` on top; values of None are left out.
+    """A preset's name or a YAML file, with overrides ``{section: {key: value}}`` on top; values of
+    None are left out.
 
     Raises:
-        SettingError: if there is no such preset or file, a key is unknown, or a value is out of range.
+        SettingError: if there is no such preset or file, a key is unknown, or a value is out of
+            range.
     """
     path = _find(source)
     try:
@@ -165,7 +175,9 @@ def _find(source: str | Path) -> Path:
     if os.sep not in str(source) and preset.is_file():
         return preset
     known = ", ".join(sorted(p.stem for p in preset_folder().glob("*.yaml")))
-    raise SettingError(f"no configuration {source}: expected a YAML file or one of the presets {known}")
+    raise SettingError(
+        f"no configuration {source}: expected a YAML file or one of the presets {known}"
+    )
 
 
 def _explain(error: Any, origin: str) -> str:

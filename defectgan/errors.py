@@ -1,4 +1,5 @@
-"""The exception tree: what can go wrong for a user, each with the exit code that the command line ends with.
+"""The exception tree: what can go wrong for a user, each with the exit code that the command line
+ends with.
 
 DefectganError
  ├── SettingError       a setting that cannot be: unknown key, value out of range           (2)

@@ -1,7 +1,7 @@
 """The generator for other programs, each file checked against the model that it came from.
 
-    safetensors   the averaged generator alone
-    onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is free
+safetensors   the averaged generator alone
+onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is free
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,8 @@ from defectgan.training.checkpoint import Model, load_model, save_tensors, with_
 Format = Literal["safetensors", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-# Largest difference of two correct fp32 evaluations in different orders, seen at 1e-6 to 1e-5 on images in [-1, 1].
+# Largest difference of two correct fp32 evaluations in different orders, seen at 1e-6 to 1e-5 on
+# images in [-1, 1].
 TOLERANCE = 1e-4
 CHECKED_IMAGES = 3
 
@@ -42,7 +43,9 @@ class Exported(nn.Module):
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file, its format, and the largest difference of its outputs from the model's, on random input."""
+    """A file, its format, and the largest difference of its outputs from the model's, on random
+    input.
+    """
 
     path: Path
     format: Format
@@ -61,7 +64,7 @@ def parse_formats(names: Sequence[str]) -> list[Format]:
     Raises:
         SettingError: if one is unknown.
     """
-    known = {name: name for name in FORMATS}
+    known: dict[str, Format] = {name: name for name in FORMATS}
     if unknown := [name for name in names if name not in known]:
         raise SettingError(f"no export format {unknown[0]}: expected {' or '.join(FORMATS)}")
     return [known[name] for name in names]
@@ -76,7 +79,8 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
     """
     if missing := [name for name in formats if name not in available_formats()]:
         raise SettingError(
-            f"{missing[0]} export needs onnx, onnxscript and onnxruntime: install the extra 'onnx' of defectgan"
+            f"{missing[0]} export needs onnx, onnxscript and onnxruntime: install the extra "
+            "'onnx' of defectgan"
         )
     writers = {"safetensors": _safetensors, "onnx": _onnx}
     return [writers[name](model, out / f"generator.{name}") for name in formats]
@@ -132,7 +136,8 @@ def _onnx(model: Model, path: Path) -> ExportedFile:
 
 @torch.no_grad()
 def _check(model: Model, path: Path, answer: Callable[..., Sequence[Tensor]]) -> float:
-    """The largest difference to the model on random input, at a batch size that the export did not see.
+    """The largest difference to the model on random input, at a batch size that the export did not
+    see.
 
     Raises:
         CheckFailed: if it is above the tolerance.
@@ -143,7 +148,8 @@ def _check(model: Model, path: Path, answer: Callable[..., Sequence[Tensor]]) ->
     difference = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
     if not difference <= TOLERANCE:
         raise CheckFailed(
-            f"{path.name} answers differently from the model: by {difference:.2g}, at most {TOLERANCE:g} is accepted; "
+            f"{path.name} answers differently from the model: by {difference:.2g}, at most "
+            f"{TOLERANCE:g} is accepted; "
             "it was not kept"
         )
     return difference

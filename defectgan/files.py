@@ -8,7 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; synced and renamed to ``path`` when the block ends well."""
+    """A temporary path beside ``path`` to write to; synced and renamed to ``path`` when the block
+    ends well.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:

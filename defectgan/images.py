@@ -1,6 +1,7 @@
 """Image files: the only module that reads or writes one.
 
-H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8 or uint16, as the file has them; networks see [-1, 1].
+H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8 or uint16, as the file has them; networks
+see [-1, 1].
 """
 
 from collections.abc import Iterable
@@ -28,7 +29,8 @@ _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB
 class Picture:
     """A decoded image.
 
-    ``pixels`` [H, W, C], uint8 or uint16; ``alpha`` [H, W] uint8, kept aside and put back; ``icc`` the colour profile.
+    ``pixels`` [H, W, C], uint8 or uint16; ``alpha`` [H, W] uint8, kept aside and put back; ``icc``
+    the colour profile.
     """
 
     pixels: NDArray[Any]
@@ -43,16 +45,16 @@ class Picture:
 
 def find_images(folder: Path) -> list[Path]:
     """All image files at any depth below a folder, sorted by path."""
-    return sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()
-    )
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image") from error
+        raise DataError(
+            f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image"
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -73,7 +75,8 @@ def channels_of(path: Path) -> int:
 
 def _target_mode(path: Path, image: Image.Image) -> str:
     """The mode to decode into, chosen so that no bit is lost."""
-    raw = str(image.tile[0][3]) if getattr(image, "tile", None) else ""
+    tiles = getattr(image, "tile", None)
+    raw = str(tiles[0][3]) if tiles else ""
     # Pillow decodes 16-bit RGB files to 8 bits without a word.
     if image.mode.startswith("I;16"):
         return "I;16"
@@ -82,7 +85,8 @@ def _target_mode(path: Path, image: Image.Image) -> str:
     if image.mode in _GRAY:
         return _GRAY[image.mode]
     raise DataError(
-        f"{path} is of mode {image.mode}{' with 16 bits a channel' if '16' in raw else ''}; expected 8-bit gray, "
+        f"{path} is of mode {image.mode}{' with 16 bits a channel' if '16' in raw else ''}; "
+        "expected 8-bit gray, "
         "RGB, palette or RGBA, or 16-bit gray: convert it first"
     )
 
@@ -143,7 +147,9 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Resize [H, W, C] to height x width: area-averaged when it shrinks, bilinear when it grows; the dtype stays."""
+    """Resize [H, W, C] to height x width: area-averaged when it shrinks, bilinear when it grows;
+    the dtype stays.
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
     planes = [
@@ -167,8 +173,8 @@ def as_channels(picture: Picture, channels: int) -> NDArray[Any]:
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    luma = pixels @ np.array(LUMA)
-    return luma.round().astype(pixels.dtype)[..., None]
+    luma = (pixels * np.array(LUMA)).sum(axis=2, keepdims=True)
+    return np.asarray(luma.round(), dtype=pixels.dtype)
 
 
 def to_signed(pixels: NDArray[Any], white: int) -> NDArray[np.float32]:

@@ -1,14 +1,16 @@
 """Losses of Defect-GAN (Zhang et al., WACV 2021), one function a term.
 
-B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks in [0, 1] with 1 = defect.
-Every function returns an unweighted scalar; the weights live in ``LossWeights`` and are applied once.
+B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks in [0, 1] with
+1 = defect. Every function returns an unweighted scalar; the weights live in ``LossWeights`` and are
+applied once.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Inside the root: the derivative of |g| at g = 0 would be NaN (a critic with dead units has such points).
+# Inside the root: the derivative of |g| at g = 0 would be NaN (a critic with dead units has such
+# points).
 NORM_EPSILON = 1e-12
 
 
@@ -43,7 +45,8 @@ def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
     """``E[(|grad D(x_hat)|_2 - 1)^2]``, the norm over all the pixels of an image.
 
     Args:
-        score: [B, ...], D(x_hat) with its graph, in fp32; summed over all but the batch is D of an image.
+        score: [B, ...], D(x_hat) with its graph, in fp32; summed over all but the batch is D of an
+            image.
         image: [B, C, H, W], x_hat, a leaf that requires grad.
 
     Source: Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, eq. 3.
@@ -69,7 +72,9 @@ def reconstruction(image: Tensor, cycled: Tensor) -> Tensor:
 
 
 def mask_cycle(mask: Tensor, cycled_mask: Tensor) -> Tensor:
-    """``|m - m_cycled|_1``, mean over pixels: what one pass paints, the other takes away at the same place."""
+    """``|m - m_cycled|_1``, mean over pixels: what one pass paints, the other takes away at the
+    same place.
+    """
     return F.l1_loss(cycled_mask, mask)
 
 

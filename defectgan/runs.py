@@ -1,15 +1,15 @@
 """Run folders: how they are named, made and found again.
 
-    runs/<time>-<name>/
-        config.yaml                the resolved settings
-        split.json                 the files that it learns from
-        stats.jsonl                a line each log interval
-        losses.png                 the same as a plot, at the end
-        samples/step-*.png         what it paints
-        weights/last.safetensors   averaged generator, critic, settings, classes: all that generating needs
-        state.safetensors          networks, optimisers, step: all that going on needs
-        log.txt                    what was said
-    runs/latest                    points to the newest
+runs/<time>-<name>/
+    config.yaml                the resolved settings
+    split.json                 the files that it learns from
+    stats.jsonl                a line each log interval
+    losses.png                 the same as a plot, at the end
+    samples/step-*.png         what it paints
+    weights/last.safetensors   averaged generator, critic, settings, classes: all that generating
+    needs state.safetensors          networks, optimisers, step: all that going on needs log.txt
+    what was said
+runs/latest                    points to the newest
 """
 
 import os
@@ -64,9 +64,13 @@ class RunFolder:
 
 
 def new_run(runs: Path, name: str) -> RunFolder:
-    """Make ``runs/<time>-<name>/`` and let ``runs/latest`` point to it; an existing folder is never reused."""
+    """Make ``runs/<time>-<name>/`` and let ``runs/latest`` point to it; an existing folder is never
+    reused.
+    """
     if not re.fullmatch(r"[\w.-]+", name):
-        raise SettingError(f"the run's name {name!r} would be part of a path: take letters, digits, - and _")
+        raise SettingError(
+            f"the run's name {name!r} would be part of a path: take letters, digits, - and _"
+        )
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     path = unused(runs / stem)
     path.mkdir(parents=True)
@@ -99,5 +103,7 @@ def find_run(run: Path | None, *, runs: Path = RUNS) -> Path:
         return run
     link = runs / LATEST
     if not link.is_dir():
-        raise ModelError(f"no run under {runs.resolve()}: train one first, or name a run or weights")
+        raise ModelError(
+            f"no run under {runs.resolve()}: train one first, or name a run or weights"
+        )
     return link.resolve()

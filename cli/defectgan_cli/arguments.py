@@ -1,7 +1,7 @@
 """The argument list as people write it, brought into the form that the parser takes.
 
-    --classes a b c      ->  --classes a --classes b --classes c       (also a,b,c)
-    --resume             ->  --resume latest
+--classes a b c      ->  --classes a --classes b --classes c       (also a,b,c)
+--resume             ->  --resume latest
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ DEFAULTS = {"--resume": "latest"}
 
 
 def rewrite(arguments: Sequence[str]) -> list[str]:
-    """Repeat list options before each of their values, and give options that may stand alone their default.
+    """Repeat list options before each of their values, and give options that may stand alone their
+    default.
 
-    A list ends at the next option. A comma separates values too, unless it stands in a value with a space.
+    A list ends at the next option. A comma separates values too, unless it stands in a value with a
+    space.
     """
     rewritten: list[str] = []
     rest = list(arguments)

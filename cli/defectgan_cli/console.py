@@ -1,4 +1,6 @@
-"""What a person reads: messages, progress, errors. Everything here goes to stderr; stdout carries results alone."""
+"""What a person reads: messages, progress, errors. Everything here goes to stderr; stdout carries
+results alone.
+"""
 
 import json
 import sys
@@ -107,7 +109,9 @@ class TrainingReport:
         self._progress.update(self._task, terms=f"{terms}  {speed}")
         if self._progress.disable:
             left = (self._steps - line["step"]) * line["seconds_per_step"]
-            self._reporter.say(f"step {line['step']}/{self._steps}  {terms}  {speed}  {minutes(left)} left")
+            self._reporter.say(
+                f"step {line['step']}/{self._steps}  {terms}  {speed}  {minutes(left)} left"
+            )
 
     def warn(self, text: str) -> None:
         self._reporter.warn(text)

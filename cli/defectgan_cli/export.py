@@ -12,7 +12,12 @@ def export(
     model: options.Model = None,
     format: Annotated[
         list[str] | None,
-        setting("FORMAT", "safetensors, onnx.", default="all that can be written here", metavar="NAME..."),
+        setting(
+            "FORMAT",
+            "safetensors, onnx.",
+            default="all that can be written here",
+            metavar="NAME...",
+        ),
     ] = None,
     out: Annotated[
         Path | None, setting("OUT", "Folder for the files.", default="export, beside the weights")

@@ -42,13 +42,13 @@ def generate(
 ) -> None:
     """Paint defects onto good images; returns images with pixel masks.
 
-    Images keep their size, depth and every pixel that is not painted. A job that was killed goes on when it is called again with the
-    same --out.
+    Images keep their size, depth and every pixel that is not painted. A job that was killed goes on
+    when it is called again with the same --out.
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
     from defectgan.devices import pick_device
-    from defectgan.generation.plan import find_sources, make_plan
+    from defectgan.generation.plan import find_sources
     from defectgan.generation.run import Job, run_job
     from defectgan.generation.writers import MANIFEST
     from defectgan.runs import find_run, unused
@@ -60,10 +60,15 @@ def generate(
     trained = load_model(find_run(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
     job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
-    folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{'-'.join(defects)}")
+    folder = out or unused(
+        Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{'-'.join(defects)}"
+    )
     for path, reason in job.sources.rejected:
         reporter.warn(f"left out {path}: {reason}")
-    reporter.say(f"{n} images of {', '.join(defects)} on {len(job.sources.files)} sources with {trained.path}")
+    reporter.say(
+        f"{n} images of {', '.join(defects)} on {len(job.sources.files)} sources with "
+        f"{trained.path}"
+    )
     if dry_run:
         counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
         print_json(counts) if as_json else print_table(("", ""), list(counts.items()))

@@ -40,7 +40,8 @@ def inspect_masks(
 ) -> None:
     """See and judge masks: a contact sheet, and a table of areas and of empty and full-frame masks.
 
-    On real images the model takes each defect away again; where the data folder has true masks, IoU says how well the mask finds the defect.
+    On real images the model takes each defect away again; where the data folder has true masks, IoU
+    says how well the mask finds the defect.
 
     Example: defectgan inspect-masks generated/20261122-101500-brushing
     """

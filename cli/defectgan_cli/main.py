@@ -33,7 +33,8 @@ def defectgan(
 ) -> None:
     """Synthetic defect images with pixel masks for visual inspection.
 
-    Learns from folders of images what each defect looks like, and paints such defects onto your own good images.
+    Learns from folders of images what each defect looks like, and paints such defects onto your own
+    good images.
     """
 
 

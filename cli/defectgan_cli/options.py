@@ -16,7 +16,9 @@ DEBUG = "DEFECTGAN_DEBUG"
 
 
 class Command(TyperCommand):
-    """Takes list options as people write them, and ends errors with one message and the right exit code."""
+    """Takes list options as people write them, and ends errors with one message and the right exit
+    code.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, rewrite(args))
@@ -39,8 +41,12 @@ TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}
 PRESET = "the preset's"
 
 
-def setting(variable: str, text: str, *, default: str | None = None, metavar: str | None = None) -> Any:
-    """An option with its environment variable; ``default`` is what the help says where the value itself says nothing."""
+def setting(
+    variable: str, text: str, *, default: str | None = None, metavar: str | None = None
+) -> Any:
+    """An option with its environment variable; ``default`` is what the help says where the value
+    itself says nothing.
+    """
     return typer.Option(
         help=text,
         envvar=f"DEFECTGAN_{variable}",

@@ -10,8 +10,7 @@ from defectgan_cli.console import Reporter, TrainingReport, print_json, print_ta
 from defectgan_cli.options import PRESET, setting
 
 if TYPE_CHECKING:
-    from defectgan.runs import RunFolder
-    from defectgan.training.job import Job
+    from defectgan.training.job import Job, Overrides
     from defectgan.training.loop import Outcome
 
 
@@ -33,9 +32,7 @@ def train(
     ] = None,
     config: Annotated[
         str | None,
-        setting(
-            "CONFIG", "Preset or YAML file.", default="defectgan on a GPU, quick on a CPU"
-        ),
+        setting("CONFIG", "Preset or YAML file.", default="defectgan on a GPU, quick on a CPU"),
     ] = None,
     steps: Annotated[int | None, setting("STEPS", "Generator steps.", default=PRESET)] = None,
     image_size: Annotated[
@@ -57,7 +54,9 @@ def train(
         int | None, setting("SAVE_EVERY", "Steps between checkpoints.", default=PRESET)
     ] = None,
     device: options.Device = "auto",
-    out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path("runs"),
+    out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path(
+        "runs"
+    ),
     name: Annotated[
         str | None, setting("NAME", "Name of the run.", default="the data folder's")
     ] = None,
@@ -74,8 +73,9 @@ def train(
 ) -> None:
     """Learn from folders of images what each defect looks like.
 
-    The data folder holds one folder of good images (normal, good, ok, free or defect-free) and one for each defect. What is learned goes
-    to a folder of its own under runs/. Ctrl-C saves; --resume goes on exactly where it stopped.
+    The data folder holds one folder of good images (normal, good, ok, free or defect-free) and one
+    for each defect. What is learned goes to a folder of its own under runs/. Ctrl-C saves; --resume
+    goes on exactly where it stopped.
 
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
@@ -87,7 +87,7 @@ def train(
 
     reporter = Reporter(quiet=quiet)
     target = pick_device(device)
-    overrides = {
+    overrides: Overrides = {
         "data": {
             "image_size": image_size,
             "normal_class": normal_class,
@@ -152,7 +152,7 @@ def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
     else:
-        print_table(("", ""), [(key, value) for key, value in plan.items()])
+        print_table(("", ""), list(plan.items()))
 
 
 def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:
@@ -170,6 +170,7 @@ def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> N
         typer.echo(f"weights: {outcome.weights}")
     if outcome.interrupted:
         reporter.warn(
-            f"stopped after step {outcome.steps} and saved; go on with: defectgan train --resume {outcome.run}"
+            f"stopped after step {outcome.steps} and saved; go on with: defectgan train --resume "
+            f"{outcome.run}"
         )
         raise typer.Exit(options.INTERRUPTED)

@@ -1,4 +1,6 @@
-"""Augmentation of the images that the critic and the generator see; the only module that imports albumentations."""
+"""Augmentation of the images that the critic and the generator see; the only module that imports
+albumentations.
+"""
 
 import os
 from typing import Any
@@ -8,7 +10,9 @@ from numpy.typing import NDArray
 
 from defectgan.config import AugmentConfig
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
+os.environ.setdefault(
+    "NO_ALBUMENTATIONS_UPDATE", "1"
+)  # it would ask the network for a newer version
 
 import albumentations
 
@@ -16,8 +20,9 @@ import albumentations
 class Augment:
     """Random pose and exposure, drawn alike for all classes.
 
-    Where classes differ in exposure the critic reads brightness, and the generator learns to paint brightness; the same strong
-    random gain, offset and gamma on normal and defect images takes that cue away.
+    Where classes differ in exposure the critic reads brightness, and the generator learns to paint
+    brightness; the same strong random gain, offset and gamma on normal and defect images takes that
+    cue away.
     """
 
     def __init__(self, config: AugmentConfig) -> None:

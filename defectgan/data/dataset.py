@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectgan.control import one_hot
 from defectgan.config import AugmentConfig, DataConfig
+from defectgan.control import one_hot
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.images import as_channels, read_picture, resize
@@ -20,8 +20,8 @@ MIB = 2**20
 class Batch(NamedTuple):
     """Half normal, half defect images.
 
-    ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K], one-hot, of the defect images, and at once the classes
-    that the normal images are to be turned into.
+    ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K], one-hot, of the defect
+    images, and at once the classes that the normal images are to be turned into.
     """
 
     normal: Tensor
@@ -40,7 +40,8 @@ class Batch(NamedTuple):
 class ImageSet:
     """The images of an index at training size.
 
-    They are decoded once and kept as uint8 as long as the cache has room; the others are decoded each time.
+    They are decoded once and kept as uint8 as long as the cache has room; the others are decoded
+    each time.
     """
 
     def __init__(self, index: Index, config: DataConfig) -> None:
@@ -65,6 +66,11 @@ class ImageSet:
         return image
 
 
+def unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Values in [0, 1] from 0..255."""
+    return image * np.float32(1 / 255)
+
+
 def to_tensor(images: Sequence[NDArray[np.float32]]) -> Tensor:
     """[B, C, H, W] in [-1, 1] from images [H, W, C] in [0, 1]."""
     stacked = np.stack(images).transpose(0, 3, 1, 2) * 2 - 1
@@ -72,7 +78,9 @@ def to_tensor(images: Sequence[NDArray[np.float32]]) -> Tensor:
 
 
 class Batches:
-    """Batches as a function of the step: what is drawn depends on (seed, step, part) alone, never on state."""
+    """Batches as a function of the step: what is drawn depends on (seed, step, part) alone, never
+    on state.
+    """
 
     def __init__(
         self, images: ImageSet, *, batch_size: int, augment: AugmentConfig, seed: int
@@ -83,21 +91,25 @@ class Batches:
         self._seed = seed
 
     def __call__(self, step: int, part: int) -> Batch:
-        """The batch of a step; ``part`` tells the draws within a step apart (critic steps, then the generator's)."""
+        """The batch of a step; ``part`` tells the draws within a step apart (critic steps, then the
+        generator's).
+        """
         rng = np.random.default_rng([self._seed, step, part])
         files = self.images.index.files
         normals = [(0, int(rng.integers(len(files[0])))) for _ in range(self._half)]
         defects = [(k, int(rng.integers(len(files[k])))) for k in self._classes(rng)]
-        pixels = [self.images.image(k, i).astype(np.float32) / 255 for k, i in normals + defects]
+        pixels = [unit(self.images.image(k, i)) for k, i in normals + defects]
         images = to_tensor(self._augment(pixels, seed=int(rng.integers(2**31))))
         label = one_hot([k for k, _ in defects], len(files))
         return Batch(images[: self._half], images[self._half :], label)
 
     def fixed(self, k: int, count: int) -> Tensor:
-        """Images of class k spread over its files, not augmented, [count, C, H, W]; fewer where there are fewer."""
+        """Images of class k spread over its files, not augmented, [count, C, H, W]; fewer where
+        there are fewer.
+        """
         files = self.images.index.files[k]
         chosen = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
-        return to_tensor([self.images.image(k, i).astype(np.float32) / 255 for i in chosen])
+        return to_tensor([unit(self.images.image(k, i)) for i in chosen])
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

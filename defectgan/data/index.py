@@ -1,8 +1,9 @@
 """The index: which classes a data folder has, and which files belong to them.
 
-    ROOT/normal/...            the good images; also called good, ok, free or defect-free
-    ROOT/<defect>/...          one folder a class of defects, images at any depth
-    ROOT/masks/<defect>/...    optional true masks, <the image's path below its class>.png; for measuring only
+ROOT/normal/...            the good images; also called good, ok, free or defect-free
+ROOT/<defect>/...          one folder a class of defects, images at any depth
+ROOT/masks/<defect>/...    optional true masks, <the image's path below its class>.png; for
+measuring only
 """
 
 import difflib
@@ -23,8 +24,9 @@ NEVER_CLASSES = ("masks", "ground_truth")
 class Index:
     """The files of a data folder.
 
-    ``classes`` names the K classes, the normal one first; ``files[k]`` holds the images of class k, sorted; ``channels`` is 1
-    where every image is gray; ``skipped`` lists files that could not be used, each with its reason.
+    ``classes`` names the K classes, the normal one first; ``files[k]`` holds the images of class k,
+    sorted; ``channels`` is 1 where every image is gray; ``skipped`` lists files that could not be
+    used, each with its reason.
     """
 
     root: Path
@@ -50,18 +52,21 @@ def index_folder(
 
     Args:
         root: the data folder.
-        classes: the defect classes, in the order that the model will have; None takes all, sorted by name.
+        classes: the defect classes, in the order that the model will have; None takes all, sorted
+            by name.
         normal_class: the folder of good images; None finds it by its name.
 
     Raises:
-        DataError: if there is no such folder, no normal class, an unknown or an empty class; says what was found.
+        DataError: if there is no such folder, no normal class, an unknown or an empty class; says
+            what was found.
     """
     folders = _class_folders(root)
     normal = _find_normal(root, folders, normal_class)
     names = [n for n in folders if n != normal] if classes is None else list(classes)
     if not names:
         raise DataError(
-            f"no defect classes in {root}: found only the folder {normal}; expected one more folder for each defect"
+            f"no defect classes in {root}: found only the folder {normal}; expected one more "
+            "folder for each defect"
         )
     for name in names:
         _check_class(root, name, folders, normal)
@@ -105,13 +110,16 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
         DataError: if the record or one of its files is gone.
     """
     if not path.is_file():
-        raise DataError(f"no {path.name} in {path.parent}: it is not a run folder, or a damaged one")
+        raise DataError(
+            f"no {path.name} in {path.parent}: it is not a run folder, or a damaged one"
+        )
     record = json.loads(path.read_text(encoding="utf-8"))
     root = root or Path(record["root"])
     files = tuple(tuple(root / f for f in names) for names in record["train"].values())
     if gone := [f for names in files for f in names if not f.is_file()]:
         raise DataError(
-            f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them back, or say where the data is now"
+            f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
+            "back, or say where the data is now"
         )
     return Index(root, tuple(record["train"]), files, record["channels"])
 
@@ -119,7 +127,9 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
 def _class_folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
-        raise DataError(f"the data folder {root}: found {found}; expected a folder with one folder a class")
+        raise DataError(
+            f"the data folder {root}: found {found}; expected a folder with one folder a class"
+        )
     folders = {
         p.name: p
         for p in sorted(root.iterdir())
@@ -127,7 +137,8 @@ def _class_folders(root: Path) -> dict[str, Path]:
     }
     if not folders:
         raise DataError(
-            f"no class folders in {root}: expected a folder called {NORMAL_NAMES[0]} with good images and one folder "
+            f"no class folders in {root}: expected a folder called {NORMAL_NAMES[0]} with good "
+            "images and one folder "
             "for each defect"
         )
     return folders
@@ -137,13 +148,16 @@ def _find_normal(root: Path, folders: dict[str, Path], wanted: str | None) -> st
     if wanted is not None:
         if wanted in folders:
             return wanted
-        raise DataError(f"no folder {wanted} for the normal class in {root}{_found(folders, wanted)}")
+        raise DataError(
+            f"no folder {wanted} for the normal class in {root}{_found(folders, wanted)}"
+        )
     matches = [n for n in folders if n.lower() in NORMAL_NAMES]
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise DataError(
-            f"{root} has several folders for the normal class ({', '.join(matches)}): say which one it is"
+            f"{root} has several folders for the normal class ({', '.join(matches)}): say which "
+            "one it is"
         )
     below = [
         n for n, p in folders.items() if any(q.name.lower() in NORMAL_NAMES for q in p.iterdir())
@@ -151,13 +165,15 @@ def _find_normal(root: Path, folders: dict[str, Path], wanted: str | None) -> st
     if below:
         hint = f"; {' and '.join(str(root / n) for n in below)} would do: name one of them"
     else:
-        hint = f"; expected one called {', '.join(NORMAL_NAMES)}, or the name of the one that holds good images"
+        hint = f"; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images"
     raise DataError(f"no normal class in {root}: found {', '.join(folders)}{hint}")
 
 
 def _check_class(root: Path, name: str, folders: dict[str, Path], normal: str) -> None:
     if name == normal:
-        raise DataError(f"{name} is the normal class: it is always used, leave it out of the defect classes")
+        raise DataError(
+            f"{name} is the normal class: it is always used, leave it out of the defect classes"
+        )
     if name not in folders:
         raise DataError(f"no class {name} in {root}{_found(folders, name)}")
 
@@ -172,5 +188,8 @@ def _found(folders: dict[str, Path], wanted: str) -> str:
 def _empty_class(folder: Path, skipped: list[tuple[Path, str]]) -> str:
     damaged = [reason for path, reason in skipped if path.is_relative_to(folder)]
     if damaged:
-        return f"no usable images in {folder}: {len(damaged)} could not be read, the first: {damaged[0]}"
+        return (
+            f"no usable images in {folder}: {len(damaged)} could not be read, the first: "
+            f"{damaged[0]}"
+        )
     return f"no images in {folder}: expected {EXPECTED} files"

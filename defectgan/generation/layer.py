@@ -11,12 +11,15 @@ from torch.nn import functional as F
 from defectgan.compose import compose
 from defectgan.images import LUMA, Picture, resize
 
-# An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole image would be touched.
+# An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
+# image would be touched.
 INVISIBLE = 0.04
 
 
 class Painted(NamedTuple):
-    """``pixels`` as the source has them (size, channels, depth), and the ``mask`` [H, W], 0..255, as it is written."""
+    """``pixels`` as the source has them (size, channels, depth), and the ``mask`` [H, W], 0..255,
+    as it is written.
+    """
 
     pixels: NDArray[np.generic]
     mask: NDArray[np.uint8]
@@ -25,8 +28,9 @@ class Painted(NamedTuple):
 def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tensor) -> Painted:
     """Compose a layer into the original pixels.
 
-    Not the foreground itself is enlarged but its difference to the image that the model saw; added to the original pixels it keeps their
-    grain and sharpness under a translucent layer. Where the written mask is 0 a pixel keeps its value exactly.
+    Not the foreground itself is enlarged but its difference to the image that the model saw; added
+    to the original pixels it keeps their grain and sharpness under a translucent layer. Where the
+    written mask is 0 a pixel keeps its value exactly.
 
     Args:
         source: the original.
@@ -47,9 +51,7 @@ def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tenso
     )[0]
     pixels = ((painted + 1) * (source.white / 2)).round().permute(1, 2, 0).numpy()
     touched = written[..., None] > 0
-    return Painted(
-        np.where(touched, pixels.astype(source.pixels.dtype), source.pixels), written
-    )
+    return Painted(np.where(touched, pixels.astype(source.pixels.dtype), source.pixels), written)
 
 
 def model_view(source: Picture, channels: int, size: int) -> Tensor:

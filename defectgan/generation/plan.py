@@ -1,6 +1,7 @@
 """The plan: a list of rows, each with all that its image depends on.
 
-A row needs nothing but itself and the model, so any batch size, order or restart makes the same image.
+A row needs nothing but itself and the model, so any batch size, order or restart makes the same
+image.
 """
 
 import glob
@@ -60,12 +61,15 @@ def find_sources(normal: str) -> Sources:
             rejected.append((file, str(error)))
     if not files:
         detail = f"; the first of {len(rejected)}: {rejected[0][1]}" if rejected else ""
-        raise DataError(f"no images in {normal}: expected a folder, a file or a pattern of {EXPECTED} files{detail}")
+        raise DataError(
+            f"no images in {normal}: expected a folder, a file or a pattern of {EXPECTED} "
+            f"files{detail}"
+        )
     return Sources(tuple(files), tuple(rejected))
 
 
 def make_plan(files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int) -> list[Row]:
-    """n rows over all defect classes in turn; every source comes once before any comes twice.
+    """N rows over all defect classes in turn; every source comes once before any comes twice.
 
     Row i depends on (files, defects, seed, i) alone, not on n.
     """

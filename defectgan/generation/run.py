@@ -62,7 +62,8 @@ def run_job(
     batch_size: int,
     done: Callable[[int], None],
 ) -> None:
-    """Make the images of a job in a folder; what is there of the same job already is not made again.
+    """Make the images of a job in a folder; what is there of the same job already is not made
+    again.
 
     Args:
         job: what to make.
@@ -73,7 +74,8 @@ def run_job(
         done: called with the number of images that are there.
 
     Raises:
-        DataError: if a source cannot be read, or the folder holds something else; what was written before stays.
+        DataError: if a source cannot be read, or the folder holds something else; what was written
+            before stays.
         ModelError: if the model does not know a class.
     """
     for name in job.defects:
@@ -94,7 +96,9 @@ def run_job(
         try:
             for batch, pictures in _read_ahead(pool, rows, batch_size):
                 tasks = _compute(model, batch, pictures, device)
-                waiting.append((batch, [pool.submit(_finish, writer, model, task) for task in tasks]))
+                waiting.append(
+                    (batch, [pool.submit(_finish, writer, model, task) for task in tasks])
+                )
                 if len(waiting) > AHEAD:
                     settle()
         finally:
@@ -149,7 +153,7 @@ def _compute(
 
 
 def row_noise(seed: int, size: int) -> Tensor:
-    """The noise [N] of a row: always drawn on the CPU, so that every device makes the same image."""
+    """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 

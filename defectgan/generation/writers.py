@@ -31,7 +31,8 @@ class FolderWriter:
     binary_masks: bool
 
     def open(self, job: dict[str, Any]) -> set[int]:
-        """Begin, or go on with the same job; returns the numbers of the rows that are already there.
+        """Begin, or go on with the same job; returns the numbers of the rows that are already
+        there.
 
         Raises:
             DataError: if the folder holds anything else.
@@ -41,7 +42,8 @@ class FolderWriter:
         if path.is_file():
             if path.read_text(encoding="utf-8") != record:
                 raise DataError(
-                    f"{self.out} holds the images of another job (see {JOB}): name another folder, nothing was written"
+                    f"{self.out} holds the images of another job (see {JOB}): name another "
+                    "folder, nothing was written"
                 )
             return self._finished()
         if self.out.exists() and any(self.out.iterdir()):
@@ -56,7 +58,7 @@ class FolderWriter:
         return {row["number"] for row in rows}
 
     def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
-        """Write an image and its mask; returns their paths and the image's digest for the manifest."""
+        """Write an image and its mask; returns their paths and digest for the manifest."""
         image_path = Path("images") / row.defect / row.name
         mask_path = Path("masks") / row.defect / row.name
         if self.binary_masks:
@@ -78,7 +80,7 @@ class FolderWriter:
 
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:
-    """The whole rows of a generated set's manifest; a last line that a kill cut short is left out."""
+    """The rows of a generated set; a last line that a kill cut short is left out."""
     path = out / MANIFEST
     if not path.is_file():
         return []

@@ -1,1 +1,3 @@
-"""Inspection of masks: numbers (measure), where they come from (subjects), and what a person looks at (report)."""
+"""Inspection of masks: numbers (measure), where they come from (subjects), and what a person looks
+at (report).
+"""

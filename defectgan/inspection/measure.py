@@ -1,6 +1,7 @@
 """Numbers of masks.
 
-A mask [H, W] holds opacities in [0, 1]; a pixel belongs to the defect where its opacity is above a threshold.
+A mask [H, W] holds opacities in [0, 1]; a pixel belongs to the defect where its opacity is above a
+threshold.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,8 +23,8 @@ Pixels = NDArray[np.uint8]
 class Subject:
     """An image whose mask is judged.
 
-    ``before`` and ``after`` [H, W, C] are the image without and with what the mask says was changed, ``truth`` [H, W] is the true mask in
-    {False, True} where there is one.
+    ``before`` and ``after`` [H, W, C] are the image without and with what the mask says was
+    changed, ``truth`` [H, W] is the true mask in {False, True} where there is one.
     """
 
     name: str
@@ -65,7 +66,9 @@ def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 def summarize(
     subjects: Iterable[Subject], *, classes: Sequence[str], threshold: float
 ) -> dict[str, dict[str, Any]]:
-    """``{class: {images, area, empty, full, flagged, iou?}}``: counts, and means over the images of each class."""
+    """``{class: {images, area, empty, full, flagged, iou?}}``: counts, and means over the images of
+    each class.
+    """
     measured: dict[str, list[Measures]] = {name: [] for name in classes}
     for subject in subjects:
         measured[subject.defect].append(measure(subject.mask, subject.truth, threshold=threshold))

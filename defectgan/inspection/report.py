@@ -37,7 +37,9 @@ def contact_sheet(path: Path, subjects: Iterable[Subject], *, classes: Sequence[
 def _block(name: str, subjects: list[Subject]) -> Image.Image:
     columns = [_panels(subject) for subject in subjects]
     pitch = CELL + GAP
-    block = Image.new("RGB", (COLUMNS * pitch, TITLE + max(map(len, columns)) * pitch + GAP), "white")
+    block = Image.new(
+        "RGB", (COLUMNS * pitch, TITLE + max(map(len, columns)) * pitch + GAP), "white"
+    )
     ImageDraw.Draw(block).text((4, 3), name, fill="black")
     for x, panels in enumerate(columns):
         for y, panel in enumerate(panels):

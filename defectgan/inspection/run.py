@@ -21,7 +21,9 @@ FOLDER = "inspection"
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was inspected, the files that say so, and the summary ``{class: {images, area, empty, ...}}``."""
+    """What was inspected, the files that say so, and the summary ``{class: {images, area, empty,
+    ...}}``.
+    """
 
     subject: Path
     report: Path

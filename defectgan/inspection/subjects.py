@@ -22,7 +22,8 @@ NORMAL = 0
 def model_subjects(
     model: Model, index: Index, *, per_class: int, device: torch.device
 ) -> Iterator[Subject]:
-    """Both directions on real images: each defect restored (its mask is held against the true one), each class defaced.
+    """Both directions on real images: each defect restored (its mask is held against the true one),
+    each class defaced.
 
     Args:
         model: the model, on the device.
@@ -76,7 +77,9 @@ def generated_subjects(folder: Path) -> Iterator[Subject]:
     """
     rows = read_manifest(folder)
     if not rows:
-        raise DataError(f"no {MANIFEST} with images in {folder}: expected a folder that generate wrote")
+        raise DataError(
+            f"no {MANIFEST} with images in {folder}: expected a folder that generate wrote"
+        )
     for row in rows:
         source = Path(row["source"])
         yield Subject(
@@ -84,7 +87,7 @@ def generated_subjects(folder: Path) -> Iterator[Subject]:
             defect=row["class"],
             before=_shown(source) if source.is_file() else None,
             after=_shown(folder / row["output"]),
-            mask=read_mask(folder / row["mask"]).astype(np.float32) / 255,
+            mask=read_mask(folder / row["mask"]) * np.float32(1 / 255),
         )
 
 

@@ -14,7 +14,9 @@ GROUPS = 8
 
 
 class Verdict(NamedTuple):
-    """``score`` [B, 1 or K, h, w], one channel a class where the score is class-wise, and ``logits`` [B, K]."""
+    """``score`` [B, 1 or K, h, w], one channel a class where the score is class-wise, and
+    ``logits`` [B, K].
+    """
 
     score: Tensor
     logits: Tensor
@@ -33,15 +35,18 @@ def score_of(score: Tensor, label: Tensor) -> Tensor:
 class Critic(nn.Module):
     """PatchGAN critic with an auxiliary classifier; any image size.
 
-    Published form: one trunk without normalization carries both heads (StarGAN, Choi et al., CVPR 2018); its class logits are the mean
-    over patches instead of being read by a kernel as large as the last map, which would tie the critic to one image size.
+    Published form: one trunk without normalization carries both heads (StarGAN, Choi et al., CVPR
+    2018); its class logits are the mean over patches instead of being read by a kernel as large as
+    the last map, which would tie the critic to one image size.
 
-    ``class_tower``: the classifier has a trunk of its own. The gradient penalty holds the shared trunk's slope down,
-    and with it the class head: on low-contrast defects that head was still at chance after 1,000 steps where a
-    tower with group normalization had halved its cross-entropy. Its logits are the maximum over patches
-    plus their mean (multiple-instance: one patch that shows the defect is enough), so a small defect is not diluted.
+    ``class_tower``: the classifier has a trunk of its own. The gradient penalty holds the shared
+    trunk's slope down, and with it the class head: on low-contrast defects that head was still at
+    chance after 1,000 steps where a tower with group normalization had halved its cross-entropy.
+    Its logits are the maximum over patches plus their mean (multiple-instance: one patch that shows
+    the defect is enough), so a small defect is not diluted.
 
-    ``class_score``: one score for each class (StarGAN v2's branches); a fake of class y is held against real images of class y.
+    ``class_score``: one score for each class (StarGAN v2's branches); a fake of class y is held
+    against real images of class y.
     """
 
     def __init__(self, channels: int, classes: int, config: CriticConfig) -> None:
@@ -73,18 +78,22 @@ class Critic(nn.Module):
 
     def scores(self, image: Tensor) -> Tensor:
         """The patch scores alone."""
-        return self.score(self.trunk(image)).float()
+        patches: Tensor = self.score(self.trunk(image))
+        return patches.float()
 
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone."""
         if self.config.class_tower:
-            patches = self.logits(self.tower(image)).float()
+            patches: Tensor = self.logits(self.tower(image)).float()
             return patches.amax((2, 3)) + patches.mean((2, 3))
-        return self.logits(self.trunk(image)).float().mean((2, 3))
+        shared: Tensor = self.logits(self.trunk(image)).float()
+        return shared.mean((2, 3))
 
 
 def class_tower(channels: int, width: int, layers: int) -> nn.Sequential:
-    """Convolutions at full size, then halving ones, each with group normalization: [B, C, H, W] to patch features."""
+    """Convolutions at full size, then halving ones, each with group normalization: [B, C, H, W] to
+    patch features.
+    """
     blocks: list[nn.Module] = []
     for i in range(layers):
         cout = width * 2**i

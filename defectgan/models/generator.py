@@ -1,6 +1,7 @@
 """The generator G(x, A, z): an image to a defect layer.
 
-B batch, C image channels, K classes, H x W pixels, h x w cells of the control map, N noise values an image.
+B batch, C image channels, K classes, H x W pixels, h x w cells of the control map, N noise values
+an image.
 """
 
 from typing import NamedTuple
@@ -18,20 +19,26 @@ from defectgan.models.layers import (
     SpadeBlock,
 )
 
-STRIDE = 4
+
+def _stage(conv: nn.Conv2d, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU())
 
 
 class Layer(NamedTuple):
-    """What the generator returns: ``foreground`` [B, C, H, W] in [-1, 1] and ``mask`` [B, 1, H, W] in [0, 1]."""
+    """What the generator returns: ``foreground`` [B, C, H, W] in [-1, 1] and ``mask`` [B, 1, H, W]
+    in [0, 1].
+    """
 
     foreground: Tensor
     mask: Tensor
 
 
 class Generator(nn.Module):
-    """Encoder of stride 4, residual blocks, SPADE decoder; the output is a layer to be composed over the input.
+    """Encoder of stride 4, residual blocks, SPADE decoder; the output is a layer to be composed
+    over the input.
 
-    Source: Zhang et al., "Defect-GAN", WACV 2021. The published text leaves the block's details open; departures that
+    Source: Zhang et al., "Defect-GAN", WACV 2021. The published text leaves the block's details
+        open; departures that
     the configuration can switch on are named in ``GeneratorConfig``.
     """
 
@@ -41,17 +48,11 @@ class Generator(nn.Module):
         self.classes = classes
         self.config = config
         w, hidden = config.width, config.spade_hidden
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, w, 7, padding=3, bias=False),
-            InstanceNorm(w),
-            nn.ReLU(),
-            nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False),
-            InstanceNorm(2 * w),
-            nn.ReLU(),
-            nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1, bias=False),
-            InstanceNorm(4 * w),
-            nn.ReLU(),
-            *(ResidualBlock(4 * w) for _ in range(config.residual_blocks)),
+        self.stem = _stage(nn.Conv2d(channels, w, 7, padding=3, bias=False), w)
+        self.down2 = _stage(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False), 2 * w)
+        self.down4 = _stage(nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1, bias=False), 4 * w)
+        self.residual = nn.Sequential(
+            *(ResidualBlock(4 * w) for _ in range(config.residual_blocks))
         )
         self.decoder = nn.ModuleList(
             SpadeBlock(cin, cout, classes=classes, hidden=hidden, upsample=upsample)
@@ -85,14 +86,18 @@ class Generator(nn.Module):
         height, width = image.shape[2:]
         shapes = self.noise_shapes(height, width)
         maps = [
-            flat.unflatten(1, (1, *shape))
+            flat.reshape(-1, 1, *shape)
             for flat, shape in zip(
-                noise.split([h * w for h, w in shapes], dim=1), shapes, strict=True
+                torch.split(noise, [h * w for h, w in shapes], dim=1), shapes, strict=True
             )
         ]
-        x = self.encoder(image)
-        for block, z in zip(self.decoder, maps[:-1], strict=True):
+        full = self.stem(image)
+        half = self.down2(full)
+        x = self.residual(self.down4(half))
+        skipped = (None, half, full) if self.config.skips else (None, None, None)
+        for block, z, skip in zip(self.decoder, maps[:-1], skipped, strict=True):
             x = block(x, control, z)
+            x = x if skip is None else x + skip
         x = torch.relu(self.last_spade(self.last_noise(x, maps[-1]), control))
         out = self.head(x).float()
         paint, mask = out[:, :-1], torch.sigmoid(out[:, -1:])
@@ -102,8 +107,9 @@ class Generator(nn.Module):
         if not self.config.residual_foreground:
             return torch.tanh(paint)
         moved = image + 2 * torch.tanh(paint)
-        # Clipped, but with the gradient of the unclipped sum: otherwise a pixel that starts white could never
-        # learn to darken once its residual had drifted above 0 (half of all pixels of a two-level image).
+        # Clipped, but with the gradient of the unclipped sum: otherwise a pixel that starts white
+        # could never learn to darken once its residual had drifted above 0 (half of all pixels of a
+        # two-level image).
         return moved + (moved.clamp(-1, 1) - moved).detach()
 
     def paint(self, image: Tensor, control: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Layers of the generator.
 
-B batch, C channels, K classes, H x W pixels of a feature map, h x w cells of the control map (1 x 1 = constant).
+B batch, C channels, K classes, H x W pixels of a feature map, h x w cells of the control map
+(1 x 1 = constant).
 """
 
 import torch
@@ -39,8 +40,9 @@ class InstanceNorm(nn.Module):
 class ControlConv(nn.Conv2d):
     """A 3 x 3 convolution that knows when its input is constant over the image.
 
-    With replicate padding the convolution of a constant map is a constant: the input times the kernel's sum. A map of
-    1 x 1 is taken as constant over whatever size it stands for, and costs a matrix product instead of a convolution.
+    With replicate padding the convolution of a constant map is a constant: the input times the
+    kernel's sum. A map of 1 x 1 is taken as constant over whatever size it stands for, and costs a
+    matrix product instead of a convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -53,9 +55,11 @@ class ControlConv(nn.Conv2d):
 
 
 class Spade(nn.Module):
-    """``(1 + gamma(A)) * norm(x) + beta(A)``: the control map modulates a parameter-free normalization.
+    """``(1 + gamma(A)) * norm(x) + beta(A)``: the control map modulates a parameter-free
+    normalization.
 
-    Source: Park et al., "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR 2019, eq. 1.
+    Source: Park et al., "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR
+        2019, eq. 1.
     """
 
     def __init__(self, channels: int, classes: int, hidden: int) -> None:
@@ -65,7 +69,9 @@ class Spade(nn.Module):
         self.beta = ControlConv(hidden, channels)
 
     def forward(self, x: Tensor, control: Tensor) -> Tensor:
-        """Modulate x [B, C, H, W] by a control map [B, K, h, w]; a 1 x 1 map takes the cheap, equal path."""
+        """Modulate x [B, C, H, W] by a control map [B, K, h, w]; a 1 x 1 map takes the cheap, equal
+        path.
+        """
         if control.shape[2:] != (1, 1):
             control = F.interpolate(control, size=x.shape[2:], mode="nearest")
         features = F.relu(self.shared(control))
@@ -100,11 +106,14 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        refined: Tensor = self.body(x)
+        return x + refined
 
 
 class SpadeBlock(nn.Module):
-    """The decoder's block: noise, SPADE, ReLU and a 3 x 3 convolution, optionally after doubling the size."""
+    """The decoder's block: noise, SPADE, ReLU and a 3 x 3 convolution, optionally after doubling
+    the size.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, *, classes: int, hidden: int, upsample: bool
@@ -119,4 +128,5 @@ class SpadeBlock(nn.Module):
         x = F.relu(self.spade(self.noise(x, noise), control))
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-        return self.conv(x)
+        convolved: Tensor = self.conv(x)
+        return convolved

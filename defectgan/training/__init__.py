@@ -1,1 +1,3 @@
-"""Training: the method (step), the run around it (loop), what is kept (checkpoint) and watched (monitor)."""
+"""Training: the method (step), the run around it (loop), what is kept (checkpoint) and watched
+(monitor).
+"""

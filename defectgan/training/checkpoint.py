@@ -1,7 +1,7 @@
 """What a run keeps: weights to generate with, and the state to go on from.
 
-``state.safetensors`` holds everything that resuming needs in one file: of two files one could be a step ahead of the other after a
-kill. Nothing is ever unpickled.
+``state.safetensors`` holds everything that resuming needs in one file: of two files one could be a
+step ahead of the other after a kill. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from defectgan import __version__
 from defectgan.config import Config, parse_config
+from defectgan.devices import place
 from defectgan.errors import ModelError
 from defectgan.files import write_atomically
 from defectgan.models.critic import Critic
@@ -24,11 +25,14 @@ from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
 
 FORMAT = "defectgan-1"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a network is for: its settings, the K classes (normal first), C image channels, the training step."""
+    """What a network is for: its settings, the K classes (normal first), C image channels, the
+    training step.
+    """
 
     config: Config
     classes: tuple[str, ...]
@@ -88,7 +92,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], ModelInfo]:
         raise ModelError(f"{path} is not a whole safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ModelError(
-            f"{path} holds {metadata.get('format', 'weights of another program')}; expected {FORMAT}"
+            f"{path} holds {metadata.get('format', 'weights of another program')}; expected "
+            f"{FORMAT}"
         )
     info = ModelInfo(
         config=parse_config(json.loads(metadata["config"]), origin=str(path)),
@@ -119,7 +124,9 @@ def _fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model in evaluation mode; ``critic`` is None where the file holds the generator alone."""
+    """A trained model in evaluation mode; ``critic`` is None where the file holds the generator
+    alone.
+    """
 
     info: ModelInfo
     generator: Generator
@@ -128,7 +135,7 @@ class Model:
     sha256: str
 
 
-def load_model(path: Path, *, device: torch.device | str = "cpu") -> Model:
+def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     """The model of a run folder or of a .safetensors file.
 
     Raises:
@@ -142,7 +149,7 @@ def load_model(path: Path, *, device: torch.device | str = "cpu") -> Model:
     if critic_tensors := below_prefix("critic", tensors):
         critic = info.critic()
         _fill(critic, critic_tensors, file)
-        critic.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        place(critic, device).eval().requires_grad_(False)
+    place(generator, device).eval().requires_grad_(False)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Model(info, generator, critic, file, digest)

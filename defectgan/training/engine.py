@@ -1,4 +1,6 @@
-"""The networks of a training and their optimisers: what a step changes, and what a checkpoint keeps."""
+"""The networks of a training and their optimisers: what a step changes, and what a checkpoint
+keeps.
+"""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from defectgan import losses
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
+from defectgan.devices import place
 from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
 from defectgan.training.step import (
     Sides,
@@ -23,7 +26,8 @@ from defectgan.training.step import (
 
 # Tells the noise's random numbers from the batches', which have the same seed and step.
 NOISE_STREAM = 1
-# The weight of the running average approaches its decay as (1 + t) / (10 + t): early averages forget their start.
+# The weight of the running average approaches its decay as (1 + t) / (10 + t): early averages
+# forget their start.
 EMA_RAMP = 10
 # Batches of the classifier's lead are told apart from those of the steps by this part number.
 LEAD_PART = 1_000_000
@@ -32,8 +36,8 @@ LEAD_PART = 1_000_000
 class Engine:
     """Generator, its running average, critic, two Adam optimisers.
 
-    ``step(t, batches)`` depends on the networks' and optimisers' state and on t: all that is drawn at random is a
-    function of (seed, t), so a training that is resumed goes on exactly.
+    ``step(t, batches)`` depends on the networks' and optimisers' state and on t: all that is drawn
+    at random is a function of (seed, t), so a training that is resumed goes on exactly.
     """
 
     def __init__(self, info: ModelInfo, *, device: torch.device, bf16: bool) -> None:
@@ -42,8 +46,8 @@ class Engine:
         self.device = device
         self._bf16 = bf16
         torch.manual_seed(self.config.training.seed)
-        self.generator = info.generator().to(device, memory_format=torch.channels_last)
-        self.critic = info.critic().to(device, memory_format=torch.channels_last)
+        self.generator = place(info.generator(), device)
+        self.critic = place(info.critic(), device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._adam = {
             "generator": self._optimiser(self.generator),
@@ -55,7 +59,9 @@ class Engine:
         return torch.optim.Adam(network.parameters(), lr=optim.lr, betas=optim.betas)
 
     def step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
-        """n_critic critic steps and one generator step; returns the named terms, still on the device."""
+        """n_critic critic steps and one generator step; returns the named terms, still on the
+        device.
+        """
         training = self.config.training
         self._set_learning_rate(t)
         rng = self._rng(t)

@@ -62,7 +62,8 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
 def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:
     """Go on with a run, with more steps or another precision if asked for.
 
-    The learning rate falls linearly to the last step: with more steps it is higher from here on than it was before.
+    The learning rate falls linearly to the last step: with more steps it is higher from here on
+    than it was before.
 
     Args:
         run: the run folder.
@@ -84,7 +85,8 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
                 continue
             if key not in RESUMABLE:
                 raise SettingError(
-                    f"{section}.{key} is {tree[section][key]} in {run} and cannot become {value}: a resumed run may "
+                    f"{section}.{key} is {tree[section][key]} in {run} and cannot become "
+                    f"{value}: a resumed run may "
                     f"change {', '.join(sorted(RESUMABLE))}; train anew for the rest"
                 )
             tree[section][key] = value

@@ -58,7 +58,9 @@ class Outcome:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and a batch system's SIGTERM end the training after the step in progress instead of within it."""
+    """Let Ctrl-C and a batch system's SIGTERM end the training after the step in progress instead
+    of within it.
+    """
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -78,7 +80,13 @@ class Training:
     """One training in one run folder."""
 
     def __init__(
-        self, config: Config, index: Index, run: RunFolder, *, device: torch.device, watcher: Watcher
+        self,
+        config: Config,
+        index: Index,
+        run: RunFolder,
+        *,
+        device: torch.device,
+        watcher: Watcher,
     ) -> None:
         self.config = config
         self.run = run
@@ -137,7 +145,9 @@ class Training:
         return self._outcome(self._step - first)
 
     def _lead(self, stop: Callable[[], bool]) -> None:
-        """Train the classifier alone until it beats chance clearly, so that the generator gets a class signal at once."""
+        """Train the classifier alone until it beats chance clearly, so that the generator gets a
+        class signal at once.
+        """
         training = self.config.training
         goal = training.lead_until * self._chance()
         window: list[Tensor] = []
@@ -151,12 +161,13 @@ class Training:
         if training.lead_steps:
             self._watcher.warn(
                 f"the classifier's cross-entropy is {float(torch.stack(window).mean()):.2f} after "
-                f"{training.lead_steps} steps alone, {self._chance():.2f} is chance: the classes are hard to tell apart, "
+                f"{training.lead_steps} steps alone, {self._chance():.2f} is chance: the classes "
+                "are hard to tell apart, "
                 "expect the generator to learn slowly"
             )
 
     def _chance(self) -> float:
-        """The cross-entropy of a classifier that knows nothing but how often the classes are drawn."""
+        """The cross-entropy of a classifier that knows only how often classes are drawn."""
         return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
 
     def _keep_up(self, *, last: bool) -> None:
@@ -174,7 +185,8 @@ class Training:
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         if bad:
             raise TrainingError(
-                f"{', '.join(bad)} not finite at step {self._step}: the checkpoint in {self.run.path} is from before. "
+                f"{', '.join(bad)} not finite at step {self._step}: the checkpoint in "
+                f"{self.run.path} is from before. "
                 "Resume with --precision fp32, or train with a lower learning rate"
             )
         interval = self._step - self._logged_step
@@ -209,7 +221,9 @@ class Training:
         try:
             plot_losses(self.run.losses, lines)
         except ImportError:
-            self._watcher.warn(f"no {self.run.losses.name}: it needs matplotlib (the extra 'plots')")
+            self._watcher.warn(
+                f"no {self.run.losses.name}: it needs matplotlib (the extra 'plots')"
+            )
 
     def _outcome(self, done: int) -> Outcome:
         training = self.config.training

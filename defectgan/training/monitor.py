@@ -78,7 +78,8 @@ class Stats:
         if self._dead % DEAD_LINES or not self._dead:
             return None
         return (
-            f"the masks are dead: their mean is {mask:.4f} at step {line['step']} and nothing is painted. Train with "
+            f"the masks are dead: their mean is {mask:.4f} at step {line['step']} and nothing is "
+            "painted. Train with "
             "another seed, a lower loss.sd_con or loss.rec, or a longer loss.sparsity_warmup"
         )
 
@@ -113,7 +114,8 @@ def plot_losses(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 class Sampler:
-    """Sample sheets of fixed images with fixed noise, so that two sheets differ by the training alone.
+    """Sample sheets of fixed images with fixed noise, so that two sheets differ by the training
+    alone.
 
     A row a class: normal | defaced | mask for each sample, then defect | restored | mask.
     """

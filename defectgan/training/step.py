@@ -1,13 +1,16 @@
 """The method: one critic step and one generator step of Defect-GAN.
 
-n, d are normal and defect images [B/2, C, H, W] in [-1, 1], y the labels of d, K classes with index 0 = normal.
+n, d are normal and defect images [B/2, C, H, W] in [-1, 1], y the labels of d, K classes with
+index 0 = normal.
 
     deface   d^ = compose(n, G(n, y))          restore   n^ = compose(d, G(d, normal))
     and back n~ = compose(d^, G(d^, normal))             d~ = compose(n^, G(n^, y))
 
-Both directions go through the networks as one batch: (n, d) towards (y, normal), then (d^, n^) back towards (normal, y).
+Both directions go through the networks as one batch: (n, d) towards (y, normal), then (d^, n^) back
+towards (normal, y).
 
-Source: Zhang et al., "Defect-GAN: High-Fidelity Defect Synthesis for Automated Defect Inspection", WACV 2021.
+Source: Zhang et al., "Defect-GAN: High-Fidelity Defect Synthesis for Automated Defect Inspection",
+    WACV 2021.
 """
 
 from typing import NamedTuple
@@ -37,7 +40,8 @@ class Passes(NamedTuple):
 class Sides(NamedTuple):
     """A batch as the networks take it, both directions at once; [B, ...] each.
 
-    ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which ``real`` (d, n) are true examples.
+    ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which
+    ``real`` (d, n) are true examples.
     """
 
     images: Tensor
@@ -94,7 +98,7 @@ def penalty(critic: Critic, image: Tensor, label: Tensor) -> Tensor:
 
 
 def cycle(generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor]) -> Passes:
-    """There and back: every image to its target class, and what came of it to its own class again."""
+    """Every image to its target class, and what came of it back to its own class."""
     there, mask = generator.paint(batch.images, constant_map(batch.target), noise[0])
     back, back_mask = generator.paint(there, constant_map(batch.source), noise[1])
     return Passes(there, mask, back, back_mask)
