@@ -65,6 +65,10 @@ class Generator(nn.Module):
         self.last_noise = AdaptiveNoise()
         self.last_spade = Spade(w, classes, hidden)
         self.head = nn.Conv2d(w, channels + 1, 7, padding=3)
+        if config.residual_foreground:
+            # Nothing is painted at first: otherwise the first hundreds of steps go into taking random
+            # paint back, and the mask dies over it before the critic has a class to ask for.
+            nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int]]:

@@ -126,12 +126,15 @@ class Engine:
         warmup = self.config.loss.sparsity_warmup
         return min(1.0, t / warmup) if warmup else 1.0
 
-    def _set_learning_rate(self, t: int) -> None:
+    def learning_rate(self, t: int) -> float:
+        """The learning rate of step t: linear from ``lr`` at the first to ``final_lr`` at the last."""
         optim, steps = self.config.optim, self.config.training.steps
-        rate = optim.lr + (optim.final_lr - optim.lr) * t / max(1, steps - 1)
+        return optim.lr + (optim.final_lr - optim.lr) * t / max(1, steps - 1)
+
+    def _set_learning_rate(self, t: int) -> None:
         for adam in self._adam.values():
             for group in adam.param_groups:
-                group["lr"] = rate
+                group["lr"] = self.learning_rate(t)
 
     @torch.no_grad()
     def _update_average(self, t: int) -> None:

@@ -1,0 +1,127 @@
+"""Small things that many tests need: drawn boards, tiny settings, a tiny trained run."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from defectgan.config import Config, parse_config
+from defectgan.data.index import index_folder
+from defectgan.runs import RunFolder, new_run
+from defectgan.training.loop import Outcome, Training
+
+ROOT = Path(__file__).parent.parent
+CLASSES = ("thread", "brushing", "tin", "wound")
+
+TINY: dict[str, Any] = {
+    "data": {"image_size": 32},
+    "generator": {
+        "width": 4,
+        "residual_blocks": 1,
+        "spade_hidden": 4,
+        "residual_foreground": True,
+        "skips": True,
+    },
+    "critic": {"width": 4, "layers": 3, "class_tower": True, "tower_width": 8},
+    "training": {
+        "steps": 6,
+        "batch_size": 4,
+        "n_critic": 1,
+        "lead_steps": 2,
+        "log_every": 2,
+        "save_every": 2,
+        "sample_every": 3,
+    },
+}
+
+
+class Silent:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def stepped(self, step: int) -> None:
+        pass
+
+    def logged(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def load_drawing() -> ModuleType:
+    """sample_data/draw.py, which is not part of the package."""
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "sample_data" / "draw.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn data folder: 6 normal images, 4 of each defect, true masks."""
+    folder = tmp_path_factory.mktemp("data") / "pcb"
+    load_drawing().draw_set(folder, normal=6, defects=4, size=48, seed=3, image_format="png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Config:
+    return parse_config(TINY, origin="tests")
+
+
+def tiny_with(**sections: dict[str, Any]) -> Config:
+    """The tiny settings with some of them changed."""
+    tree = {name: {**TINY.get(name, {}), **values} for name, values in sections.items()}
+    return parse_config(TINY | tree, origin="tests")
+
+
+def start(
+    config: Config,
+    boards: Path,
+    runs: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    watcher: Silent | None = None,
+) -> Outcome:
+    """Train in a new run folder."""
+    index = index_folder(boards, classes=CLASSES)
+    run = new_run(runs, "tiny")
+    training = Training(
+        config, index, run, device=torch.device("cpu"), watcher=watcher or Silent()
+    )
+    return training.go(stop)
+
+
+def go_on(config: Config, boards: Path, run: Path) -> Outcome:
+    """Go on with a run."""
+    index = index_folder(boards, classes=CLASSES)
+    training = Training(
+        config, index, RunFolder(run), device=torch.device("cpu"), watcher=Silent()
+    )
+    training.resume()
+    return training.go(lambda: False)
+
+
+@pytest.fixture(scope="session")
+def run(boards: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run; tests only read it."""
+    return start(tiny, boards, tmp_path_factory.mktemp("work") / "runs").run
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("DEFECTGAN_")]:
+        monkeypatch.delenv(name)

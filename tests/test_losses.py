@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from defectgan import losses
+
+
+def test_the_critic_loss_is_the_difference_of_means() -> None:
+    real, fake = torch.tensor([3.0, 5.0]), torch.tensor([1.0, 2.0])
+    assert losses.wasserstein_critic(real, fake) == 1.5 - 4.0
+    assert losses.wasserstein_generator(fake) == -1.5
+
+
+def test_gradient_penalty_of_a_linear_critic_is_known_exactly() -> None:
+    """D(x) = <w, x> has gradient w everywhere, so the penalty is (|w| - 1)^2."""
+    w = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(5, 3, 4, 4, requires_grad=True)
+    penalty = losses.gradient_penalty((image * w).sum((1, 2, 3)), image)
+    assert_close(penalty, (w.norm() - 1).square())
+
+
+def test_gradient_penalty_takes_the_norm_of_each_image_apart() -> None:
+    """With D(x_i) = i * <w, x_i> the penalty is the mean of (i |w| - 1)^2, not of a joint norm."""
+    w = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    score = (image * w).sum((1, 2, 3)) * torch.tensor([1.0, 2.0])
+    expected = ((w.norm() - 1).square() + (2 * w.norm() - 1).square()) / 2
+    assert_close(losses.gradient_penalty(score, image), expected)
+
+
+def test_gradient_penalty_has_a_finite_gradient_where_the_critic_is_flat() -> None:
+    w = torch.zeros(3, 4, 4, requires_grad=True)
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    losses.gradient_penalty((image * w).sum((1, 2, 3)), image).backward()
+    assert w.grad is not None and w.grad.isfinite().all()
+
+
+def test_gradient_penalty_differentiates_to_its_closed_form() -> None:
+    """d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w|."""
+    w = torch.randn(12, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    image = torch.randn(4, 3, 2, 2, requires_grad=True)
+    losses.gradient_penalty((image.flatten(1) * w).sum(1), image).backward()
+    norm = w.detach().norm()
+    assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
+
+
+def test_interpolates_lie_between_with_one_t_for_an_image() -> None:
+    real, fake = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
+    mixed = losses.interpolate(real, fake, torch.tensor([0.0, 0.25, 1.0]))
+    assert_close(mixed[:, 0, 0, 0], torch.tensor([0.0, 0.25, 1.0]))
+    assert (mixed == mixed[:, :, :1, :1]).all()
+
+
+def test_classification_of_a_clueless_critic_is_the_log_of_the_classes() -> None:
+    label = torch.eye(4)
+    assert_close(losses.classification(torch.zeros(4, 4), label), torch.tensor(math.log(4)))
+
+
+def test_classification_is_the_negative_log_of_the_right_class() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.0]])
+    expected = -math.log(math.exp(2) / (math.e + math.exp(2) + 1))
+    label = torch.tensor([[0.0, 1.0, 0.0]])
+    assert_close(losses.classification(logits, label), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("loss", [losses.reconstruction, losses.mask_cycle])
+def test_cycle_terms_are_mean_absolute_differences(loss: object) -> None:
+    assert callable(loss)
+    a, b = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, -1.0]])
+    assert loss(a, b) == (0.5 + 2.0) / 2
+
+
+def test_sparsity_is_the_sum_of_mean_areas() -> None:
+    assert_close(
+        losses.mask_sparsity(torch.full((2, 1, 3, 3), 0.2), torch.full((2, 1, 3, 3), 0.3)),
+        torch.tensor(0.5),
+    )

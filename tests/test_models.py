@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from defectgan.config import CriticConfig, GeneratorConfig
+from defectgan.control import constant_map, one_hot
+from defectgan.models.critic import Critic, score_of
+from defectgan.models.generator import Generator
+
+SMALL = {"width": 4, "residual_blocks": 1, "spade_hidden": 4}
+
+
+def generator(**settings: object) -> Generator:
+    torch.manual_seed(0)
+    return Generator(3, 3, GeneratorConfig.model_validate(SMALL | settings)).eval()
+
+
+def inputs(size: int = 16, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    image = torch.rand(batch, 3, size, size, generator=rng) * 2 - 1
+    noise = torch.randn(batch, generator_noise(size), generator=rng)
+    return image, constant_map(one_hot([1] * batch, 3)), noise
+
+
+def generator_noise(size: int) -> int:
+    return generator().noise_size(size, size)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("skips", [False, True])
+def test_the_layer_has_the_images_size_and_stays_in_range(residual: bool, skips: bool) -> None:
+    net = generator(residual_foreground=residual, skips=skips)
+    with torch.no_grad():
+        net.head.weight.normal_(std=10)
+        layer = net(*inputs())
+    assert layer.foreground.shape == (2, 3, 16, 16)
+    assert layer.mask.shape == (2, 1, 16, 16)
+    assert layer.foreground.abs().max() <= 1 + 1e-6
+    assert layer.mask.min() >= 0 and layer.mask.max() <= 1
+
+
+def test_a_residual_generator_paints_nothing_before_it_has_learned() -> None:
+    image, control, noise = inputs()
+    painted, mask = generator(residual_foreground=True).paint(image, control, noise)
+    assert_close(painted, image)
+    assert_close(mask, torch.full_like(mask, 0.5))
+
+
+def test_a_white_pixel_can_learn_to_darken_although_its_residual_points_out_of_range() -> None:
+    """A plain clamp would give such a pixel no gradient at all."""
+    net = generator(residual_foreground=True)
+    with torch.no_grad():
+        net.head.bias.fill_(0.5)
+    _, control, noise = inputs()
+    net(torch.ones(2, 3, 16, 16), control, noise).foreground.sum().backward()
+    assert net.head.bias.grad is not None
+    assert (net.head.bias.grad[:3] > 0).all()
+
+
+def test_noise_reaches_the_layer_once_its_scale_is_learned() -> None:
+    net = generator()
+    image, control, noise = inputs()
+    assert torch.equal(net(image, control, noise).mask, net(image, control, -noise).mask)
+    with torch.no_grad():
+        net.last_noise.scale.fill_(1.0)
+    assert not torch.equal(net(image, control, noise).mask, net(image, control, -noise).mask)
+
+
+def test_an_image_does_not_depend_on_its_batch() -> None:
+    net = generator()
+    image, control, noise = inputs(batch=4)
+    alone = net(image[2:3], control[2:3], noise[2:3]).mask
+    assert_close(net(image, control, noise).mask[2:3], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tower", [False, True])
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_one_critic_takes_images_of_any_size(tower: bool, size: int) -> None:
+    config = CriticConfig(width=4, layers=3, class_tower=tower, tower_width=8)
+    verdict = Critic(3, 5, config)(torch.rand(2, 3, size, size))
+    assert verdict.score.shape == (2, 1, size // 8, size // 8)
+    assert verdict.logits.shape == (2, 5)
+
+
+def test_a_class_wise_score_reads_the_channel_of_the_label() -> None:
+    score = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).view(2, 3, 1, 1).expand(-1, -1, 2, 2)
+    assert_close(score_of(score, one_hot([2, 0], 3)), torch.tensor([3.0, 4.0]))
+
+
+def test_the_parts_of_a_verdict_equal_the_whole() -> None:
+    critic, image = Critic(3, 4, CriticConfig(width=4, layers=3)), torch.rand(2, 3, 16, 16)
+    verdict = critic(image)
+    assert_close(critic.scores(image), verdict.score)
+    assert_close(critic.classify(image), verdict.logits)

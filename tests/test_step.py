@@ -1,0 +1,76 @@
+import torch
+from torch.testing import assert_close
+
+from defectgan import losses
+from defectgan.config import CriticConfig, GeneratorConfig, LossWeights
+from defectgan.control import one_hot
+from defectgan.data.dataset import Batch
+from defectgan.models.critic import Critic
+from defectgan.models.generator import Generator
+from defectgan.training.step import critic_loss, cycle, draw_noise, generator_loss, sides
+
+
+def batch() -> Batch:
+    normal, defect = torch.rand(2, 2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return Batch(normal, defect, one_hot([1, 2], 3))
+
+
+def networks() -> tuple[Generator, Critic]:
+    torch.manual_seed(0)
+    generator = Generator(1, 3, GeneratorConfig(width=4, residual_blocks=0, spade_hidden=4))
+    return generator, Critic(1, 3, CriticConfig(width=4, layers=3))
+
+
+def test_normal_images_go_to_the_classes_of_the_defects_and_these_to_normal() -> None:
+    data = batch()
+    both = sides(data)
+    assert both.source.argmax(1).tolist() == [0, 0, 1, 2]
+    assert both.target.argmax(1).tolist() == [1, 2, 0, 0]
+    assert torch.equal(both.real[:2], data.defect) and torch.equal(both.images[:2], data.normal)
+
+
+def test_every_fake_is_held_against_a_real_image_of_its_target_class() -> None:
+    both = sides(batch())
+    classes_of_real = [1, 2, 0, 0]
+    assert both.target.argmax(1).tolist() == classes_of_real
+
+
+def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
+    _, critic = networks()
+    both, t = sides(batch()), torch.tensor([0.1, 0.4, 0.6, 0.9])
+    weights = LossWeights(gp=3.0, cls_r=0.5)
+    total, terms = critic_loss(critic, both.real, both.images, both.target, t, weights)
+    assert_close(total, terms["wgan"] + 3.0 * terms["gp"] + 0.5 * terms["cls_r"])
+    assert_close(
+        terms["wgan"],
+        losses.wasserstein_critic(critic(both.real).of(both.target), critic(both.images).of(both.target)),
+    )
+
+
+def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
+    generator, critic = networks()
+    both, rng = sides(batch()), torch.Generator().manual_seed(0)
+    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    weights = LossWeights(adv=0.5, cls_f=2.0, rec=3.0, sd_cyc=4.0, sd_con=6.0)
+    passes = cycle(generator, both, noise)
+    total, terms = generator_loss(critic, both, passes, weights, sparsity=0.25)
+    expected = (
+        0.5 * terms["adv"]
+        + 2.0 * terms["cls_f"]
+        + 3.0 * terms["rec"]
+        + 4.0 * terms["sd_cyc"]
+        + 6.0 * 0.25 * terms["sd_con"]
+    )
+    assert_close(total, expected)
+
+
+def test_the_cycle_starts_from_the_image_and_goes_back_from_what_was_painted() -> None:
+    generator, _ = networks()
+    both, rng = sides(batch()), torch.Generator().manual_seed(0)
+    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    passes = cycle(generator, both, noise)
+    there, _ = generator.paint(both.images, both.target[:, :, None, None], noise[0])
+    back, mask = generator.paint(there, both.source[:, :, None, None], noise[1])
+    assert_close(passes.there, there)
+    assert_close(passes.back, back)
+    assert_close(passes.back_mask, mask)

@@ -1,0 +1,223 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from defectgan.config import Config, dump_config
+from defectgan.data.index import index_folder
+from defectgan.errors import ModelError, SettingError, TrainingError
+from defectgan.runs import RunFolder, new_run
+from defectgan.training.checkpoint import load_model, load_tensors
+from defectgan.training.engine import Engine
+from defectgan.training.job import resumed_job
+from defectgan.training.loop import Training
+from defectgan.training.monitor import DEAD_LINES, Stats, read_stats
+from tests.conftest import Silent, go_on, start, tiny_with
+
+TIMES = ("seconds", "seconds_per_step", "images_per_second")
+
+
+def losses_of(run: Path) -> list[dict[str, Any]]:
+    """The lines of stats.jsonl without what the clock says."""
+    lines = read_stats(RunFolder(run).stats)
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(RunFolder(run).weights)[0]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert losses_of(one) == losses_of(other)
+    ours, theirs = weights_of(one), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class StopAfter:
+    """Asks to stop when called for the n-th time, once a step."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_run_folder_holds_all_that_the_design_names(run: Path) -> None:
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    expected = {
+        "config.yaml",
+        "split.json",
+        "stats.jsonl",
+        "losses.png",
+        "state.safetensors",
+        "weights/last.safetensors",
+        "samples/step-000000.png",
+        "samples/step-000006.png",
+    }
+    assert expected <= names
+    assert (run.parent / "latest").resolve() == run.resolve()
+
+
+def test_the_same_seed_gives_the_same_run(
+    run: Path, tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    assert_same_run(start(tiny, boards, tmp_path).run, run)
+
+
+def test_another_seed_gives_another_run(run: Path, boards: Path, tmp_path: Path) -> None:
+    other = start(tiny_with(training={"seed": 1}), boards, tmp_path).run
+    assert losses_of(other) != losses_of(run)
+
+
+@pytest.mark.parametrize("calls", [4, 5, 6, 7])
+def test_a_stopped_run_goes_on_bit_for_bit(
+    calls: int, run: Path, tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    """Whatever the step, also within a log interval: same losses, same weights as a run never stopped."""
+    stopped = start(tiny, boards, tmp_path, stop=StopAfter(calls))
+    assert stopped.interrupted
+    finished = go_on(tiny, boards, stopped.run)
+    assert not finished.interrupted
+    assert_same_run(finished.run, run)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+from defectgan.config import load_config
+from defectgan.data.index import index_folder
+from defectgan.runs import RunFolder
+from defectgan.training.loop import Training
+from tests.conftest import CLASSES, Silent
+config, boards, run = map(Path, sys.argv[1:])
+class Slow(Silent):
+    def stepped(self, step):
+        print(step, flush=True)
+        time.sleep(0.3)
+run.mkdir()
+index = index_folder(boards, classes=CLASSES)
+Training(
+    load_config(config, {}), index, RunFolder(run), device=torch.device("cpu"), watcher=Slow()
+).go(lambda: False)
+"""
+
+
+def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
+    run: Path, tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    """kill -9 one step after a checkpoint: what was done since is done again, to the same numbers."""
+    config, killed = tmp_path / "tiny.yaml", tmp_path / "killed"
+    config.write_text(dump_config(tiny))
+    arguments = [sys.executable, "-c", KILLED, str(config), str(boards), str(killed)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != "5":
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    assert load_tensors(RunFolder(killed).state)[1].step == 4
+    go_on(tiny, boards, killed)
+    assert_same_run(killed, run)
+
+
+def test_more_steps_can_be_asked_for_on_resume(
+    tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    done = start(tiny, boards, tmp_path).run
+    job = resumed_job(done, {"training": {"steps": 8}})
+    outcome = job.run(
+        RunFolder(done), device=torch.device("cpu"), watcher=Silent(), stop=lambda: False
+    )
+    assert outcome.steps == 8
+    assert losses_of(done)[-1]["step"] == 8
+    with pytest.raises(SettingError, match="has done 8 steps already"):
+        resumed_job(done, {"training": {"steps": 7}})
+
+
+def test_resuming_refuses_what_would_make_it_another_training(run: Path) -> None:
+    with pytest.raises(SettingError, match=r"training\.seed is 0 .* cannot become 5"):
+        resumed_job(run, {"training": {"seed": 5}})
+
+
+def test_a_folder_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no checkpoint in"):
+        resumed_job(tmp_path, {})
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Engine.step
+
+    def diverge(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
+        terms = step(self, t, batches)
+        return terms | {"rec": terms["rec"] / (0 if t == 3 else 1)}
+
+    monkeypatch.setattr(Engine, "step", diverge)
+    index, run = index_folder(boards), new_run(tmp_path, "diverging")
+    config = tiny_with()
+    training = Training(config, index, run, device=torch.device("cpu"), watcher=Silent())
+    with pytest.raises(TrainingError, match="rec not finite at step 4"):
+        training.go(lambda: False)
+    assert load_tensors(run.state)[1].step == 2
+
+
+def test_dead_masks_are_said_loudly_and_not_at_once(tmp_path: Path) -> None:
+    stats = Stats(tmp_path / "stats.jsonl")
+    dead = {"mask_deface": 0.0001, "mask_restore": 0.0001}
+    warnings = [stats.append({"step": i, **dead}) for i in range(DEAD_LINES)]
+    assert warnings[:-1] == [None] * (DEAD_LINES - 1)
+    assert warnings[-1] is not None and "masks are dead" in warnings[-1]
+    alive = {"step": DEAD_LINES, "mask_deface": 0.1, "mask_restore": 0.0}
+    assert stats.append(alive) is None
+
+
+def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    path.write_text(json.dumps({"step": 2}) + "\n" + '{"step": 4, "re')
+    assert read_stats(path) == [{"step": 2}]
+
+
+def test_the_learning_rate_falls_linearly_to_its_final_value(tiny: Config) -> None:
+    from defectgan.training.checkpoint import ModelInfo
+
+    config = tiny_with(optim={"lr": 1e-3, "final_lr": 1e-4}, training={"steps": 4})
+    engine = Engine(ModelInfo(config, ("normal", "a"), 3), device=torch.device("cpu"), bf16=False)
+    assert [round(engine.learning_rate(t), 7) for t in range(4)] == [1e-3, 7e-4, 4e-4, 1e-4]
+
+
+def test_a_damaged_weights_file_is_named(run: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "cut.safetensors"
+    damaged.write_bytes(RunFolder(run).weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
+        load_model(damaged)
+
+
+def test_weights_of_another_program_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="weights of another program"):
+        load_model(tmp_path / "other.safetensors")
+
+
+def test_a_stop_signal_ends_the_step_in_progress_and_saves(
+    tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    from defectgan.training.loop import stop_signals
+
+    with stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        outcome = start(tiny, boards, tmp_path, stop=stop)
+    assert outcome.interrupted and load_tensors(RunFolder(outcome.run).state)[1].step == 0
