@@ -77,6 +77,11 @@ class LossWeights(Settings):
     rec: float = Field(5.0, ge=0)
     sd_cyc: float = Field(5.0, ge=0)
     sd_con: float = Field(1.0, ge=0)
+    sparsity_by_class: bool = Field(
+        False,
+        description="charge an image for its mask in proportion to the probability that the critic "
+        "gives to the class it was painted as",
+    )
     sparsity_warmup: int = Field(0, ge=0, description="steps over which sd_con rises from 0")
 
 

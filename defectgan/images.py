@@ -134,6 +134,11 @@ def save_png(path: Path, image: Image.Image, **options: Any) -> None:
         image.save(part, format="PNG", compress_level=3, **options)
 
 
+def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    """Write a mask [H, W] as 8-bit PNG."""
+    save_png(path, Image.fromarray(mask))
+
+
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """A mask [H, W], 0..255, whatever mode the file has.
 
@@ -147,9 +152,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Resize [H, W, C] to height x width: area-averaged when it shrinks, bilinear when it grows;
-    the dtype stays.
-    """
+    """Resize [H, W, C] to height x width, bilinear and antialiased; the dtype stays."""
     if pixels.shape[:2] == (height, width):
         return pixels
     planes = [

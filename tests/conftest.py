@@ -99,18 +99,14 @@ def start(
     """Train in a new run folder."""
     index = index_folder(boards, classes=CLASSES)
     run = new_run(runs, "tiny")
-    training = Training(
-        config, index, run, device=torch.device("cpu"), watcher=watcher or Silent()
-    )
+    training = Training(config, index, run, device=torch.device("cpu"), watcher=watcher or Silent())
     return training.go(stop)
 
 
 def go_on(config: Config, boards: Path, run: Path) -> Outcome:
     """Go on with a run."""
     index = index_folder(boards, classes=CLASSES)
-    training = Training(
-        config, index, RunFolder(run), device=torch.device("cpu"), watcher=Silent()
-    )
+    training = Training(config, index, RunFolder(run), device=torch.device("cpu"), watcher=Silent())
     training.resume()
     return training.go(lambda: False)
 

@@ -43,7 +43,9 @@ def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
     assert_close(total, terms["wgan"] + 3.0 * terms["gp"] + 0.5 * terms["cls_r"])
     assert_close(
         terms["wgan"],
-        losses.wasserstein_critic(critic(both.real).of(both.target), critic(both.images).of(both.target)),
+        losses.wasserstein_critic(
+            critic(both.real).of(both.target), critic(both.images).of(both.target)
+        ),
     )
 
 
@@ -53,13 +55,13 @@ def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
     noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
     weights = LossWeights(adv=0.5, cls_f=2.0, rec=3.0, sd_cyc=4.0, sd_con=6.0)
     passes = cycle(generator, both, noise)
-    total, terms = generator_loss(critic, both, passes, weights, sparsity=0.25)
+    total, terms = generator_loss(critic, both, passes, weights, warmup=0.25)
     expected = (
         0.5 * terms["adv"]
         + 2.0 * terms["cls_f"]
         + 3.0 * terms["rec"]
         + 4.0 * terms["sd_cyc"]
-        + 6.0 * 0.25 * terms["sd_con"]
+        + 6.0 * terms["sd_con"]
     )
     assert_close(total, expected)
 

@@ -83,7 +83,7 @@ def test_another_seed_gives_another_run(run: Path, boards: Path, tmp_path: Path)
 def test_a_stopped_run_goes_on_bit_for_bit(
     calls: int, run: Path, tiny: Config, boards: Path, tmp_path: Path
 ) -> None:
-    """Whatever the step, also within a log interval: same losses, same weights as a run never stopped."""
+    """Also within a log interval: same losses, same weights as a run that was never stopped."""
     stopped = start(tiny, boards, tmp_path, stop=StopAfter(calls))
     assert stopped.interrupted
     finished = go_on(tiny, boards, stopped.run)
@@ -116,7 +116,7 @@ Training(
 def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
     run: Path, tiny: Config, boards: Path, tmp_path: Path
 ) -> None:
-    """kill -9 one step after a checkpoint: what was done since is done again, to the same numbers."""
+    """kill -9 a step after a checkpoint: what was done since is done again, to the same numbers."""
     config, killed = tmp_path / "tiny.yaml", tmp_path / "killed"
     config.write_text(dump_config(tiny))
     arguments = [sys.executable, "-c", KILLED, str(config), str(boards), str(killed)]
@@ -130,9 +130,7 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
     assert_same_run(killed, run)
 
 
-def test_more_steps_can_be_asked_for_on_resume(
-    tiny: Config, boards: Path, tmp_path: Path
-) -> None:
+def test_more_steps_can_be_asked_for_on_resume(tiny: Config, boards: Path, tmp_path: Path) -> None:
     done = start(tiny, boards, tmp_path).run
     job = resumed_job(done, {"training": {"steps": 8}})
     outcome = job.run(

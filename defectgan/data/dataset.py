@@ -107,8 +107,7 @@ class Batches:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; fewer where
         there are fewer.
         """
-        files = self.images.index.files[k]
-        chosen = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+        chosen = self.images.index.spread(k, count)
         return to_tensor([unit(self.images.image(k, i)) for i in chosen])
 
     def _classes(self, rng: np.random.Generator) -> list[int]:

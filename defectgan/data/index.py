@@ -40,6 +40,11 @@ class Index:
         mask = (self.root / "masks" / path.relative_to(self.root)).with_suffix(".png")
         return mask if mask.is_file() else None
 
+    def spread(self, k: int, count: int) -> list[int]:
+        """Numbers of ``count`` images of class k, spread evenly over its files."""
+        total = len(self.files[k])
+        return [i * total // min(count, total) for i in range(min(count, total))]
+
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
         return {c: len(f) for c, f in zip(self.classes, self.files, strict=True)}

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
 from defectgan.generation.plan import Row
-from defectgan.images import Picture, save_png, write_png
+from defectgan.images import Picture, write_mask, write_png
 
 MANIFEST = "manifest.jsonl"
 JOB = "job.json"
@@ -64,7 +63,7 @@ class FolderWriter:
         if self.binary_masks:
             mask = np.where(mask > 127, 255, 0).astype(np.uint8)
         write_png(self.out / image_path, picture)
-        save_png(self.out / mask_path, Image.fromarray(mask))
+        write_mask(self.out / mask_path, mask)
         return {
             "output": image_path.as_posix(),
             "mask": mask_path.as_posix(),

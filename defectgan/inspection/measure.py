@@ -23,12 +23,14 @@ Pixels = NDArray[np.uint8]
 class Subject:
     """An image whose mask is judged.
 
+    ``direction`` says what was done: "restored", "defaced" or "generated";
     ``before`` and ``after`` [H, W, C] are the image without and with what the mask says was
     changed, ``truth`` [H, W] is the true mask in {False, True} where there is one.
     """
 
     name: str
     defect: str
+    direction: str
     before: Pixels | None
     after: Pixels
     mask: Mask

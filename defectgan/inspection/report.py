@@ -17,15 +17,16 @@ OVERLAY = (255, 40, 40)
 
 
 def contact_sheet(path: Path, subjects: Iterable[Subject], *, classes: Sequence[str]) -> None:
-    """Write a sheet with a block a class; an image is a column: before, after, mask, overlay.
-
-    A class shows its first images, as many as fit into a row.
+    """Write a sheet with a block a class and direction; an image is a column: before, after, mask,
+    overlay. A block shows the first images, as many as fit into a row.
     """
-    shown: dict[str, list[Subject]] = {name: [] for name in classes}
+    shown: dict[tuple[str, str], list[Subject]] = {}
     for subject in subjects:
-        if len(shown[subject.defect]) < COLUMNS:
-            shown[subject.defect].append(subject)
-    blocks = [_block(name, row) for name, row in shown.items() if row]
+        row = shown.setdefault((subject.defect, subject.direction), [])
+        if len(row) < COLUMNS:
+            row.append(subject)
+    ordered = sorted(shown, key=lambda key: classes.index(key[0]))
+    blocks = [_block(" ".join(key), shown[key]) for key in ordered]
     sheet = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
     top = 0
     for block in blocks:

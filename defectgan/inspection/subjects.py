@@ -32,16 +32,11 @@ def model_subjects(
         device: where to compute.
     """
     for k, name in enumerate(index.classes[1:], start=1):
-        for path in _spread(index.files[k], per_class):
-            yield _paint(model, index, path, name, NORMAL, device)
+        for i in index.spread(k, per_class):
+            yield _paint(model, index, index.files[k][i], name, NORMAL, device)
     for k, name in enumerate(index.classes[1:], start=1):
-        for path in _spread(index.files[NORMAL], per_class):
-            yield _paint(model, index, path, name, k, device)
-
-
-def _spread(files: tuple[Path, ...], count: int) -> list[Path]:
-    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
-    return [files[i] for i in chosen]
+        for i in index.spread(NORMAL, per_class):
+            yield _paint(model, index, index.files[NORMAL][i], name, k, device)
 
 
 @torch.no_grad()
@@ -60,8 +55,9 @@ def _paint(
         pixels = read_mask(truth_file)[..., None].astype(np.float32)
         truth = resize(pixels, size, size)[..., 0] > 127
     return Subject(
-        name=f"{path.stem} {'restored' if target == NORMAL else 'defaced'}",
+        name=path.stem,
         defect=name,
+        direction="restored" if target == NORMAL else "defaced",
         before=to_bytes(image[0]),
         after=to_bytes(painted[0]),
         mask=mask[0, 0].cpu().numpy(),
@@ -85,6 +81,7 @@ def generated_subjects(folder: Path) -> Iterator[Subject]:
         yield Subject(
             name=row["output"],
             defect=row["class"],
+            direction="generated",
             before=_shown(source) if source.is_file() else None,
             after=_shown(folder / row["output"]),
             mask=read_mask(folder / row["mask"]) * np.float32(1 / 255),

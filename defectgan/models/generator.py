@@ -66,8 +66,8 @@ class Generator(nn.Module):
         self.last_spade = Spade(w, classes, hidden)
         self.head = nn.Conv2d(w, channels + 1, 7, padding=3)
         if config.residual_foreground:
-            # Nothing is painted at first: otherwise the first hundreds of steps go into taking random
-            # paint back, and the mask dies over it before the critic has a class to ask for.
+            # Nothing is painted at first: otherwise the first hundreds of steps go into taking
+            # random paint back, and the mask dies over it.
             nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 

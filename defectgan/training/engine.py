@@ -106,7 +106,7 @@ class Engine:
         with self._autocast():
             passes = cycle(self.generator, batch, noise)
             total, terms = generator_loss(
-                self.critic, batch, passes, self.config.loss, sparsity=self._sparsity(t)
+                self.critic, batch, passes, self.config.loss, warmup=self._warmup(t)
             )
         self._update("generator", total)
         self.critic.requires_grad_(True)
@@ -122,12 +122,12 @@ class Engine:
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
 
-    def _sparsity(self, t: int) -> float:
+    def _warmup(self, t: int) -> float:
         warmup = self.config.loss.sparsity_warmup
         return min(1.0, t / warmup) if warmup else 1.0
 
     def learning_rate(self, t: int) -> float:
-        """The learning rate of step t: linear from ``lr`` at the first to ``final_lr`` at the last."""
+        """Of step t: linear from ``lr`` at the first step to ``final_lr`` at the last."""
         optim, steps = self.config.optim, self.config.training.steps
         return optim.lr + (optim.final_lr - optim.lr) * t / max(1, steps - 1)
 

@@ -105,26 +105,31 @@ def cycle(generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor]) -> P
 
 
 def generator_loss(
-    critic: Critic, batch: Sides, passes: Passes, weights: LossWeights, *, sparsity: float = 1.0
+    critic: Critic, batch: Sides, passes: Passes, weights: LossWeights, *, warmup: float = 1.0
 ) -> tuple[Tensor, Terms]:
     """``L_G`` and its named terms; the critic's parameters need no gradient here.
 
     Args:
-        sparsity: share of the sparsity weight that is in force, in [0, 1]: the warm-up.
+        warmup: share of the sparsity weight that is in force, in [0, 1].
     """
     verdict = critic(passes.there)
+    share = torch.ones(len(passes.there), device=passes.there.device)
+    if weights.sparsity_by_class:
+        # First learn to paint, then to paint little: an image that is not recognised pays nothing
+        # for its mask, so the mask cannot die before the critic has a class to ask for.
+        share = (verdict.logits.detach().softmax(1) * batch.target).sum(1)
     terms = {
         "adv": losses.wasserstein_generator(verdict.of(batch.target)),
         "cls_f": losses.classification(verdict.logits, batch.target),
         "rec": losses.reconstruction(batch.images, passes.back),
         "sd_cyc": losses.mask_cycle(passes.mask, passes.back_mask),
-        "sd_con": losses.mask_sparsity(passes.mask, passes.back_mask),
+        "sd_con": losses.mask_sparsity(passes.mask, passes.back_mask, warmup * share),
     }
     total = (
         weights.adv * terms["adv"]
         + weights.cls_f * terms["cls_f"]
         + weights.rec * terms["rec"]
         + weights.sd_cyc * terms["sd_cyc"]
-        + weights.sd_con * sparsity * terms["sd_con"]
+        + weights.sd_con * terms["sd_con"]
     )
     return total, terms

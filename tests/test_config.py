@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from defectgan.config import Config, dump_config, load_config, preset_folder
+from defectgan.errors import SettingError
+
+PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_and_opens_with_what_it_is_for(name: str) -> None:
+    load_config(name, {})
+    assert (preset_folder() / f"{name}.yaml").read_text().startswith(
+        "# For a "
+    ) or name == "defectgan"
+
+
+def test_the_preset_defectgan_is_the_published_recipe() -> None:
+    config = load_config("defectgan", {})
+    loss = config.loss
+    assert (config.data.image_size, config.training.batch_size) == (128, 4)
+    assert config.training.steps * config.training.n_critic == 500_000
+    assert (config.optim.lr, config.optim.final_lr, config.optim.betas) == (
+        2e-4,
+        1e-6,
+        (0.5, 0.999),
+    )
+    assert (loss.cls_r, loss.cls_f, loss.rec, loss.sd_cyc, loss.sd_con, loss.gp) == (
+        2,
+        5,
+        5,
+        5,
+        1,
+        10,
+    )
+    assert not config.critic.class_score and not config.generator.residual_foreground
+
+
+def test_a_config_that_is_written_down_reads_the_same(tmp_path: Path) -> None:
+    config = load_config("quick", {"training": {"steps": 7}})
+    (tmp_path / "c.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "c.yaml", {}) == config
+
+
+def test_overrides_win_and_none_leaves_the_file_alone() -> None:
+    config = load_config("quick", {"training": {"steps": 7, "seed": None}, "optim": {"lr": 1e-3}})
+    assert config.training.steps == 7 and config.training.seed == 0 and config.optim.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {stesp: 3}", r"unknown setting training\.stesp .* did you mean steps\?"),
+        ("trainig: {}", r"unknown setting trainig .* did you mean training\?"),
+        ("training: {batch_size: 3}", r"training\.batch_size: found 3; .* multiple of 2"),
+        ("optim: {lr: fast}", r"optim\.lr: found 'fast'"),
+        ("optim: {lr: 1.0e-7}", r"final_lr 1e-06 is larger than lr 1e-07"),
+        ("data: {image_size: 16}", r"6 critic layers leave nothing of 16 px"),
+        ("[1, 2]", r"holds a list; expected sections"),
+        ("a: [", r"is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_what_was_meant(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        load_config(tmp_path / "bad.yaml", {})
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SettingError, match=r"no configuration fast: .* defectgan, quick"):
+        load_config("fast", {})
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().training = Config().training  # type: ignore[misc]

@@ -1,0 +1,172 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from defectgan.config import AugmentConfig, DataConfig
+from defectgan.data.augment import Augment
+from defectgan.data.dataset import Batches, ImageSet
+from defectgan.data.index import index_folder, read_split, write_split
+from defectgan.errors import DataError
+from defectgan.images import read_picture, resize
+from tests.conftest import CLASSES
+
+
+def batches(boards: Path, *, cache_mib: int = 64, seed: int = 0, size: int = 8) -> Batches:
+    images = ImageSet(index_folder(boards), DataConfig(image_size=16, cache_mib=cache_mib))
+    augment = AugmentConfig(contrast=0.3, brightness=0.2, gamma=0.3)
+    return Batches(images, batch_size=size, augment=augment, seed=seed)
+
+
+def test_classes_come_in_the_order_asked_for_behind_the_normal_one(boards: Path) -> None:
+    index = index_folder(boards, classes=["tin", "thread"])
+    assert index.classes == ("normal", "tin", "thread")
+    assert index.counts() == {"normal": 6, "tin": 4, "thread": 4}
+    assert index.channels == 3
+
+
+def test_all_classes_are_taken_by_default_and_masks_is_none_of_them(boards: Path) -> None:
+    assert index_folder(boards).classes == ("normal", *sorted(CLASSES))
+
+
+@pytest.mark.parametrize("name", ["good", "OK", "Free", "defect-free"])
+def test_the_normal_class_is_found_by_its_name(name: str, boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards / "normal", tmp_path / name)
+    shutil.copytree(boards / "tin", tmp_path / "tin")
+    assert index_folder(tmp_path).classes == (name, "tin")
+
+
+def test_the_normal_class_can_be_named(boards: Path) -> None:
+    assert index_folder(boards, normal_class="tin").classes[0] == "tin"
+
+
+def test_true_masks_are_found_by_the_image_they_belong_to(boards: Path) -> None:
+    index = index_folder(boards)
+    path = index.files[1][2]
+    assert index.mask_of(path) == boards / "masks" / path.parent.name / f"{path.stem}.png"
+    assert index.mask_of(index.files[0][0]) is None
+
+
+def test_an_unknown_class_is_answered_with_the_nearest_one(boards: Path) -> None:
+    with pytest.raises(DataError, match=r"no class thraed .* did you mean thread\?"):
+        index_folder(boards, classes=["thraed"])
+
+
+def test_a_folder_without_a_normal_class_lists_what_was_found(boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards / "tin", tmp_path / "tin")
+    with pytest.raises(DataError, match=r"no normal class .* found tin; expected normal, good"):
+        index_folder(tmp_path)
+
+
+def test_a_folder_one_level_too_high_is_answered_with_the_right_one(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "train")
+    with pytest.raises(DataError, match=r"train would do"):
+        index_folder(tmp_path)
+
+
+def test_two_normal_folders_are_ambiguous(boards: Path, tmp_path: Path) -> None:
+    for name in ("good", "normal"):
+        shutil.copytree(boards / "normal", tmp_path / name)
+    with pytest.raises(DataError, match="good, normal"):
+        index_folder(tmp_path)
+
+
+def test_an_empty_class_is_named(boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards / "normal", tmp_path / "normal")
+    (tmp_path / "tin").mkdir()
+    with pytest.raises(DataError, match=r"no images in .*tin: expected \.png"):
+        index_folder(tmp_path)
+
+
+def test_an_empty_root_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no class folders"):
+        index_folder(tmp_path)
+    with pytest.raises(DataError, match="found nothing"):
+        index_folder(tmp_path / "missing")
+
+
+def test_files_that_cannot_be_read_are_left_out_with_their_reason(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    (tmp_path / "pcb" / "tin" / "bad.png").write_bytes(b"nonsense")
+    index = index_folder(tmp_path / "pcb")
+    assert index.counts()["tin"] == 4
+    assert [path.name for path, _ in index.skipped] == ["bad.png"]
+
+
+def test_a_class_of_which_no_file_can_be_read_says_why(boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards / "normal", tmp_path / "normal")
+    (tmp_path / "tin").mkdir()
+    (tmp_path / "tin" / "bad.png").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"1 could not be read, the first: cannot read .*bad\.png"):
+        index_folder(tmp_path)
+
+
+def test_a_split_gives_the_same_index_again_also_where_the_data_has_moved(
+    boards: Path, tmp_path: Path
+) -> None:
+    index = index_folder(boards, classes=CLASSES)
+    write_split(tmp_path / "split.json", index)
+    assert read_split(tmp_path / "split.json") == index
+    moved = shutil.copytree(boards, tmp_path / "moved")
+    assert read_split(tmp_path / "split.json", root=moved).counts() == index.counts()
+    (moved / "tin" / index.files[3][0].name).unlink()
+    with pytest.raises(DataError, match="1 of the images of this run are gone"):
+        read_split(tmp_path / "split.json", root=moved)
+
+
+def test_an_image_is_the_file_at_training_size(boards: Path) -> None:
+    images = ImageSet(index_folder(boards), DataConfig(image_size=16))
+    pixels = read_picture(images.index.files[1][0]).pixels
+    assert np.array_equal(images.image(1, 0), resize(pixels, 16, 16))
+
+
+def test_a_batch_depends_on_the_step_and_the_part_alone(boards: Path) -> None:
+    one, other = batches(boards), batches(boards)
+    other(3, 0)
+    assert all(torch.equal(a, b) for a, b in zip(one(5, 1), other(5, 1), strict=True))
+    assert not torch.equal(one(5, 1).defect, one(5, 0).defect)
+    assert not torch.equal(one(5, 1).defect, one(6, 1).defect)
+    assert not torch.equal(one(5, 1).defect, batches(boards, seed=1)(5, 1).defect)
+
+
+def test_the_cache_changes_nothing(boards: Path) -> None:
+    cached, decoded = batches(boards), batches(boards, cache_mib=0)
+    assert all(torch.equal(a, b) for a, b in zip(cached(2, 0), decoded(2, 0), strict=True))
+
+
+def test_half_of_a_batch_is_normal_and_classes_are_drawn_evenly(boards: Path) -> None:
+    for step in range(5):
+        batch = batches(boards, size=16)(step, 0)
+        assert batch.normal.shape == batch.defect.shape == (8, 3, 16, 16)
+        assert batch.label.sum(0).tolist() == [0, 2, 2, 2, 2]
+
+
+def test_classes_are_drawn_evenly_however_few_images_one_has(boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    for path in sorted((tmp_path / "pcb" / "tin").iterdir())[1:]:
+        path.unlink()
+    draw = batches(tmp_path / "pcb", size=2)
+    counts = torch.stack([draw(step, 0).label.sum(0) for step in range(400)]).sum(0)
+    assert counts[0] == 0 and (counts[1:] > 70).all()
+
+
+def test_values_lie_in_the_range_of_the_networks(boards: Path) -> None:
+    batch = batches(boards)(0, 0)
+    for images in (batch.normal, batch.defect):
+        assert images.dtype == torch.float32
+        assert images.min() >= -1 and images.max() <= 1
+
+
+def test_exposure_changes_brightness_and_no_setting_changes_nothing() -> None:
+    image = np.full((8, 8, 1), 0.5, np.float32)
+    still = Augment(AugmentConfig(flip=False, rotate=False))
+    assert np.array_equal(still([image], seed=1)[0], image)
+    moved = Augment(AugmentConfig(brightness=0.3))
+    means = {round(float(moved([image], seed=s)[0].mean()), 4) for s in range(5)}
+    assert len(means) == 5

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from defectgan import export as exporting
+from defectgan.errors import CheckFailed, SettingError
+from defectgan.export import Exported, available_formats, example, export, parse_formats
+from defectgan.training.checkpoint import load_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+def test_every_format_answers_like_the_model_at_another_batch_size(
+    run: Path, tmp_path: Path
+) -> None:
+    model = load_model(run)
+    files = export(model, tmp_path, available_formats())
+    assert [file.format for file in files] == ["safetensors", "onnx"]
+    assert all(file.path.is_file() and file.max_difference < 1e-4 for file in files)
+
+
+def test_exported_weights_are_the_generator_alone_and_load_again(run: Path, tmp_path: Path) -> None:
+    model = load_model(run)
+    (file,) = export(model, tmp_path, ["safetensors"])
+    again = load_model(file.path)
+    assert again.critic is None and again.info == model.info
+    inputs = example(model, 2)
+    assert_close(Exported(again.generator)(*inputs), Exported(model.generator)(*inputs))
+
+
+def test_onnx_runs_with_one_image_and_with_many(run: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = load_model(run)
+    (file,) = export(model, tmp_path, ["onnx"])
+    session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        image, label, noise = example(model, count)
+        named = {"image": image.numpy(), "label": label.numpy(), "noise": noise.numpy()}
+        painted = session.run(["painted"], named)[0]
+        expected = Exported(model.generator)(image, label, noise)[0].detach()
+        assert_close(torch.from_numpy(painted), expected, atol=1e-4, rtol=0)
+
+
+def test_a_file_that_answers_differently_is_refused_and_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(CheckFailed, match="answers differently from the model"):
+        export(load_model(run), tmp_path, ["safetensors"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_format_whose_packages_are_missing_says_what_to_install(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    assert available_formats() == ["safetensors"]
+    with pytest.raises(SettingError, match="install the extra 'onnx'"):
+        export(load_model(run), tmp_path, ["onnx"])
+
+
+def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SettingError, match="no export format tflite: expected safetensors or onnx"):
+        parse_formats(["tflite"])

@@ -1,0 +1,240 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectgan.errors import DataError, ModelError
+from defectgan.generation.layer import model_view, paint_source
+from defectgan.generation.plan import Sources, find_sources, make_plan
+from defectgan.generation.run import Job, run_job
+from defectgan.generation.writers import read_manifest, sha256
+from defectgan.images import Picture, read_mask, read_picture, write_png
+from defectgan.training.checkpoint import Model, load_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    """The tiny model, made to paint: half a step into training its masks would still be gray."""
+    model = load_model(run)
+    with torch.no_grad():
+        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+        model.generator.last_noise.scale.fill_(0.5)
+    return model
+
+
+def make(
+    model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
+) -> list[dict[str, Any]]:
+    asked = Job(
+        find_sources(str(normal)),
+        **({"defects": ("tin", "wound"), "n": 6, "seed": 0, "binary_masks": False} | job),
+    )
+    run_job(asked, model, out, device=CPU, batch_size=batch_size, done=lambda count: None)
+    return read_manifest(out)
+
+
+def pixels_of(out: Path, row: dict[str, Any]) -> Any:
+    return read_picture(out / row["output"]).pixels.astype(int)
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    channels=st.sampled_from([1, 3]),
+    model_channels=st.sampled_from([1, 3]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None, max_examples=40)
+def test_pixels_under_a_zero_mask_keep_their_value_exactly(
+    size: tuple[int, int], channels: int, model_channels: int, dtype: type, seed: int
+) -> None:
+    """Whatever the size, colour and depth of the source."""
+    rng = np.random.default_rng(seed)
+    white = np.iinfo(dtype).max
+    source = Picture(rng.integers(0, white, (*size, channels), dtype=dtype, endpoint=True))
+    image = model_view(source, model_channels, 16)
+    foreground = torch.from_numpy(rng.uniform(-1, 1, image.shape).astype(np.float32))
+    mask = torch.from_numpy(rng.uniform(0, 1, (1, 16, 16)).astype(np.float32))
+    mask[:, :, :8] = 0
+    painted = paint_source(source, image, foreground, mask)
+    assert painted.pixels.dtype == dtype and painted.pixels.shape == source.pixels.shape
+    assert painted.mask.shape == size
+    untouched = painted.mask == 0
+    assert np.array_equal(painted.pixels[untouched], source.pixels[untouched])
+
+
+def test_a_full_mask_gives_the_foreground_at_the_models_size() -> None:
+    source = Picture(np.full((8, 8, 1), 100, np.uint8))
+    image = model_view(source, 1, 8)
+    painted = paint_source(source, image, torch.ones(1, 8, 8), torch.ones(1, 8, 8))
+    assert (painted.pixels == 255).all() and (painted.mask == 255).all()
+
+
+def test_the_grain_of_a_large_source_survives_under_a_translucent_layer() -> None:
+    grain = np.random.default_rng(0).integers(90, 110, (64, 64, 1), dtype=np.uint8)
+    source = Picture(grain)
+    image = model_view(source, 1, 8)
+    painted = paint_source(source, image, image + 0.5, torch.full((1, 8, 8), 0.5))
+    shift = painted.pixels.astype(int) - grain
+    assert abs(shift.mean() - 0.5 * 0.5 * 127.5) < 1 and np.ptp(shift) <= 1
+
+
+def test_an_opacity_that_nobody_sees_is_cut_off() -> None:
+    source = Picture(np.full((8, 8, 3), 100, np.uint8))
+    image = model_view(source, 3, 8)
+    painted = paint_source(source, image, -image, torch.full((1, 8, 8), 0.03))
+    assert not painted.mask.any() and (painted.pixels == 100).all()
+
+
+def test_every_source_comes_once_before_any_comes_twice() -> None:
+    files = [Path(f"{i}.png") for i in range(5)]
+    rows = make_plan(files, ["a", "b"], n=12, seed=0)
+    assert {row.source for row in rows[:5]} == {row.source for row in rows[5:10]} == set(files)
+    assert [row.defect for row in rows] == ["a", "b"] * 6
+    assert len({row.seed for row in rows}) == 12
+
+
+def test_a_row_does_not_depend_on_how_many_are_asked_for() -> None:
+    files = [Path(f"{i}.png") for i in range(5)]
+    assert make_plan(files, ["a"], n=12, seed=0)[:7] == make_plan(files, ["a"], n=7, seed=0)
+
+
+def test_sources_are_a_folder_a_file_or_a_pattern(boards: Path) -> None:
+    normal = boards / "normal"
+    assert len(find_sources(str(normal)).files) == 6
+    assert find_sources(str(normal / "0001.png")).files == (normal / "0001.png",)
+    assert len(find_sources(str(normal / "000[0-2].png")).files) == 3
+    with pytest.raises(DataError, match="expected a folder, a file or a pattern"):
+        find_sources(str(normal / "*.gif"))
+
+
+def test_sources_that_cannot_be_read_are_rejected_with_their_reason(
+    boards: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
+    (folder / "bad.png").write_bytes(b"nonsense")
+    sources = find_sources(str(folder))
+    assert len(sources.files) == 6 and sources.rejected[0][0].name == "bad.png"
+
+
+def test_a_set_holds_images_masks_and_a_manifest_that_tells_all(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    rows = make(model, boards / "normal", tmp_path / "set")
+    assert [row["number"] for row in rows] == list(range(6))
+    for row in rows:
+        image, source = tmp_path / "set" / row["output"], Path(row["source"])
+        assert image.parent == tmp_path / "set" / "images" / row["class"]
+        assert row["output_sha256"] == sha256(image) and row["source_sha256"] == sha256(source)
+        assert row["model_sha256"] == model.sha256
+        assert 0 <= row["class_confidence"] <= 1 and "critic_score" in row
+        mask = read_mask(tmp_path / "set" / row["mask"])
+        assert mask.shape == read_picture(image).pixels.shape[:2]
+        untouched = mask == 0
+        before, after = read_picture(source).pixels, read_picture(image).pixels
+        assert np.array_equal(before[untouched], after[untouched])
+        left, top, width, height = row["box"]
+        assert mask[top : top + height, left : left + width].max() > 127
+        assert row["mask_area"] == round(float((mask > 127).mean()), 6)
+
+
+def test_the_same_seed_makes_the_same_images_whatever_the_batch_size(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    for size in (1, 4, 6):
+        make(model, boards / "normal", tmp_path / str(size), batch_size=size)
+    rows = read_manifest(tmp_path / "1")
+    for row in rows:
+        first = pixels_of(tmp_path / "1", row)
+        for other in ("4", "6"):
+            assert np.abs(first - pixels_of(tmp_path / other, row)).max() <= 1
+
+
+def test_another_seed_makes_other_images(model: Model, boards: Path, tmp_path: Path) -> None:
+    source = boards / "normal" / "0000.png"
+    one = make(model, source, tmp_path / "one", n=2, defects=("tin",))
+    assert one[0]["output_sha256"] != one[1]["output_sha256"]
+    other = make(model, source, tmp_path / "other", n=1, defects=("tin",), seed=1)
+    assert other[0]["output_sha256"] != one[0]["output_sha256"]
+
+
+def test_a_job_that_was_cut_short_goes_on_and_ends_the_same(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    whole = make(model, boards / "normal", tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    manifest = tmp_path / "cut" / "manifest.jsonl"
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:2]) + lines[2][:20])
+    (tmp_path / "cut" / whole[4]["output"]).unlink()
+    again = make(model, boards / "normal", tmp_path / "cut")
+    assert [row["output_sha256"] for row in again] == [row["output_sha256"] for row in whole]
+    assert (tmp_path / "cut" / whole[4]["output"]).is_file()
+
+
+def test_images_of_another_job_are_never_overwritten(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    make(model, boards / "normal", tmp_path / "set")
+    with pytest.raises(DataError, match="holds the images of another job"):
+        make(model, boards / "normal", tmp_path / "set", seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(DataError, match="is not empty"):
+        make(model, boards / "normal", tmp_path / "mine")
+
+
+def test_binary_masks_are_black_and_white(model: Model, boards: Path, tmp_path: Path) -> None:
+    rows = make(model, boards / "normal", tmp_path / "set", binary_masks=True)
+    values = {int(v) for row in rows for v in np.unique(read_mask(tmp_path / "set" / row["mask"]))}
+    assert values == {0, 255}
+
+
+def test_an_unknown_class_is_answered_with_the_known_ones(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"no defect class dent: it knows thread, brushing"):
+        make(model, boards / "normal", tmp_path / "set", defects=("dent",))
+    assert not (tmp_path / "set").exists()
+
+
+def test_depth_alpha_and_profile_of_the_source_are_kept(model: Model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    deep = Picture(rng.integers(0, 65535, (20, 30, 1), dtype=np.uint16))
+    alpha = rng.integers(0, 255, (20, 30), dtype=np.uint8)
+    clear = Picture(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8), alpha=alpha, icc=b"icc")
+    for name, picture in (("deep", deep), ("clear", clear)):
+        write_png(tmp_path / "in" / f"{name}.png", picture)
+    rows = make(model, tmp_path / "in", tmp_path / "out", n=2)
+    made = {Path(r["source"]).stem: read_picture(tmp_path / "out" / r["output"]) for r in rows}
+    assert made["deep"].pixels.dtype == np.uint16
+    assert made["clear"].icc == b"icc" and np.array_equal(made["clear"].alpha, alpha)
+
+
+def test_a_source_that_breaks_midway_is_named_and_nothing_written_is_lost(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
+    victim = make_plan(find_sources(str(folder)).files, ["tin"], n=6, seed=0)[4].source
+    victim.write_bytes(victim.read_bytes()[:-500])
+    with pytest.raises(DataError, match=f"{victim.name} is damaged"):
+        make(model, folder, tmp_path / "set", batch_size=2, defects=("tin",))
+    rows = read_manifest(tmp_path / "set")
+    assert all((tmp_path / "set" / row["output"]).is_file() for row in rows)
+    assert json.loads((tmp_path / "set" / "job.json").read_text())["n"] == 6
+
+
+def test_the_generator_alone_generates_without_a_verdict(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    rows = make(replace(model, critic=None), boards / "normal", tmp_path / "set", n=1)
+    assert "critic_score" not in rows[0] and Sources((), ()).files == ()

@@ -1,0 +1,145 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from defectgan.errors import DataError
+from defectgan.images import (
+    Picture,
+    as_channels,
+    channels_of,
+    find_images,
+    read_mask,
+    read_picture,
+    resize,
+    write_png,
+)
+
+
+def save(path: Path, array: np.ndarray[Any, Any], **options: Any) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def random_pixels(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, np.iinfo(dtype).max, size=shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "channels"),
+    [
+        ("gray.png", random_pixels((5, 7)), 1),
+        ("rgb.png", random_pixels((5, 7, 3)), 3),
+        ("rgba.png", random_pixels((5, 7, 4)), 3),
+        ("deep.png", random_pixels((5, 7), np.uint16), 1),
+        ("gray.bmp", random_pixels((5, 7)), 1),
+        ("rgb.tif", random_pixels((5, 7, 3)), 3),
+        ("deep.tif", random_pixels((5, 7), np.uint16), 1),
+    ],
+)
+def test_lossless_files_give_their_own_pixels(
+    name: str, array: np.ndarray[Any, Any], channels: int, tmp_path: Path
+) -> None:
+    path = save(tmp_path / name, array)
+    picture = read_picture(path)
+    expected = array[..., None] if array.ndim == 2 else array[..., :3]
+    assert picture.pixels.dtype == array.dtype
+    assert np.array_equal(picture.pixels, expected)
+    assert channels_of(path) == channels
+
+
+def test_a_palette_image_gives_its_colours(tmp_path: Path) -> None:
+    pixels = random_pixels((6, 6, 3)) // 128 * 255
+    Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "p.png")
+    assert np.array_equal(read_picture(tmp_path / "p.png").pixels, pixels)
+
+
+def test_sixteen_bit_colour_is_refused_instead_of_clipped(tmp_path: Path) -> None:
+    import cv2
+
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), random_pixels((5, 7, 3), np.uint16))
+    with pytest.raises(DataError, match=r"deep\.png .* 16 bits a channel"):
+        read_picture(path)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "turned.png", random_pixels((4, 6)), exif=exif)
+    assert read_picture(tmp_path / "turned.png").pixels.shape == (6, 4, 1)
+
+
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    kind=st.sampled_from([(1, "uint8"), (3, "uint8"), (1, "uint16")]),
+    alpha=st.booleans(),
+)
+@settings(deadline=None, max_examples=30)
+def test_what_is_written_is_read_again_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory,
+    height: int,
+    width: int,
+    kind: tuple[int, str],
+    alpha: bool,
+) -> None:
+    channels, dtype = kind
+    pixels = random_pixels((height, width, channels), np.dtype(dtype).type)
+    see_through = random_pixels((height, width)) if alpha and dtype == "uint8" else None
+    path = tmp_path_factory.mktemp("round") / "trip.png"
+    write_png(path, Picture(pixels, alpha=see_through, icc=b"profile"))
+    again = read_picture(path)
+    assert np.array_equal(again.pixels, pixels) and again.icc == b"profile"
+    assert (again.alpha is None) == (see_through is None)
+    assert see_through is None or np.array_equal(again.alpha, see_through)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.png"):
+        read_picture(tmp_path / "bad.png")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "whole.png", random_pixels((40, 40, 3)))
+    (tmp_path / "cut.png").write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"cut\.png is damaged"):
+        read_picture(tmp_path / "cut.png")
+
+
+def test_images_are_found_at_any_depth_whatever_the_case_of_their_ending(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/one.PNG", "two.jpeg", "three.txt", "a/four.webp"):
+        (tmp_path / name).touch()
+    found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)]
+    assert found == ["a/b/one.PNG", "a/four.webp", "two.jpeg"]
+
+
+def test_shrinking_averages_instead_of_picking_pixels() -> None:
+    checker = np.indices((8, 8)).sum(0)[..., None].astype(np.uint8) % 2 * 200
+    assert np.abs(resize(checker, 2, 2).astype(int) - 100).max() <= 1
+
+
+def test_sixteen_bit_values_survive_resizing() -> None:
+    assert (resize(np.full((4, 4, 1), 60000, np.uint16), 9, 7) == 60000).all()
+
+
+def test_gray_and_colour_turn_into_each_other() -> None:
+    gray = Picture(np.full((2, 2, 1), 77, np.uint8))
+    assert (as_channels(gray, 3) == 77).all()
+    assert (as_channels(Picture(as_channels(gray, 3)), 1) == 77).all()
+
+
+def test_a_mask_is_read_from_any_mode(tmp_path: Path) -> None:
+    bits = np.eye(4, dtype=np.uint8) * 255
+    Image.fromarray(bits).convert("1").save(tmp_path / "one.png")
+    Image.fromarray(np.stack([bits] * 3, 2)).save(tmp_path / "rgb.png")
+    for name in ("one.png", "rgb.png"):
+        assert np.array_equal(read_mask(tmp_path / name), bits)
