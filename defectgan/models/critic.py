@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from defectgan.config import CriticConfig
+from defectgan.models.layers import Conv
 
 LEAK = 0.01
 GROUPS = 8
@@ -55,18 +56,18 @@ class Critic(nn.Module):
         widths = [config.width * 2**i for i in range(config.layers)]
         self.trunk = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(cin, cout, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
+                nn.Sequential(Conv(cin, cout, 4, stride=2), nn.LeakyReLU(LEAK))
                 for cin, cout in zip([channels, *widths[:-1]], widths, strict=True)
             )
         )
         scores = classes if config.class_score else 1
-        self.score = nn.Conv2d(widths[-1], scores, 3, padding=1, bias=False)
+        self.score = Conv(widths[-1], scores, 3, bias=False)
         if config.class_tower:
             self.tower = class_tower(channels, config.tower_width, config.layers)
             last = config.tower_width * 2 ** (config.layers - 1)
-            self.logits = nn.Conv2d(last, classes, 3, padding=1)
+            self.logits = Conv(last, classes, 3)
         else:
-            self.logits = nn.Conv2d(widths[-1], classes, 3, padding=1, bias=False)
+            self.logits = Conv(widths[-1], classes, 3, bias=False)
 
     def forward(self, image: Tensor) -> Verdict:
         features = self.trunk(image)
@@ -98,8 +99,8 @@ def class_tower(channels: int, width: int, layers: int) -> nn.Sequential:
     for i in range(layers):
         cout = width * 2**i
         for conv in (
-            nn.Conv2d(channels, cout, 3, padding=1),
-            nn.Conv2d(cout, cout, 4, stride=2, padding=1),
+            Conv(channels, cout, 3),
+            Conv(cout, cout, 4, stride=2),
         ):
             blocks += [conv, nn.GroupNorm(GROUPS, cout), nn.ReLU()]
         channels = cout

@@ -13,6 +13,7 @@ from defectgan.compose import compose
 from defectgan.config import GeneratorConfig
 from defectgan.models.layers import (
     AdaptiveNoise,
+    Conv,
     InstanceNorm,
     ResidualBlock,
     Spade,
@@ -20,7 +21,7 @@ from defectgan.models.layers import (
 )
 
 
-def _stage(conv: nn.Conv2d, channels: int) -> nn.Sequential:
+def _stage(conv: Conv, channels: int) -> nn.Sequential:
     return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU())
 
 
@@ -48,9 +49,9 @@ class Generator(nn.Module):
         self.classes = classes
         self.config = config
         w, hidden = config.width, config.spade_hidden
-        self.stem = _stage(nn.Conv2d(channels, w, 7, padding=3, bias=False), w)
-        self.down2 = _stage(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False), 2 * w)
-        self.down4 = _stage(nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1, bias=False), 4 * w)
+        self.stem = _stage(Conv(channels, w, 7, bias=False), w)
+        self.down2 = _stage(Conv(w, 2 * w, 4, stride=2, bias=False), 2 * w)
+        self.down4 = _stage(Conv(2 * w, 4 * w, 4, stride=2, bias=False), 4 * w)
         self.residual = nn.Sequential(
             *(ResidualBlock(4 * w) for _ in range(config.residual_blocks))
         )
@@ -64,7 +65,7 @@ class Generator(nn.Module):
         )
         self.last_noise = AdaptiveNoise()
         self.last_spade = Spade(w, classes, hidden)
-        self.head = nn.Conv2d(w, channels + 1, 7, padding=3)
+        self.head = Conv(w, channels + 1, 7)
         if config.residual_foreground:
             # Nothing is painted at first: otherwise the first hundreds of steps go into taking
             # random paint back, and the mask dies over it.

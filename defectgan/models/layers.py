@@ -37,16 +37,43 @@ class InstanceNorm(nn.Module):
         return normalize(x, self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1))
 
 
-class ControlConv(nn.Conv2d):
+class Conv(nn.Conv2d):
+    """A convolution that keeps the size (at stride 1) by repeating the edge.
+
+    Zeros would mark the border: a generator that can see it paints its defects along it, and a
+    critic that can see it lets it (both seen).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=(kernel - 1) // 2,
+            padding_mode="replicate",
+            bias=bias,
+        )
+
+
+class ControlConv(Conv):
     """A 3 x 3 convolution that knows when its input is constant over the image.
 
-    With replicate padding the convolution of a constant map is a constant: the input times the
+    With edges repeated the convolution of a constant map is a constant: the input times the
     kernel's sum. A map of 1 x 1 is taken as constant over whatever size it stands for, and costs a
     matrix product instead of a convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="replicate")
+        super().__init__(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2:] == (1, 1):
@@ -98,10 +125,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            Conv(channels, channels, 3, bias=False),
             InstanceNorm(channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            Conv(channels, channels, 3, bias=False),
             InstanceNorm(channels),
         )
 
@@ -122,7 +149,7 @@ class SpadeBlock(nn.Module):
         self.upsample = upsample
         self.noise = AdaptiveNoise()
         self.spade = Spade(in_channels, classes, hidden)
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv = Conv(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
         x = F.relu(self.spade(self.noise(x, noise), control))

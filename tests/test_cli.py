@@ -1,0 +1,189 @@
+"""The commands as a person calls them, each in a process of its own where the exit code matters."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from defectgan_cli.main import app
+from typer.testing import CliRunner
+
+from defectgan import __version__
+from tests.conftest import TINY
+
+COMMANDS = ("train", "generate", "inspect-masks", "export")
+runner = CliRunner()
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def place(boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with ./pcb, imgs/ and a tiny configuration, where commands run."""
+    shutil.copytree(boards, tmp_path / "pcb")
+    shutil.copytree(boards / "normal", tmp_path / "imgs")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEFECTGAN_CONFIG", "tiny.yaml")
+    return tmp_path
+
+
+def call(line: str, *, code: int = 0) -> Any:
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def result_of(line: str) -> dict[str, Any]:
+    return dict(json.loads(call(f"{line} --json").stdout))
+
+
+def test_the_four_lines_work_exactly_as_written(place: Path) -> None:
+    call("train --data ./pcb --classes thread brushing tin wound")
+    call("generate --normal imgs/ --defect brushing --n 500")
+    call("inspect-masks")
+    call("export")
+    (generated,) = (place / "generated").iterdir()
+    assert len(list((generated / "images" / "brushing").glob("*.png"))) == 500
+    assert len(list((generated / "masks" / "brushing").glob("*.png"))) == 500
+    run = (place / "runs" / "latest").resolve()
+    assert (run / "inspection" / "contact_sheet.png").is_file()
+    assert (run / "export" / "generator.onnx").is_file()
+
+
+def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) -> None:
+    trained = result_of("train --data pcb")
+    assert trained.keys() == {"run", "weights", "steps", "seconds", "images_per_second"}
+    assert trained["steps"] == 6 and Path(trained["weights"]).is_file()
+    made = result_of("generate --normal imgs --n 4 --out made")
+    assert made.keys() == {"out", "manifest", "images", "rejected", "seconds"}
+    assert (made["images"], made["rejected"]) == (4, 0)
+    looked = result_of("inspect-masks made")
+    assert looked.keys() == {"report", "contact_sheet", "summary"}
+    assert {"images", "area", "empty", "flagged"} <= looked["summary"]["tin"].keys()
+    exported = result_of("export --format safetensors")
+    assert exported["files"][0].keys() == {"path", "format", "max_difference"}
+
+
+def test_a_dry_run_says_what_would_happen_and_makes_nothing(place: Path) -> None:
+    plan = result_of("train --data pcb --classes tin --dry-run")
+    assert {"layout", "classes", "skipped", "split", "parameters", "out"} <= plan.keys()
+    assert plan["classes"] == {"normal": 6, "tin": 4} and plan["parameters"]["generator"] > 0
+    assert not (place / "runs").exists()
+
+
+def test_the_command_line_wins_over_the_environment_and_this_over_the_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(line: str = "") -> int:
+        return int(result_of(f"train --data pcb --dry-run {line}")["steps"])
+
+    assert steps() == 6
+    monkeypatch.setenv("DEFECTGAN_STEPS", "30")
+    assert steps() == 30
+    assert steps("--steps 40") == 40
+
+
+def test_the_preset_is_quick_on_a_cpu_and_that_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEFECTGAN_CONFIG")
+    result = call("train --data pcb --dry-run --device cpu")
+    assert "preset quick" in result.stderr
+
+
+def test_a_run_is_resumed_by_name_or_as_the_newest(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = result_of("train --data pcb")
+    monkeypatch.delenv("DEFECTGAN_CONFIG")
+    assert result_of("train --resume --steps 7")["run"].endswith(Path(first["run"]).name)
+    assert result_of(f"train --resume {first['run']} --steps 8")["steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("train", 2, "no data"),
+        ("train --data pcb --steps 0", 2, "training.steps: found 0"),
+        ("train --data pcb --device tpu", 2, "no device tpu here"),
+        ("train --data nowhere", 3, "found nothing"),
+        ("train --data pcb --classes dent", 3, "no class dent"),
+        ("generate --normal imgs", 3, "train one first"),
+        ("generate --n 4", 2, "Missing option"),
+        ("inspect-masks imgs", 3, "no manifest.jsonl"),
+        ("export --model nowhere.safetensors", 3, "no weights at"),
+    ],
+)
+def test_an_error_is_one_message_with_the_right_exit_code(
+    line: str, code: int, message: str, place: Path
+) -> None:
+    result = call(line, code=code)
+    flat = " ".join(result.stderr.replace("│", " ").split())
+    assert message in flat and "Traceback" not in flat
+    assert result.stdout == ""
+
+
+def test_the_traceback_is_there_for_those_who_ask(place: Path) -> None:
+    result = runner.invoke(app, ["train", "--data", "nowhere", "--debug"])
+    assert type(result.exception).__name__ == "DataError"
+
+
+def test_quiet_leaves_the_result_alone(place: Path) -> None:
+    result = call("train --data pcb --quiet")
+    assert result.stdout.startswith("weights: ")
+    assert "run folder" not in result.stderr and "step 6/6" not in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_explains_each_option_and_ends_with_an_example(
+    command: str,
+) -> None:
+    text = call(f"{command} --help").stdout
+    assert f"defectgan {command}" in text and "Example" in text
+    for line in text.splitlines():
+        if line.startswith("│ --"):
+            assert len(line.strip("│ ").split()) > 2, line
+
+
+def test_the_version_is_printed() -> None:
+    assert call("--version").stdout == f"defectgan {__version__}\n"
+
+
+def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> None:
+    command = Path(sys.executable).parent / "defectgan"
+    arguments = [command, "train", "--data", "pcb", "--steps", "100000"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(place / "runs" / "latest" / "stats.jsonl")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "go on with: defectgan train --resume" in " ".join(said.split())
+    assert (place / "runs" / "latest" / "state.safetensors").is_file()
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.is_file():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not appear")
+
+
+def test_help_answers_at_once() -> None:
+    """Torch alone takes longer to import than all of help may: it must not be imported for it."""
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    command = Path(sys.executable).parent / "defectgan"
+    done = subprocess.run(
+        [command, "--help"], capture_output=True, text=True, env=environment, check=True
+    )
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "numpy", "albumentations", "pydantic"}
