@@ -22,7 +22,7 @@ from defectgan.files import write_atomically
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.engine import Engine
-from defectgan.training.monitor import Averages, Sampler, Stats, plot_losses, read_stats
+from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses, read_stats
 
 # Lead steps over which the classifier's progress is averaged.
 LEAD_WINDOW = 50
@@ -134,6 +134,7 @@ class Training:
             self._save()
         self._logged, self._logged_step = time.perf_counter(), first
         self._watcher.phase("training")
+        self._events = Events(self.run.path, first_step=first)
         while self._step < training.steps and not stop():
             self._averages.add(self._engine.step(self._step, self._batches))
             self._step += 1
@@ -141,6 +142,7 @@ class Training:
             self._keep_up(last=self._step == training.steps)
         if self._step < training.steps:
             self._save()
+        self._events.close()
         self._plot()
         return self._outcome(self._step - first)
 
@@ -202,6 +204,7 @@ class Training:
         }
         if warning := self._stats.append(line):
             self._watcher.warn(warning)
+        self._events.append(line)
         self._watcher.logged(line)
 
     def _sample(self) -> None:

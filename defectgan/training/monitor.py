@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,28 @@ def read_stats(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
+
+
+class Events:
+    """TensorBoard events of the log lines, where tensorboard is installed."""
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        self._writer = None
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=first_step)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line of stats.jsonl."""
+        if self._writer is not None:
+            for name, value in line.items():
+                self._writer.add_scalar(name, value, line["step"])
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 def plot_losses(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -1,0 +1,61 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from defectgan_cli.main import app
+from typer.testing import CliRunner
+
+from defectgan.config import load_config
+from tests.conftest import ROOT, TINY
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+runner = CliRunner()
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+def commands() -> list[str]:
+    """The lines that call defectgan in shell blocks, in order; comments cut off."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("defectgan ")]
+
+
+def test_every_command_of_the_readme_runs(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, in a folder that holds what the README assumes; with a tiny network."""
+    shutil.copytree(boards, tmp_path / "pcb")
+    shutil.copytree(boards / "normal", tmp_path / "imgs")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    assert len(commands()) >= 6
+    for line in commands():
+        words = shlex.split(line)[1:]
+        if words[0] == "train" and "--resume" not in words:
+            words += ["--config", "tiny.yaml", "--steps", "6"]
+        if words[:2] == ["train", "--resume"]:
+            words += ["--steps", "8"]
+        result = runner.invoke(app, words)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+def test_every_link_and_picture_of_the_readme_is_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_readme_names_every_command() -> None:
+    for command in ("train", "generate", "inspect-masks", "export"):
+        assert f"| `defectgan {command}`" in README
+
+
+def test_the_presets_that_the_readme_names_exist() -> None:
+    for name in re.findall(r"`configs/(\w+)\.yaml`", README):
+        load_config(name, {})
