@@ -18,9 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python sample_data/demo.py --out $(DEMO)
 
-test: $(INSTALLED) check
+test: check
 
-check:
+check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

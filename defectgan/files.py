@@ -15,7 +15,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
-        with part.open("rb") as file:
+        with part.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectgan.errors import ModelError, SettingError
+from defectgan.errors import ModelError
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -67,15 +67,21 @@ def new_run(runs: Path, name: str) -> RunFolder:
     """Make ``runs/<time>-<name>/`` and let ``runs/latest`` point to it; an existing folder is never
     reused.
     """
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise SettingError(
-            f"the run's name {name!r} would be part of a path: take letters, digits, - and _"
-        )
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{plain_name(name)}"
     path = unused(runs / stem)
     path.mkdir(parents=True)
     _point_latest(runs, path)
     return RunFolder(path)
+
+
+def beside(model: Path) -> Path:
+    """Where results about a model go: its run folder, or here for weights alone."""
+    return model if model.is_dir() else Path()
+
+
+def plain_name(name: str) -> str:
+    """The name with everything but letters, digits, dots and underscores turned into dashes."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
 
 
 def unused(path: Path) -> Path:
@@ -89,11 +95,12 @@ def unused(path: Path) -> Path:
 
 def _point_latest(runs: Path, path: Path) -> None:
     link = runs / f".{LATEST}-{os.getpid()}"
+    link.unlink(missing_ok=True)
     link.symlink_to(path.name, target_is_directory=True)
     os.replace(link, runs / LATEST)
 
 
-def find_run(run: Path | None, *, runs: Path = RUNS) -> Path:
+def find_run(run: Path | None, *, runs: Path | None = None) -> Path:
     """A run by its folder; the newest one below ``runs`` for None or ``latest``.
 
     Raises:
@@ -101,6 +108,7 @@ def find_run(run: Path | None, *, runs: Path = RUNS) -> Path:
     """
     if run is not None and run != Path(LATEST):
         return run
+    runs = runs or Path(os.environ.get("DEFECTGAN_RUNS", RUNS))
     link = runs / LATEST
     if not link.is_dir():
         raise ModelError(

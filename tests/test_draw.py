@@ -1,30 +1,19 @@
 """The sample tiles in sample_data are true to their masks and to their seeds."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import load_drawing
+
 SIZE = 64
 CLASSES = ("thread", "brushing", "tin", "wound")
 
 
-def _load_draw() -> ModuleType:
-    path = Path(__file__).parents[1] / "sample_data" / "draw.py"
-    spec = importlib.util.spec_from_file_location("draw", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up there
-    spec.loader.exec_module(module)
-    return module
-
-
-draw = _load_draw()
+draw = load_drawing()
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ from PIL import Image
 
 from defectgan.errors import DataError
 from defectgan.images import save_png
-from defectgan.inspection.measure import Subject, iou, measure, summarize
-from defectgan.inspection.report import contact_sheet, overlay
+from defectgan.inspection.measure import Measures, Subject, iou, measure, summarize
+from defectgan.inspection.report import ContactSheet, overlay
 from defectgan.inspection.run import inspect_generated, inspect_model
 
 
@@ -46,7 +46,10 @@ def test_empty_and_full_masks_are_told_apart_from_good_ones() -> None:
 def test_a_summary_counts_and_averages_by_class() -> None:
     blank = np.zeros((32, 32), np.float32)
     subjects = [subject(disc(8)), subject(blank), subject(disc(8), "b")]
-    summary = summarize(subjects, classes=["b", "a", "c"], threshold=0.5)
+    measured: dict[str, list[Measures]] = {"b": [], "a": [], "c": []}
+    for item in subjects:
+        measured[item.defect].append(measure(item.mask, item.truth, threshold=0.5))
+    summary = summarize(measured)
     assert list(summary) == ["b", "a"]
     assert summary["a"]["images"] == 2 and summary["a"]["empty"] == summary["a"]["flagged"] == 1
     assert summary["a"]["iou"] == 0.5 and summary["b"]["iou"] == 1.0
@@ -61,8 +64,10 @@ def test_the_overlay_is_red_where_the_mask_is_and_unchanged_elsewhere() -> None:
 
 def test_the_sheet_has_a_block_for_each_class_and_keeps_proportions(tmp_path: Path) -> None:
     wide = np.zeros((10, 40), np.float32)
-    subjects = [subject(disc(8)), subject(wide, "b")]
-    contact_sheet(tmp_path / "sheet.png", subjects, classes=["a", "b"])
+    contact_sheet = ContactSheet()
+    for item in [subject(wide, "b"), *[subject(disc(8))] * 9]:
+        contact_sheet.add(item)
+    contact_sheet.save(tmp_path / "sheet.png", classes=["a", "b"])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (1040, 2 * (18 + 4 * 130 + 2))
 

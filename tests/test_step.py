@@ -7,7 +7,14 @@ from defectgan.control import one_hot
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
-from defectgan.training.step import critic_loss, cycle, draw_noise, generator_loss, sides
+from defectgan.training.step import (
+    critic_loss,
+    cycle,
+    draw_noise,
+    generator_loss,
+    penalty,
+    sides,
+)
 
 
 def batch() -> Batch:
@@ -30,9 +37,10 @@ def test_normal_images_go_to_the_classes_of_the_defects_and_these_to_normal() ->
 
 
 def test_every_fake_is_held_against_a_real_image_of_its_target_class() -> None:
-    both = sides(batch())
-    classes_of_real = [1, 2, 0, 0]
-    assert both.target.argmax(1).tolist() == classes_of_real
+    data = batch()
+    both = sides(data)
+    assert torch.equal(both.real, torch.cat([data.defect, data.normal]))
+    assert torch.equal(both.target[:2], data.label)
 
 
 def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
@@ -64,6 +72,27 @@ def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
         + 6.0 * terms["sd_con"]
     )
     assert_close(total, expected)
+    _, unwarmed = generator_loss(critic, both, passes, weights)
+    assert_close(terms["sd_con"], 0.25 * unwarmed["sd_con"])
+
+
+def test_an_image_pays_for_its_mask_as_far_as_the_critic_recognises_it() -> None:
+    generator, critic = networks()
+    both, rng = sides(batch()), torch.Generator().manual_seed(0)
+    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    passes = cycle(generator, both, noise)
+    _, terms = generator_loss(critic, both, passes, LossWeights(sparsity_by_class=True))
+    share = (critic(passes.there).logits.softmax(1) * both.target).sum(1)
+    area = (passes.mask + passes.back_mask).mean((1, 2, 3))
+    assert_close(terms["sd_con"], (share * area).mean())
+
+
+def test_the_penalty_is_computed_in_fp32_also_under_autocast() -> None:
+    _, critic = networks()
+    both = sides(batch())
+    exact = penalty(critic, both.images, both.target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(penalty(critic, both.images, both.target), exact)
 
 
 def test_the_cycle_starts_from_the_image_and_goes_back_from_what_was_painted() -> None:

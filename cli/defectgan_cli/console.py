@@ -16,17 +16,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+# Steps after which the speed is known well enough to say how long the rest takes.
+TIMED_STEPS = 5
 # The terms that a line of progress shows; stats.jsonl has them all.
-SHOWN = ("wgan", "gp", "cls_r", "cls_f", "rec", "mask_deface", "mask_restore")
+SHOWN = ("wgan", "gp", "cls_r", "cls_chance", "cls_f", "rec", "mask_deface", "mask_restore")
 
 
 class Reporter:
-    """Says things once: to the terminal unless quiet, and to a log file once there is one."""
+    """Says things once: to the terminal unless quiet, and to a log file, once there is one."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.quiet = quiet
-        self.log: Path | None = None
+        self._log: Path | None = None
+        self._unwritten: list[str] = []
+
+    def write_to(self, log: Path) -> None:
+        """Write to a log file from here on, what was said before included."""
+        self._log = log
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(self._unwritten)
 
     def say(self, text: str) -> None:
         """A sentence about what is done."""
@@ -40,9 +49,12 @@ class Reporter:
         self.console.print(Text.assemble(("warning: ", "bold yellow"), text))
 
     def _note(self, text: str) -> None:
-        if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        if self._log is None:
+            self._unwritten.append(line)
+        else:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(line)
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar; it shows itself on a terminal only."""
@@ -71,7 +83,9 @@ def print_json(result: dict[str, Any]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on stdout: framed on a terminal, plain aligned columns in a pipe."""
-    console = Console(file=sys.stdout, highlight=False)
+    # Rich takes a pipe for 80 columns and would cut paths.
+    width = None if sys.stdout.isatty() else 1000
+    console = Console(file=sys.stdout, highlight=False, width=width)
     table = Table(box=None if not console.is_terminal else Table().box, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right")
@@ -88,6 +102,7 @@ class TrainingReport:
         self._steps = steps
         self._progress = reporter.progress("{task.fields[terms]}")
         self._task = self._progress.add_task("starting", total=steps, terms="")
+        self._marks: list[tuple[int, float]] = []
 
     def __enter__(self) -> "TrainingReport":
         self._progress.start()
@@ -102,6 +117,16 @@ class TrainingReport:
 
     def stepped(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
+        if len(self._marks) < TIMED_STEPS:
+            self._marks.append((step, time.perf_counter()))
+            if len(self._marks) == TIMED_STEPS:
+                self._say_expected_time()
+
+    def _say_expected_time(self) -> None:
+        (first, began), (last, ended) = self._marks[0], self._marks[-1]
+        each = (ended - began) / (last - first)
+        left = self._steps - last
+        self._reporter.say(f"{left} steps of {each:.2f} s each: about {minutes(left * each)}")
 
     def logged(self, line: dict[str, Any]) -> None:
         terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN)

@@ -13,14 +13,14 @@ def export(
     format: Annotated[
         list[str] | None,
         setting(
-            "FORMAT",
+            None,
             "safetensors, onnx.",
             default="all that can be written here",
             metavar="NAME...",
         ),
     ] = None,
     out: Annotated[
-        Path | None, setting("OUT", "Folder for the files.", default="export, beside the weights")
+        Path | None, setting(None, "Folder for the files.", default="export, beside the weights")
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -33,7 +33,7 @@ def export(
     Example: defectgan export --format onnx
     """
     from defectgan.export import available_formats, export, parse_formats
-    from defectgan.runs import find_run, unused
+    from defectgan.runs import beside, find_run, unused
     from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
@@ -41,7 +41,7 @@ def export(
     if not format and "onnx" not in formats:
         reporter.say("onnx is left out: it needs the extra 'onnx' of defectgan")
     path = find_run(model)
-    folder = out or unused((path if path.is_dir() else path.parent) / "export")
+    folder = out or unused(beside(path) / "export")
     files = export(load_model(path), folder, formats)
     if as_json:
         print_json({"files": [vars(file) for file in files]})

@@ -10,6 +10,9 @@ from defectgan_cli import options
 from defectgan_cli.console import Reporter, print_json, print_table
 from defectgan_cli.options import setting
 
+# A default folder name spells out so many classes; more are counted.
+NAMED = 3
+
 
 def generate(
     normal: Annotated[
@@ -19,15 +22,15 @@ def generate(
         list[str] | None,
         setting("DEFECT", "Classes to paint, in turn.", default="all", metavar="NAME..."),
     ] = None,
-    n: Annotated[int, setting("N", "Images to make, over all classes.")] = 100,
+    n: Annotated[int, setting("N", "Images to make, over all classes.", min=1)] = 100,
     model: options.Model = None,
     out: Annotated[
         Path | None,
         setting("OUT", "Folder for the images.", default="generated/<time>-<classes>"),
     ] = None,
-    seed: Annotated[int, setting("SEED", "The same seed makes the same images.")] = 0,
+    seed: Annotated[int, setting("SEED", "The same seed makes the same images.", min=0)] = 0,
     batch_size: Annotated[
-        int, setting("BATCH_SIZE", "Images computed at once; changes nothing but the speed.")
+        int, setting("BATCH_SIZE", "Images computed at once; changes the speed alone.", min=1)
     ] = 16,
     binary_masks: Annotated[
         bool, setting("BINARY_MASKS", "Write masks of 0 and 255 instead of soft ones.")
@@ -51,7 +54,7 @@ def generate(
     from defectgan.generation.plan import find_sources
     from defectgan.generation.run import Job, run_job
     from defectgan.generation.writers import MANIFEST
-    from defectgan.runs import find_run, unused
+    from defectgan.runs import find_run, plain_name, unused
     from defectgan.training.checkpoint import load_model
 
     started = time.perf_counter()
@@ -60,14 +63,13 @@ def generate(
     trained = load_model(find_run(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
     job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
-    folder = out or unused(
-        Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{'-'.join(defects)}"
-    )
+    classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
+    folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
     for path, reason in job.sources.rejected:
         reporter.warn(f"left out {path}: {reason}")
     reporter.say(
         f"{n} images of {', '.join(defects)} on {len(job.sources.files)} sources with "
-        f"{trained.path}"
+        f"{trained.path}, into {folder}"
     )
     if dry_run:
         counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}

@@ -21,17 +21,17 @@ def inspect_masks(
     model: options.Model = None,
     data: Annotated[
         Path | None,
-        setting("DATA", "Real images to try the model on.", default="the run's own"),
+        setting(None, "Real images to try the model on.", default="the run's own"),
     ] = None,
     per_class: Annotated[
-        int, setting("PER_CLASS", "Real images of each class and direction.")
+        int, setting(None, "Real images of each class and direction.", min=1)
     ] = 32,
     threshold: Annotated[
-        float, setting("THRESHOLD", "Opacity above which a pixel counts as defect.")
+        float, setting(None, "Opacity above which a pixel counts as defect.", min=0, max=1)
     ] = 0.5,
     out: Annotated[
         Path | None,
-        setting("OUT", "Folder for the sheet.", default="inspection, in what is inspected"),
+        setting(None, "Folder for the sheet.", default="inspection, in what is inspected"),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,

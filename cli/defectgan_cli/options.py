@@ -1,6 +1,5 @@
 """Options that several commands share, and the command class that all are made with."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +10,8 @@ from defectgan.errors import DefectganError
 from defectgan_cli.arguments import rewrite
 from defectgan_cli.console import show_error
 
+FAILED = 3
 INTERRUPTED = 130
-DEBUG = "DEFECTGAN_DEBUG"
 
 
 class Command(TyperCommand):
@@ -27,10 +26,17 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except DefectganError as error:
-            if os.environ.get(DEBUG) or ctx.params.get("debug"):
+            if ctx.params.get("debug"):
                 raise
             show_error(TITLES.get(error.exit_code, "error"), str(error))
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            show_error(
+                "cannot go on", f"{error.filename or 'the system'}: {error.strerror or error}"
+            )
+            raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
 
@@ -42,16 +48,24 @@ PRESET = "the preset's"
 
 
 def setting(
-    variable: str, text: str, *, default: str | None = None, metavar: str | None = None
+    variable: str | None,
+    text: str,
+    *,
+    default: str | None = None,
+    metavar: str | None = None,
+    min: float | None = None,
+    max: float | None = None,
 ) -> Any:
     """An option with its environment variable; ``default`` is what the help says where the value
     itself says nothing.
     """
     return typer.Option(
         help=text,
-        envvar=f"DEFECTGAN_{variable}",
+        envvar=f"DEFECTGAN_{variable}" if variable else None,
         show_default=default or True,
         metavar=metavar,
+        min=min,
+        max=max,
     )
 
 

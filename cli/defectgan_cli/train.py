@@ -81,7 +81,7 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import find_run, new_run
+    from defectgan.runs import find_run, new_run, plain_name
     from defectgan.training.job import new_job, resumed_job
     from defectgan.training.loop import stop_signals
 
@@ -103,8 +103,9 @@ def train(
         },
     }
     if resume is not None:
-        if config is not None:
-            raise SettingError("a resumed run keeps its configuration: leave --config out")
+        for option, value in (("--config", config), ("--name", name)):
+            if value is not None:
+                reporter.warn(f"a resumed run keeps its own: {option} {value} is not used")
         job = resumed_job(find_run(resume, runs=out), overrides, data=data)
     elif data is None:
         raise SettingError("no data: name the folder of the images with --data")
@@ -114,13 +115,13 @@ def train(
         if config is None:
             kind = "a GPU" if target.type == "cuda" else "a CPU"
             reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
-    title = name or job.index.root.resolve().name
+    title = plain_name(name or job.index.root.resolve().name)
     _describe(job, reporter)
     if dry_run:
         _show_plan(job, out / f"<time>-{title}", as_json=as_json)
         return
     folder = job.resumed or new_run(out, title)
-    reporter.log = folder.log
+    reporter.write_to(folder.log)
     reporter.say(f"run folder {folder.path}")
     with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
         outcome = job.run(folder, device=target, watcher=report, stop=stop)

@@ -31,10 +31,9 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, images in channels-last order."""
         normal, defect = (
-            t.to(device, memory_format=torch.channels_last, non_blocking=True)
-            for t in (self.normal, self.defect)
+            t.to(device, memory_format=torch.channels_last) for t in (self.normal, self.defect)
         )
-        return Batch(normal, defect, self.label.to(device, non_blocking=True))
+        return Batch(normal, defect, self.label.to(device))
 
 
 class ImageSet:
@@ -58,8 +57,8 @@ class ImageSet:
         picture = read_picture(self.index.files[k][i])
         pixels = as_channels(picture, self.index.channels)
         if picture.white > 255:
-            pixels = (pixels.astype(np.float32) * (255 / picture.white)).round()
-        image = resize(pixels, self._size, self._size).astype(np.uint8)
+            pixels = pixels.astype(np.float32) * (255 / picture.white)
+        image = np.asarray(np.rint(resize(pixels, self._size, self._size)), dtype=np.uint8)
         if self._room >= image.nbytes:
             self._room -= image.nbytes
             self._cache[k, i] = image
@@ -104,11 +103,12 @@ class Batches:
         return Batch(images[: self._half], images[self._half :], label)
 
     def fixed(self, k: int, count: int) -> Tensor:
-        """Images of class k spread over its files, not augmented, [count, C, H, W]; fewer where
-        there are fewer.
+        """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
+        fewer images repeats them.
         """
         chosen = self.images.index.spread(k, count)
-        return to_tensor([unit(self.images.image(k, i)) for i in chosen])
+        images = [unit(self.images.image(k, chosen[i % len(chosen)])) for i in range(count)]
+        return to_tensor(images)
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

@@ -138,7 +138,7 @@ def _class_folders(root: Path) -> dict[str, Path]:
     folders = {
         p.name: p
         for p in sorted(root.iterdir())
-        if p.is_dir() and p.name.lower() not in NEVER_CLASSES and not p.name.startswith(".")
+        if p.is_dir() and p.name.lower() not in NEVER_CLASSES and not p.name.startswith((".", "__"))
     }
     if not folders:
         raise DataError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.compose import compose
-from defectgan.images import LUMA, Picture, resize
+from defectgan.images import LUMA, Picture, resize, to_signed
 
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
 # image would be touched.
@@ -42,8 +42,7 @@ def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tenso
     opacity = _enlarge(torch.where(mask < INVISIBLE, 0.0, mask), height, width)
     written = (opacity[0] * 255).round().to(torch.uint8).numpy()
     change = _enlarge(_match(foreground - image, channels), height, width)
-    original = torch.from_numpy(source.pixels.astype(np.float32)).permute(2, 0, 1)
-    original = original * (2 / source.white) - 1
+    original = torch.from_numpy(to_signed(source.pixels, source.white)).permute(2, 0, 1)
     painted = compose(
         original[None],
         (original + change).clamp(-1, 1)[None],
@@ -56,8 +55,8 @@ def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tenso
 
 def model_view(source: Picture, channels: int, size: int) -> Tensor:
     """The original as the model sees it, [C, size, size] in [-1, 1]."""
-    pixels = source.pixels.astype(np.float32) * np.float32(2 / source.white) - 1
-    small = torch.from_numpy(resize(pixels, size, size)).permute(2, 0, 1)
+    small = torch.from_numpy(resize(to_signed(source.pixels, source.white), size, size))
+    small = small.permute(2, 0, 1)
     return _match(small, channels)
 
 

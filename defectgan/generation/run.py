@@ -22,8 +22,8 @@ from defectgan.generation.writers import FolderWriter, sha256
 from defectgan.images import Picture, read_picture
 from defectgan.training.checkpoint import Model
 
-# Batches that are read ahead, and that may wait to be written.
-AHEAD = 2
+# Batches that are read ahead, and that may wait to be written: sources may be large.
+AHEAD = 1
 IO_THREADS = 4
 # A written mask above this value (of 255) counts as painted.
 VISIBLE = 127

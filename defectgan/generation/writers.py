@@ -61,7 +61,7 @@ class FolderWriter:
         image_path = Path("images") / row.defect / row.name
         mask_path = Path("masks") / row.defect / row.name
         if self.binary_masks:
-            mask = np.where(mask > 127, 255, 0).astype(np.uint8)
+            mask = np.where(mask > 0, 255, 0).astype(np.uint8)
         write_png(self.out / image_path, picture)
         write_mask(self.out / mask_path, mask)
         return {

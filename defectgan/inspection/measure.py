@@ -4,7 +4,7 @@ A mask [H, W] holds opacities in [0, 1]; a pixel belongs to the defect where its
 threshold.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,19 +65,12 @@ def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(np.logical_and(found, truth).sum() / union) if union else 1.0
 
 
-def summarize(
-    subjects: Iterable[Subject], *, classes: Sequence[str], threshold: float
-) -> dict[str, dict[str, Any]]:
-    """``{class: {images, area, empty, full, flagged, iou?}}``: counts, and means over the images of
-    each class.
-    """
-    measured: dict[str, list[Measures]] = {name: [] for name in classes}
-    for subject in subjects:
-        measured[subject.defect].append(measure(subject.mask, subject.truth, threshold=threshold))
+def summarize(measured: Mapping[str, Sequence[Measures]]) -> dict[str, dict[str, Any]]:
+    """``{class: {images, area, empty, full, flagged, iou?}}``: counts, and means."""
     return {name: _row(numbers) for name, numbers in measured.items() if numbers}
 
 
-def _row(numbers: list[Measures]) -> dict[str, Any]:
+def _row(numbers: Sequence[Measures]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "images": len(numbers),
         "area": round(float(np.mean([m.area for m in numbers])), 4),

@@ -1,6 +1,6 @@
 """What a person looks at: a contact sheet."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,32 +16,38 @@ COLUMNS = 8
 OVERLAY = (255, 40, 40)
 
 
-def contact_sheet(path: Path, subjects: Iterable[Subject], *, classes: Sequence[str]) -> None:
-    """Write a sheet with a block a class and direction; an image is a column: before, after, mask,
-    overlay. A block shows the first images, as many as fit into a row.
+class ContactSheet:
+    """A block a class and direction; an image is a column: before, after, mask, overlay.
+
+    A block shows the first images, as many as fit into a row; nothing else is kept.
     """
-    shown: dict[tuple[str, str], list[Subject]] = {}
-    for subject in subjects:
-        row = shown.setdefault((subject.defect, subject.direction), [])
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[str, str], list[list[Image.Image]]] = {}
+
+    def add(self, subject: Subject) -> None:
+        """Show a subject, if its row has room."""
+        row = self._blocks.setdefault((subject.defect, subject.direction), [])
         if len(row) < COLUMNS:
-            row.append(subject)
-    ordered = sorted(shown, key=lambda key: classes.index(key[0]))
-    blocks = [_block(" ".join(key), shown[key]) for key in ordered]
-    sheet = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
-    top = 0
-    for block in blocks:
-        sheet.paste(block, (0, top))
-        top += block.height
-    save_png(path, sheet)
+            row.append(_panels(subject))
+
+    def save(self, path: Path, *, classes: Sequence[str]) -> None:
+        """Write the sheet as PNG, the blocks in the order of the classes."""
+        ordered = sorted(self._blocks, key=lambda key: classes.index(key[0]))
+        blocks = [_block(" ".join(key), self._blocks[key]) for key in ordered]
+        sheet = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
+        top = 0
+        for block in blocks:
+            sheet.paste(block, (0, top))
+            top += block.height
+        save_png(path, sheet)
 
 
-def _block(name: str, subjects: list[Subject]) -> Image.Image:
-    columns = [_panels(subject) for subject in subjects]
+def _block(title: str, columns: list[list[Image.Image]]) -> Image.Image:
     pitch = CELL + GAP
-    block = Image.new(
-        "RGB", (COLUMNS * pitch, TITLE + max(map(len, columns)) * pitch + GAP), "white"
-    )
-    ImageDraw.Draw(block).text((4, 3), name, fill="black")
+    height = TITLE + max(map(len, columns)) * pitch + GAP
+    block = Image.new("RGB", (COLUMNS * pitch, height), "white")
+    ImageDraw.Draw(block).text((4, 3), title, fill="black")
     for x, panels in enumerate(columns):
         for y, panel in enumerate(panels):
             block.paste(panel, (x * pitch, TITLE + y * pitch))

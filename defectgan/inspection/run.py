@@ -10,10 +10,11 @@ from defectgan.data.index import Index, index_folder, read_split
 from defectgan.devices import pick_device
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.inspection.measure import Subject, summarize
-from defectgan.inspection.report import contact_sheet
+from defectgan.generation.writers import read_manifest
+from defectgan.inspection.measure import Measures, Subject, measure, summarize
+from defectgan.inspection.report import ContactSheet
 from defectgan.inspection.subjects import generated_subjects, model_subjects
-from defectgan.runs import RunFolder, find_run, unused
+from defectgan.runs import RunFolder, beside, find_run, unused
 from defectgan.training.checkpoint import load_model
 
 FOLDER = "inspection"
@@ -33,8 +34,8 @@ class Inspection:
 
 def inspect_generated(folder: Path, *, out: Path | None, threshold: float) -> Inspection:
     """Inspect a folder that generate wrote."""
-    subjects = list(generated_subjects(folder))
-    classes = list(dict.fromkeys(subject.defect for subject in subjects))
+    classes = list(dict.fromkeys(row["class"] for row in read_manifest(folder)))
+    subjects = generated_subjects(folder)
     return _inspect(folder, subjects, classes, out or unused(folder / FOLDER), threshold)
 
 
@@ -59,8 +60,8 @@ def inspect_model(
         )
     else:
         index = _own_images(path)
-    subjects = list(model_subjects(trained, index, per_class=per_class, device=target))
-    folder = out or unused((path if path.is_dir() else path.parent) / FOLDER)
+    subjects = model_subjects(trained, index, per_class=per_class, device=target)
+    folder = out or unused(beside(path) / FOLDER)
     return _inspect(path, subjects, index.classes[1:], folder, threshold)
 
 
@@ -77,10 +78,14 @@ def _inspect(
     out: Path,
     threshold: float,
 ) -> Inspection:
-    subjects = list(subjects)
-    summary = summarize(subjects, classes=classes, threshold=threshold)
-    report, sheet = out / "summary.json", out / "contact_sheet.png"
-    contact_sheet(sheet, subjects, classes=classes)
+    measured: dict[str, list[Measures]] = {name: [] for name in classes}
+    sheet = ContactSheet()
+    for item in subjects:
+        measured[item.defect].append(measure(item.mask, item.truth, threshold=threshold))
+        sheet.add(item)
+    summary = summarize(measured)
+    report, picture = out / "summary.json", out / "contact_sheet.png"
+    sheet.save(picture, classes=classes)
     record = {"inspected": str(subject), "threshold": threshold, "summary": summary}
     write_atomically(report, json.dumps(record, indent=1).encode())
-    return Inspection(subject, report, sheet, summary)
+    return Inspection(subject, report, picture, summary)

@@ -71,10 +71,7 @@ class Critic(nn.Module):
 
     def forward(self, image: Tensor) -> Verdict:
         features = self.trunk(image)
-        if self.config.class_tower:
-            logits = self.classify(image)
-        else:
-            logits = self.logits(features).float().mean((2, 3))
+        logits = self._pool(self.tower(image) if self.config.class_tower else features)
         return Verdict(self.score(features).float(), logits)
 
     def scores(self, image: Tensor) -> Tensor:
@@ -84,11 +81,12 @@ class Critic(nn.Module):
 
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone."""
-        if self.config.class_tower:
-            patches: Tensor = self.logits(self.tower(image)).float()
-            return patches.amax((2, 3)) + patches.mean((2, 3))
-        shared: Tensor = self.logits(self.trunk(image)).float()
-        return shared.mean((2, 3))
+        return self._pool(self.tower(image) if self.config.class_tower else self.trunk(image))
+
+    def _pool(self, features: Tensor) -> Tensor:
+        patches: Tensor = self.logits(features).float()
+        mean = patches.mean((2, 3))
+        return mean + patches.amax((2, 3)) if self.config.class_tower else mean
 
 
 def class_tower(channels: int, width: int, layers: int) -> nn.Sequential:

@@ -6,9 +6,11 @@ step ahead of the other after a kill. Nothing is ever unpickled.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +20,7 @@ from torch import Tensor
 from defectgan import __version__
 from defectgan.config import Config, parse_config
 from defectgan.devices import place
-from defectgan.errors import ModelError
+from defectgan.errors import ModelError, SettingError
 from defectgan.files import write_atomically
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
@@ -82,26 +84,45 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], ModelInfo]:
     Raises:
         ModelError: if it is missing, damaged, or was not written by defectgan.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _info(path, file)  # noqa: SIM118
+
+
+def read_info(path: Path) -> ModelInfo:
+    """What the tensors of a file are for, from its header alone.
+
+    Raises:
+        ModelError: if it is missing, damaged, or was not written by defectgan.
+    """
+    with _opened(path) as file:
+        return _info(path, file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ModelError(f"no weights at {path}: expected a run folder or a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _info(path: Path, file: Any) -> ModelInfo:
+    metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
-        raise ModelError(
-            f"{path} holds {metadata.get('format', 'weights of another program')}; expected "
-            f"{FORMAT}"
+        found = metadata.get("format", "weights of another program")
+        raise ModelError(f"{path} holds {found}; expected {FORMAT}")
+    try:
+        return ModelInfo(
+            config=parse_config(json.loads(metadata["config"]), origin=str(path)),
+            classes=tuple(json.loads(metadata["classes"])),
+            channels=int(metadata["channels"]),
+            step=int(metadata["step"]),
         )
-    info = ModelInfo(
-        config=parse_config(json.loads(metadata["config"]), origin=str(path)),
-        classes=tuple(json.loads(metadata["classes"])),
-        channels=int(metadata["channels"]),
-        step=int(metadata["step"]),
-    )
-    return tensors, info
+    except (KeyError, ValueError, SettingError) as error:
+        raise ModelError(f"{path} was written by another version of defectgan: {error}") from error
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

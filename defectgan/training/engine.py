@@ -24,8 +24,8 @@ from defectgan.training.step import (
     sides,
 )
 
-# Tells the noise's random numbers from the batches', which have the same seed and step.
-NOISE_STREAM = 1
+# In the place of a batch's part number: noise and batches have the same seed and step.
+NOISE_STREAM = 2_000_000
 # The weight of the running average approaches its decay as (1 + t) / (10 + t): early averages
 # forget their start.
 EMA_RAMP = 10
@@ -166,5 +166,7 @@ class Engine:
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in below_prefix(f"adam.{network}", tensors).items():
                 i, slot = name.split(".")
+                if tensor.ndim == 4:  # as the parameter that it belongs to lies in memory
+                    tensor = tensor.contiguous(memory_format=torch.channels_last)
                 slots.setdefault(int(i), {})[slot] = tensor
             adam.load_state_dict({**adam.state_dict(), "state": slots})

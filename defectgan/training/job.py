@@ -11,7 +11,7 @@ from defectgan.config import Config, load_config, parse_config
 from defectgan.data.index import Index, index_folder, read_split
 from defectgan.errors import ModelError, SettingError
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import ModelInfo, load_tensors
+from defectgan.training.checkpoint import ModelInfo, read_info
 from defectgan.training.loop import Outcome, Training, Watcher
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -71,14 +71,14 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
         data: where the images are now, if they have moved.
 
     Raises:
-        ModelError: if the folder holds no checkpoint.
+        ModelError: if it is no run folder.
         SettingError: if a setting is given that would make it another training.
     """
     folder = RunFolder(run)
-    if not folder.state.is_file():
-        raise ModelError(f"no checkpoint in {run}: expected a run folder with {folder.state.name}")
-    _, info = load_tensors(folder.state)
-    tree = info.config.model_dump()
+    if not folder.config.is_file():
+        raise ModelError(f"{run} is not a run folder: it has no {folder.config.name}")
+    tree = load_config(folder.config, {}).model_dump()
+    done = read_info(folder.state).step if folder.state.is_file() else 0
     for section, values in overrides.items():
         for key, value in values.items():
             if value is None or value == tree[section][key]:
@@ -91,8 +91,8 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
                 )
             tree[section][key] = value
     config = parse_config(tree, origin=str(run))
-    if config.training.steps < info.step:
+    if config.training.steps < done:
         raise SettingError(
-            f"{run} has done {info.step} steps already: name more than {config.training.steps}"
+            f"{run} has done {done} steps already: name more than {config.training.steps}"
         )
     return Job(config, read_split(folder.split, root=data), folder)

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -112,85 +112,91 @@ class Training:
         write_split(run.split, index)
 
     def resume(self) -> None:
-        """Take over the state that the run folder holds."""
-        tensors, info = load_tensors(self.run.state)
-        self._engine.restore(tensors)
-        self._averages.restore(tensors)
-        self._step = info.step
+        """Take over the state that the run folder holds.
+
+        A run that ended before its first checkpoint begins anew: all that it did is a function of
+        the seed.
+        """
+        if self.run.state.is_file():
+            tensors, info = load_tensors(self.run.state)
+            self._engine.restore(tensors)
+            self._averages.restore(tensors)
+            self._step = info.step
+            # A kill may have come between the two files of a checkpoint.
+            self._save_weights()
         self._stats.rewind(self._step)
 
     def go(self, stop: Callable[[], bool]) -> Outcome:
         """Train to the last step, or until ``stop`` says so.
 
         Raises:
-            TrainingError: if a loss is not finite; the last checkpoint stays as it was.
+            TrainingError: if a loss or a weight is not finite; the last checkpoint stays as it was.
         """
-        training = self.config.training
         self._started = time.perf_counter()
         first = self._step
         if not self.run.state.is_file():
-            self._lead(stop)
+            if not self._lead(stop):
+                return self._outcome(0)
             self._sample()
             self._save()
-        self._logged, self._logged_step = time.perf_counter(), first
+        with closing(Events(self.run.path, first_step=first + 1)) as events:
+            self._loop(stop, events)
+        self._plot()
+        return self._outcome(self._step - first)
+
+    def _loop(self, stop: Callable[[], bool], events: Events) -> None:
+        training = self.config.training
+        self._logged, self._logged_step = time.perf_counter(), self._step
         self._watcher.phase("training")
-        self._events = Events(self.run.path, first_step=first)
         while self._step < training.steps and not stop():
             self._averages.add(self._engine.step(self._step, self._batches))
             self._step += 1
             self._watcher.stepped(self._step)
-            self._keep_up(last=self._step == training.steps)
+            last = self._step == training.steps
+            if last or self._step % training.log_every == 0:
+                self._log(events)
+            if last or self._step % training.sample_every == 0:
+                self._sample()
+            if last or self._step % training.save_every == 0:
+                self._save()
         if self._step < training.steps:
             self._save()
-        self._events.close()
-        self._plot()
-        return self._outcome(self._step - first)
 
-    def _lead(self, stop: Callable[[], bool]) -> None:
+    def _lead(self, stop: Callable[[], bool]) -> bool:
         """Train the classifier alone until it beats chance clearly, so that the generator gets a
-        class signal at once.
+        class signal at once; False if it was asked to stop.
         """
         training = self.config.training
         goal = training.lead_until * self._chance()
         window: list[Tensor] = []
         for t in range(training.lead_steps):
-            if t == 0:
-                self._watcher.phase("classifier ahead")
+            if stop():
+                return False
             window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, self._batches)["cls_r"]]
-            ended = (t + 1) % LEAD_WINDOW == 0 and float(torch.stack(window).mean()) < goal
-            if ended or stop():
-                return
+            if (t + 1) % LEAD_WINDOW == 0:
+                mean = float(torch.stack(window).mean())
+                self._watcher.phase(
+                    f"classifier ahead: step {t + 1}, cross-entropy {mean:.2f} "
+                    f"(chance {self._chance():.2f}, goal {goal:.2f})"
+                )
+                if mean < goal:
+                    return True
         if training.lead_steps:
             self._watcher.warn(
-                f"the classifier's cross-entropy is {float(torch.stack(window).mean()):.2f} after "
-                f"{training.lead_steps} steps alone, {self._chance():.2f} is chance: the classes "
-                "are hard to tell apart, "
-                "expect the generator to learn slowly"
+                f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
+                "classes are hard to tell apart, expect the generator to learn slowly"
             )
+        return True
 
     def _chance(self) -> float:
         """The cross-entropy of a classifier that knows only how often classes are drawn."""
         return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
 
-    def _keep_up(self, *, last: bool) -> None:
-        training = self.config.training
-        if last or self._step % training.log_every == 0:
-            self._log()
-        if last or self._step % training.sample_every == 0:
-            self._sample()
-        if last or self._step % training.save_every == 0:
-            self._save()
-
-    def _log(self) -> None:
+    def _log(self, events: Events) -> None:
         now = time.perf_counter()
         terms = self._averages.flush()
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        if bad:
-            raise TrainingError(
-                f"{', '.join(bad)} not finite at step {self._step}: the checkpoint in "
-                f"{self.run.path} is from before. "
-                "Resume with --precision fp32, or train with a lower learning rate"
-            )
+        if bad := [name for name, value in terms.items() if not math.isfinite(value)]:
+            raise self._diverged(f"{', '.join(bad)} not finite")
         interval = self._step - self._logged_step
         seconds = now - self._logged
         self._logged, self._logged_step = now, self._step
@@ -204,7 +210,7 @@ class Training:
         }
         if warning := self._stats.append(line):
             self._watcher.warn(warning)
-        self._events.append(line)
+        events.append(line)
         self._watcher.logged(line)
 
     def _sample(self) -> None:
@@ -212,10 +218,23 @@ class Training:
         self._sampler.sheet(path, self._engine.average)
 
     def _save(self) -> None:
-        info = replace(self._info, step=self._step)
         state = self._engine.state() | self._averages.state()
-        save_tensors(self.run.state, state, info)
-        save_tensors(self.run.weights, self._engine.weights(), info)
+        if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+            raise self._diverged(f"{bad[0]} not finite")
+        save_tensors(self.run.state, state, self._now())
+        self._save_weights()
+
+    def _save_weights(self) -> None:
+        save_tensors(self.run.weights, self._engine.weights(), self._now())
+
+    def _now(self) -> ModelInfo:
+        return replace(self._info, step=self._step)
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} at step {self._step}: the checkpoint in {self.run.path} is from before. "
+            "Resume in fp32, or train with a lower learning rate"
+        )
 
     def _plot(self) -> None:
         lines = read_stats(self.run.stats)

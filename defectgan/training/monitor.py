@@ -74,12 +74,12 @@ class Stats:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        mask = max(line["mask_deface"], line["mask_restore"])
+        mask = min(line["mask_deface"], line["mask_restore"])
         self._dead = self._dead + 1 if mask < DEAD_MASK else 0
         if self._dead % DEAD_LINES or not self._dead:
             return None
         return (
-            f"the masks are dead: their mean is {mask:.4f} at step {line['step']} and nothing is "
+            f"masks are dead: the mean is {mask:.4f} at step {line['step']} and nothing is "
             "painted. Train with "
             "another seed, a lower loss.sd_con or loss.rec, or a longer loss.sparsity_warmup"
         )
