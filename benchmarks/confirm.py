@@ -42,7 +42,7 @@ def train_classifier(classes: list[list[np.ndarray]], steps: int, seed: int) -> 
     """Balanced batches, the same augmentation for all, Adam with a cosine to 0."""
     torch.manual_seed(seed)
     net = resnet18(num_classes=len(classes))
-    net.conv1 = torch.nn.Conv2d(classes[0][0].shape[2], 64, 3, padding=1, bias=False)
+    net.conv1 = torch.nn.Conv2d(classes[0][0].shape[2], 64, 3, stride=2, padding=1, bias=False)
     net.maxpool = torch.nn.Identity()
     net = net.to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
