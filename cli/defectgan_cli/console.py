@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+# Seconds between lines of progress where there is no terminal.
+SECONDS_A_LINE = 10
 # Steps after which the speed is known well enough to say how long the rest takes.
 TIMED_STEPS = 5
 # The terms that a line of progress shows; stats.jsonl has them all.
@@ -92,6 +94,34 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console.print(table)
+
+
+class CountReport:
+    """Shows how far a job has come: a bar on a terminal, a line now and then otherwise."""
+
+    def __init__(self, reporter: Reporter, noun: str, total: int) -> None:
+        self._reporter = reporter
+        self._noun = noun
+        self._total = total
+        self._done = 0
+        self._said = time.perf_counter()
+        self._progress = reporter.progress()
+        self._task = self._progress.add_task(noun, total=total)
+
+    def __enter__(self) -> "CountReport":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        self._progress.update(self._task, completed=self._done)
+        if self._progress.disable and time.perf_counter() - self._said > SECONDS_A_LINE:
+            self._said = time.perf_counter()
+            self._reporter.say(f"{self._done}/{self._total} {self._noun}")
 
 
 class TrainingReport:

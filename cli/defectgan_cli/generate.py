@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.console import CountReport, Reporter, print_json, print_table
 from defectgan_cli.options import setting
 
 # A default folder name spells out so many classes; more are counted.
@@ -75,16 +75,8 @@ def generate(
         counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
         print_json(counts) if as_json else print_table(("", ""), list(counts.items()))
         return
-    with reporter.progress() as progress:
-        task = progress.add_task("generating", total=n)
-        run_job(
-            job,
-            trained,
-            folder,
-            device=target,
-            batch_size=batch_size,
-            done=lambda count: progress.advance(task, count),
-        )
+    with CountReport(reporter, "images", n) as report:
+        run_job(job, trained, folder, device=target, batch_size=batch_size, done=report.advance)
     if as_json:
         print_json(
             {
