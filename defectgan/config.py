@@ -52,6 +52,11 @@ class GeneratorConfig(Settings):
         False,
         description="the decoder sees the encoder's maps of its size: sharp masks of thin defects",
     )
+    head_sees_image: bool = Field(
+        False,
+        description="the last convolution sees the image too, whose colour instance normalization "
+        "has taken away",
+    )
     residual_foreground: bool = Field(
         False, description="the foreground is the input plus what is learned, at first the input"
     )

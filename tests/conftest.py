@@ -27,6 +27,7 @@ TINY: dict[str, Any] = {
         "spade_hidden": 4,
         "residual_foreground": True,
         "skips": True,
+        "head_sees_image": True,
     },
     "critic": {"width": 4, "layers": 3, "class_tower": True, "tower_width": 8},
     "training": {

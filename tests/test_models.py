@@ -39,6 +39,17 @@ def test_the_layer_has_the_images_size_and_stays_in_range(residual: bool, skips:
     assert layer.mask.min() >= 0 and layer.mask.max() <= 1
 
 
+def test_a_head_that_sees_the_image_can_copy_its_colour() -> None:
+    """Instance normalization takes the mean away: without this path it could not be known."""
+    net = generator(head_sees_image=True)
+    with torch.no_grad():
+        net.head.weight.zero_()
+        for c in range(3):
+            net.head.weight[c, net.config.width + c, 3, 3] = 1.0
+    image, control, noise = inputs()
+    assert_close(net(image, control, noise).foreground, torch.tanh(image))
+
+
 def test_a_residual_generator_paints_nothing_before_it_has_learned() -> None:
     image, control, noise = inputs()
     painted, mask = generator(residual_foreground=True).paint(image, control, noise)

@@ -65,7 +65,8 @@ class Generator(nn.Module):
         )
         self.last_noise = AdaptiveNoise()
         self.last_spade = Spade(w, classes, hidden)
-        self.head = Conv(w, channels + 1, 7)
+        seen = w + channels if config.head_sees_image else w
+        self.head = Conv(seen, channels + 1, 7)
         if config.residual_foreground:
             # Nothing is painted at first: otherwise the first hundreds of steps go into taking
             # random paint back, and the mask dies over it.
@@ -104,6 +105,8 @@ class Generator(nn.Module):
             x = block(x, control, z)
             x = x if skip is None else x + skip
         x = torch.relu(self.last_spade(self.last_noise(x, maps[-1]), control))
+        if self.config.head_sees_image:
+            x = torch.cat([x, image.to(x.dtype)], dim=1)
         out = self.head(x).float()
         paint, mask = out[:, :-1], torch.sigmoid(out[:, -1:])
         return Layer(self._foreground(image, paint), mask)
