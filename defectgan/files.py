@@ -1,9 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that grow line by line."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -26,3 +29,35 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     with atomic_path(path) as part:
         part.write_bytes(data)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON Lines file, none if there is no file; a last line that a kill cut
+    short is left out.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON Lines file whole or not at all."""
+    write_atomically(path, _json_lines(rows).encode())
+
+
+def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows to a JSON Lines file; they are on the disk when this returns."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_json_lines(rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

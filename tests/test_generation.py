@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectgan.errors import DataError, ModelError
+from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
 from defectgan.generation.run import Job, run_job
-from defectgan.generation.writers import read_manifest, sha256
+from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, write_png
 from defectgan.training.checkpoint import Model, load_model
 

@@ -14,12 +14,13 @@ import torch
 from defectgan.config import Config, dump_config
 from defectgan.data.index import index_folder
 from defectgan.errors import ModelError, SettingError, TrainingError
+from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder, new_run
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.job import resumed_job
 from defectgan.training.loop import Training
-from defectgan.training.monitor import DEAD_LINES, Stats, read_stats
+from defectgan.training.monitor import DEAD_LINES, Stats
 from tests.conftest import Silent, go_on, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second")
@@ -27,7 +28,7 @@ TIMES = ("seconds", "seconds_per_step", "images_per_second")
 
 def losses_of(run: Path) -> list[dict[str, Any]]:
     """The lines of stats.jsonl without what the clock says."""
-    lines = read_stats(RunFolder(run).stats)
+    lines = read_json_lines(RunFolder(run).stats)
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
@@ -99,6 +100,7 @@ from pathlib import Path
 import torch
 from defectgan.config import load_config
 from defectgan.data.index import index_folder
+from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.loop import Training
 from tests.conftest import CLASSES, Silent
@@ -196,7 +198,7 @@ def test_dead_masks_are_said_loudly_and_not_at_once(tmp_path: Path) -> None:
 def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "stats.jsonl"
     path.write_text(json.dumps({"step": 2}) + "\n" + '{"step": 4, "re')
-    assert read_stats(path) == [{"step": 2}]
+    assert read_json_lines(path) == [{"step": 2}]
 
 
 def test_the_learning_rate_falls_linearly_to_its_final_value(tiny: Config) -> None:

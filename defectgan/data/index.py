@@ -2,8 +2,7 @@
 
 ROOT/normal/...            the good images; also called good, ok, free or defect-free
 ROOT/<defect>/...          one folder a class of defects, images at any depth
-ROOT/masks/<defect>/...    optional true masks, <the image's path below its class>.png; for
-measuring only
+ROOT/masks/<defect>/...    optional true masks for measuring, <path below the class>.png
 """
 
 import difflib

@@ -16,9 +16,10 @@ from torch import Tensor
 from defectgan import __version__
 from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
+from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Row, Sources, make_plan
-from defectgan.generation.writers import FolderWriter, sha256
+from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, read_picture
 from defectgan.training.checkpoint import Model
 

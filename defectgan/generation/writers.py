@@ -1,8 +1,6 @@
 """Where generated images go."""
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.errors import DataError
-from defectgan.files import write_atomically
+from defectgan.files import (
+    append_json_lines,
+    read_json_lines,
+    sha256,
+    write_atomically,
+    write_json_lines,
+)
 from defectgan.generation.plan import Row
 from defectgan.images import Picture, write_mask, write_png
 
@@ -52,8 +56,7 @@ class FolderWriter:
 
     def _finished(self) -> set[int]:
         rows = read_manifest(self.out)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(self.out / MANIFEST, text.encode())
+        write_json_lines(self.out / MANIFEST, rows)
         return {row["number"] for row in rows}
 
     def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
@@ -72,21 +75,9 @@ class FolderWriter:
 
     def record(self, rows: list[dict[str, Any]]) -> None:
         """Append finished rows to the manifest."""
-        with (self.out / MANIFEST).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_lines(self.out / MANIFEST, rows)
 
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:
     """The rows of a generated set; a last line that a kill cut short is left out."""
-    path = out / MANIFEST
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return read_json_lines(out / MANIFEST)

@@ -4,7 +4,6 @@
 step ahead of the other after a kill. Nothing is ever unpickled.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from defectgan import __version__
 from defectgan.config import Config, parse_config
 from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
-from defectgan.files import write_atomically
+from defectgan.files import sha256, write_atomically
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
@@ -172,5 +171,4 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
         _fill(critic, critic_tensors, file)
         place(critic, device).eval().requires_grad_(False)
     place(generator, device).eval().requires_grad_(False)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Model(info, generator, critic, file, digest)
+    return Model(info, generator, critic, file, sha256(file))

@@ -18,11 +18,11 @@ from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import Index, write_split
 from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
-from defectgan.files import write_atomically
+from defectgan.files import read_json_lines, write_atomically
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.engine import Engine
-from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses, read_stats
+from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 
 # Lead steps over which the classifier's progress is averaged.
 LEAD_WINDOW = 50
@@ -237,7 +237,7 @@ class Training:
         )
 
     def _plot(self) -> None:
-        lines = read_stats(self.run.stats)
+        lines = read_json_lines(self.run.stats)
         if not lines:
             return
         try:

@@ -1,7 +1,5 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
-import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Batches
-from defectgan.files import write_atomically
+from defectgan.files import append_json_lines, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import below_prefix, with_prefix
@@ -64,16 +62,12 @@ class Stats:
 
     def rewind(self, step: int) -> None:
         """Drop the lines after a step: a killed run had gone on beyond what it had saved."""
-        kept = [line for line in read_stats(self._path) if line["step"] <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self._path, text.encode())
+        kept = [line for line in read_json_lines(self._path) if line["step"] <= step]
+        write_json_lines(self._path, kept)
 
     def append(self, line: dict[str, Any]) -> str | None:
         """Write a line; returns a warning where the masks have been dead for long."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_lines(self._path, [line])
         mask = min(line["mask_deface"], line["mask_restore"])
         self._dead = self._dead + 1 if mask < DEAD_MASK else 0
         if self._dead % DEAD_LINES or not self._dead:
@@ -83,14 +77,6 @@ class Stats:
             "painted. Train with "
             "another seed, a lower loss.sd_con or loss.rec, or a longer loss.sparsity_warmup"
         )
-
-
-def read_stats(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of stats.jsonl; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
 
 
 class Events:
