@@ -57,6 +57,12 @@ class GeneratorConfig(Settings):
         description="the last convolution sees the image too, whose colour instance normalization "
         "has taken away",
     )
+    spade_residual: bool = Field(
+        False,
+        description="the residual blocks too are told the class and given noise: the shape of a "
+        "defect is made there, the decoder alone has one convolution a size for it",
+    )
+    noise_scale: float = Field(0.0, ge=0, description="of the adaptive noise, at the start")
     residual_foreground: bool = Field(
         False, description="the foreground is the input plus what is learned, at first the input"
     )
@@ -66,7 +72,7 @@ class CriticConfig(Settings):
     width: int = Field(64, ge=4, description="channels of the first layer, doubled by each further")
     layers: int = Field(6, ge=2, le=8, description="each halves the size")
     class_score: bool = Field(False, description="one score for each class instead of one for all")
-    class_tower: bool = Field(False, description="the classifier has a trunk of its own")
+    class_tower: bool = Field(False, description="the classifier is a network of its own")
     tower_width: int = Field(16, ge=8, multiple_of=8, description="channels of its first layer")
 
 
@@ -79,6 +85,9 @@ class LossWeights(Settings):
     gp: float = Field(10.0, ge=0)
     cls_r: float = Field(2.0, ge=0)
     cls_f: float = Field(5.0, ge=0)
+    cls_s: float = Field(
+        0.0, ge=0, description="the critic's: a fake is of the class that it was painted from"
+    )
     rec: float = Field(5.0, ge=0)
     sd_cyc: float = Field(5.0, ge=0)
     sd_con: float = Field(1.0, ge=0)
@@ -92,6 +101,7 @@ class LossWeights(Settings):
 
 class OptimConfig(Settings):
     lr: float = Field(2e-4, gt=0, description="Adam's learning rate, falling linearly")
+    tower_lr: float | None = Field(None, gt=0, description="the class tower's; None: lr")
     final_lr: float = Field(1e-6, ge=0, description="learning rate at the last step")
     betas: tuple[float, float] = (0.5, 0.999)
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's average, a step")

@@ -313,7 +313,7 @@ def _thread(board: Bytes, rng: Generator) -> Bytes:
     bends = (swing * np.sin(2 * pi * (rate * time + phase))).sum(axis=0)
     steps = np.stack([np.cos(bends), np.sin(bends)], axis=1) * rng.uniform(0.5, 1.1) * unit
     curve = _placed(_turned(np.cumsum(steps, axis=0), rng.uniform(0, 2 * pi)), len(board), rng)
-    width, colour = rng.uniform(1.8, 3) * unit, _contrasting(FIBRES, board, rng)
+    width, colour = rng.uniform(2.6, 4) * unit, _contrasting(FIBRES, board, rng)
     mask, paint = np.zeros(board.shape[:2], dtype=np.uint8), np.full_like(board, colour)
     cv2.polylines(mask, [_pixels(curve)], False, 255, round(width))
     lit_side = _pixels(curve - 0.15 * width)

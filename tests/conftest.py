@@ -28,7 +28,10 @@ TINY: dict[str, Any] = {
         "residual_foreground": True,
         "skips": True,
         "head_sees_image": True,
+        "spade_residual": True,
+        "noise_scale": 0.3,
     },
+    "loss": {"cls_s": 0.25},
     "critic": {"width": 4, "layers": 3, "class_tower": True, "tower_width": 8},
     "training": {
         "steps": 6,

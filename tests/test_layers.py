@@ -60,4 +60,4 @@ def test_instance_norm_equals_the_library_one() -> None:
 
 def test_noise_changes_nothing_at_the_start_of_training() -> None:
     x = torch.randn(2, 3, 4, 4)
-    assert torch.equal(AdaptiveNoise()(x, torch.randn(2, 1, 4, 4)), x)
+    assert torch.equal(AdaptiveNoise(0.0)(x, torch.randn(2, 1, 4, 4)), x)

@@ -6,6 +6,7 @@ from defectgan.config import CriticConfig, GeneratorConfig
 from defectgan.control import constant_map, one_hot
 from defectgan.models.critic import Critic, score_of
 from defectgan.models.generator import Generator
+from defectgan.models.layers import SpadeResidualBlock
 
 SMALL = {"width": 4, "residual_blocks": 1, "spade_hidden": 4}
 
@@ -28,11 +29,16 @@ def generator_noise(size: int) -> int:
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("skips", [False, True])
-def test_the_layer_has_the_images_size_and_stays_in_range(residual: bool, skips: bool) -> None:
-    net = generator(residual_foreground=residual, skips=skips)
+@pytest.mark.parametrize("spade_residual", [False, True])
+def test_the_layer_has_the_images_size_and_stays_in_range(
+    residual: bool, skips: bool, spade_residual: bool
+) -> None:
+    net = generator(residual_foreground=residual, skips=skips, spade_residual=spade_residual)
+    image, control, _ = inputs()
+    noise = torch.randn(2, net.noise_size(16, 16))
     with torch.no_grad():
         net.head.weight.normal_(std=10)
-        layer = net(*inputs())
+        layer = net(image, control, noise)
     assert layer.foreground.shape == (2, 3, 16, 16)
     assert layer.mask.shape == (2, 1, 16, 16)
     assert layer.foreground.abs().max() <= 1 + 1e-6
@@ -75,6 +81,17 @@ def test_noise_reaches_the_layer_once_its_scale_is_learned() -> None:
     with torch.no_grad():
         net.last_noise.scale.fill_(1.0)
     assert not torch.equal(net(image, control, noise).mask, net(image, control, -noise).mask)
+
+
+@pytest.mark.parametrize("of", ["noise", "class"])
+def test_a_spade_residual_block_knows(of: str) -> None:
+    torch.manual_seed(0)
+    block = SpadeResidualBlock(8, classes=3, hidden=4, noise_scale=0.5)
+    x, noise = torch.randn(1, 8, 4, 4), torch.randn(1, 1, 4, 4)
+    other = {"noise": (one_hot([1], 3), -noise), "class": (one_hot([2], 3), noise)}[of]
+    assert not torch.allclose(
+        block(x, constant_map(one_hot([1], 3)), noise), block(x, constant_map(other[0]), other[1])
+    )
 
 
 def test_an_image_does_not_depend_on_its_batch() -> None:

@@ -44,17 +44,29 @@ def test_every_fake_is_held_against_a_real_image_of_its_target_class() -> None:
 
 
 def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
-    _, critic = networks()
+    generator, critic = networks()
     both, t = sides(batch()), torch.tensor([0.1, 0.4, 0.6, 0.9])
-    weights = LossWeights(gp=3.0, cls_r=0.5)
-    total, terms = critic_loss(critic, both.real, both.images, both.target, t, weights)
-    assert_close(total, terms["wgan"] + 3.0 * terms["gp"] + 0.5 * terms["cls_r"])
+    noise = draw_noise(generator, both.images, torch.Generator().manual_seed(0))
+    fake = generator.paint(both.images, both.target[:, :, None, None], noise)[0].detach()
+    weights = LossWeights(gp=3.0, cls_r=0.5, cls_s=0.25)
+    total, terms = critic_loss(critic, both, fake, t, weights)
     assert_close(
-        terms["wgan"],
-        losses.wasserstein_critic(
-            critic(both.real).of(both.target), critic(both.images).of(both.target)
-        ),
+        total,
+        terms["wgan"] + 3.0 * terms["gp"] + 0.5 * terms["cls_r"] + 0.25 * terms["cls_s"],
     )
+    real, judged = critic(both.real), critic(fake)
+    assert_close(
+        terms["wgan"], losses.wasserstein_critic(real.of(both.target), judged.of(both.target))
+    )
+    assert_close(terms["cls_r"], losses.classification(real.logits, both.target))
+    assert_close(terms["cls_s"], losses.classification(judged.logits, both.source))
+
+
+def test_the_published_critic_does_not_classify_fakes() -> None:
+    _, critic = networks()
+    both = sides(batch())
+    _, terms = critic_loss(critic, both, both.images, torch.rand(4), LossWeights())
+    assert set(terms) == {"wgan", "gp", "cls_r"}
 
 
 def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:

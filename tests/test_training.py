@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -201,12 +202,21 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
     assert read_json_lines(path) == [{"step": 2}]
 
 
-def test_the_learning_rate_falls_linearly_to_its_final_value(tiny: Config) -> None:
+def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value() -> None:
     from defectgan.training.checkpoint import ModelInfo
 
-    config = tiny_with(optim={"lr": 1e-3, "final_lr": 1e-4}, training={"steps": 4})
+    config = tiny_with(
+        optim={"lr": 1e-3, "tower_lr": 4e-3, "final_lr": 1e-4},
+        training={"steps": 4},
+        critic={"class_tower": True, "tower_width": 8},
+    )
     engine = Engine(ModelInfo(config, ("normal", "a"), 3), device=torch.device("cpu"), bf16=False)
-    assert [round(engine.learning_rate(t), 7) for t in range(4)] == [1e-3, 7e-4, 4e-4, 1e-4]
+    rates = []
+    for t in range(4):
+        engine.set_learning_rates(t)
+        rates.append([g["lr"] for g in engine.optimisers["critic"].param_groups])
+    expected = [[1e-3, 4e-3], [7e-4, 2.7e-3], [4e-4, 1.4e-3], [1e-4, 1e-4]]
+    assert np.allclose(rates, expected)
 
 
 def test_a_damaged_weights_file_is_named(run: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 B batch, C image channels, K classes, H x W pixels, h x w patches.
 """
 
+import itertools
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from defectgan.config import CriticConfig
@@ -40,11 +42,9 @@ class Critic(nn.Module):
     2018); its class logits are the mean over patches instead of being read by a kernel as large as
     the last map, which would tie the critic to one image size.
 
-    ``class_tower``: the classifier has a trunk of its own. The gradient penalty holds the shared
+    ``class_tower``: the classifier is a network of its own. The gradient penalty holds the shared
     trunk's slope down, and with it the class head: on low-contrast defects that head was still at
-    chance after 1,000 steps where a tower with group normalization had halved its cross-entropy.
-    Its logits are the maximum over patches plus their mean (multiple-instance: one patch that shows
-    the defect is enough), so a small defect is not diluted.
+    chance after 1,000 steps. The generator can paint no class that the classifier does not know.
 
     ``class_score``: one score for each class (StarGAN v2's branches); a fake of class y is held
     against real images of class y.
@@ -62,17 +62,12 @@ class Critic(nn.Module):
         )
         scores = classes if config.class_score else 1
         self.score = Conv(widths[-1], scores, 3, bias=False)
-        if config.class_tower:
-            self.tower = class_tower(channels, config.tower_width, config.layers)
-            last = config.tower_width * 2 ** (config.layers - 1)
-            self.logits = Conv(last, classes, 3)
-        else:
-            self.logits = Conv(widths[-1], classes, 3, bias=False)
+        self.tower = ClassTower(channels, classes, config) if config.class_tower else None
+        self.logits = None if self.tower else Conv(widths[-1], classes, 3, bias=False)
 
     def forward(self, image: Tensor) -> Verdict:
         features = self.trunk(image)
-        logits = self._pool(self.tower(image) if self.config.class_tower else features)
-        return Verdict(self.score(features).float(), logits)
+        return Verdict(self.score(features).float(), self._classify(image, features))
 
     def scores(self, image: Tensor) -> Tensor:
         """The patch scores alone."""
@@ -81,25 +76,60 @@ class Critic(nn.Module):
 
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone."""
-        return self._pool(self.tower(image) if self.config.class_tower else self.trunk(image))
+        return self._classify(image, None if self.tower else self.trunk(image))
 
-    def _pool(self, features: Tensor) -> Tensor:
-        patches: Tensor = self.logits(features).float()
-        mean = patches.mean((2, 3))
-        return mean + patches.amax((2, 3)) if self.config.class_tower else mean
+    def _classify(self, image: Tensor, features: Tensor | None) -> Tensor:
+        if self.tower:
+            logits: Tensor = self.tower(image)
+        else:
+            assert self.logits is not None
+            logits = self.logits(features).mean((2, 3))
+        return logits.float()
 
 
-def class_tower(channels: int, width: int, layers: int) -> nn.Sequential:
-    """Convolutions at full size, then halving ones, each with group normalization: [B, C, H, W] to
-    patch features.
+class ClassTower(nn.Module):
+    """A small residual classifier [B, C, H, W] -> [B, K].
+
+    Its features are pooled by maximum and by mean over the image: one place that shows the defect
+    is enough, so a small defect is not diluted. Group normalization knows no batch statistics,
+    which differ between real and painted images.
     """
-    blocks: list[nn.Module] = []
-    for i in range(layers):
-        cout = width * 2**i
-        for conv in (
-            Conv(channels, cout, 3),
-            Conv(cout, cout, 4, stride=2),
-        ):
-            blocks += [conv, nn.GroupNorm(GROUPS, cout), nn.ReLU()]
-        channels = cout
-    return nn.Sequential(*blocks)
+
+    def __init__(self, channels: int, classes: int, config: CriticConfig) -> None:
+        super().__init__()
+        first = config.tower_width
+        widths = [first, *(first * 2**i for i in range(config.layers))]
+        self.stem = nn.Sequential(
+            Conv(channels, first, 3, bias=False), nn.GroupNorm(GROUPS, first), nn.ReLU()
+        )
+        self.stages = nn.Sequential(
+            *(HalvingBlock(cin, cout) for cin, cout in itertools.pairwise(widths))
+        )
+        self.head = nn.Linear(2 * widths[-1], classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.stages(self.stem(image))
+        pooled = torch.cat([features.amax((2, 3)), features.mean((2, 3))], dim=1)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+class HalvingBlock(nn.Module):
+    """A residual block of two 3 x 3 convolutions with group normalization that halves the size."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            Conv(in_channels, out_channels, 3, stride=2, bias=False),
+            nn.GroupNorm(GROUPS, out_channels),
+            nn.ReLU(),
+            Conv(out_channels, out_channels, 3, bias=False),
+            nn.GroupNorm(GROUPS, out_channels),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride=2, bias=False),
+            nn.GroupNorm(GROUPS, out_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(x) + self.body(x))

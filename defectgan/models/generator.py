@@ -4,7 +4,7 @@ B batch, C image channels, K classes, H x W pixels, h x w cells of the control m
 an image.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from defectgan.models.layers import (
     ResidualBlock,
     Spade,
     SpadeBlock,
+    SpadeResidualBlock,
 )
 
 
@@ -49,21 +50,29 @@ class Generator(nn.Module):
         self.classes = classes
         self.config = config
         w, hidden = config.width, config.spade_hidden
+        conditions: dict[str, Any] = {
+            "classes": classes,
+            "hidden": hidden,
+            "noise_scale": config.noise_scale,
+        }
         self.stem = _stage(Conv(channels, w, 7, bias=False), w)
         self.down2 = _stage(Conv(w, 2 * w, 4, stride=2, bias=False), 2 * w)
         self.down4 = _stage(Conv(2 * w, 4 * w, 4, stride=2, bias=False), 4 * w)
-        self.residual = nn.Sequential(
-            *(ResidualBlock(4 * w) for _ in range(config.residual_blocks))
+        self.residual = nn.ModuleList(
+            SpadeResidualBlock(4 * w, **conditions)
+            if config.spade_residual
+            else ResidualBlock(4 * w)
+            for _ in range(config.residual_blocks)
         )
         self.decoder = nn.ModuleList(
-            SpadeBlock(cin, cout, classes=classes, hidden=hidden, upsample=upsample)
+            SpadeBlock(cin, cout, upsample=upsample, **conditions)
             for cin, cout, upsample in (
                 (4 * w, 4 * w, False),
                 (4 * w, 2 * w, True),
                 (2 * w, w, True),
             )
         )
-        self.last_noise = AdaptiveNoise()
+        self.last_noise = AdaptiveNoise(config.noise_scale)
         self.last_spade = Spade(w, classes, hidden)
         seen = w + channels if config.head_sees_image else w
         self.head = Conv(seen, channels + 1, 7)
@@ -75,7 +84,8 @@ class Generator(nn.Module):
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The size of the noise map at each injection point for images of height x width."""
-        return [(height // s, width // s) for s in (4, 4, 2, 1)]
+        blocks = self.config.residual_blocks if self.config.spade_residual else 0
+        return [(height // s, width // s) for s in (4,) * blocks + (4, 4, 2, 1)]
 
     def noise_size(self, height: int, width: int) -> int:
         """N: how many noise values an image takes."""
@@ -99,7 +109,9 @@ class Generator(nn.Module):
         ]
         full = self.stem(image)
         half = self.down2(full)
-        x = self.residual(self.down4(half))
+        x = self.down4(half)
+        for block in self.residual:
+            x = block(x, control, maps.pop(0)) if self.config.spade_residual else block(x)
         skipped = (None, half, full) if self.config.skips else (None, None, None)
         for block, z, skip in zip(self.decoder, maps[:-1], skipped, strict=True):
             x = block(x, control, z)

@@ -106,14 +106,14 @@ class Spade(nn.Module):
 
 
 class AdaptiveNoise(nn.Module):
-    """``x + s * z``: noise of one map, with a learned scalar s that starts at 0.
+    """``x + s * z``: noise of one map, with a learned scalar s.
 
     Source: Zhang et al., "Defect-GAN", WACV 2021, adaptive noise insertion.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.zeros(()))
+        self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         return x + self.scale.to(x.dtype) * noise.to(x.dtype)
@@ -137,17 +137,42 @@ class ResidualBlock(nn.Module):
         return x + refined
 
 
+class SpadeResidualBlock(nn.Module):
+    """A residual block that knows the class and has noise of its own: noise, then twice SPADE, ReLU
+    and a 3 x 3 convolution.
+    """
+
+    def __init__(self, channels: int, *, classes: int, hidden: int, noise_scale: float) -> None:
+        super().__init__()
+        self.noise = AdaptiveNoise(noise_scale)
+        self.spades = nn.ModuleList(Spade(channels, classes, hidden) for _ in range(2))
+        self.convs = nn.ModuleList(Conv(channels, channels, 3) for _ in range(2))
+
+    def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
+        refined: Tensor = self.noise(x, noise)
+        for spade, conv in zip(self.spades, self.convs, strict=True):
+            refined = conv(F.relu(spade(refined, control)))
+        return x + refined
+
+
 class SpadeBlock(nn.Module):
     """The decoder's block: noise, SPADE, ReLU and a 3 x 3 convolution, optionally after doubling
     the size.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, classes: int, hidden: int, upsample: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        classes: int,
+        hidden: int,
+        noise_scale: float,
+        upsample: bool,
     ) -> None:
         super().__init__()
         self.upsample = upsample
-        self.noise = AdaptiveNoise()
+        self.noise = AdaptiveNoise(noise_scale)
         self.spade = Spade(in_channels, classes, hidden)
         self.conv = Conv(in_channels, out_channels, 3)
 

@@ -49,21 +49,28 @@ class Engine:
         self.generator = place(info.generator(), device)
         self.critic = place(info.critic(), device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self._adam = {
+        self.optimisers = {
             "generator": self._optimiser(self.generator),
             "critic": self._optimiser(self.critic),
         }
 
     def _optimiser(self, network: nn.Module) -> torch.optim.Adam:
         optim = self.config.optim
-        return torch.optim.Adam(network.parameters(), lr=optim.lr, betas=optim.betas)
+        tower = [p for name, p in network.named_parameters() if name.startswith("tower.")]
+        others = [p for name, p in network.named_parameters() if not name.startswith("tower.")]
+        groups = [
+            {"params": params, "lr": lr, "first_lr": lr}
+            for params, lr in ((others, optim.lr), (tower, optim.tower_lr or optim.lr))
+            if params
+        ]
+        return torch.optim.Adam(groups, betas=optim.betas)
 
     def step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
         """n_critic critic steps and one generator step; returns the named terms, still on the
         device.
         """
         training = self.config.training
-        self._set_learning_rate(t)
+        self.set_learning_rates(t)
         rng = self._rng(t)
         terms: Terms = {}
         for part in range(training.n_critic):
@@ -91,9 +98,7 @@ class Engine:
                 noise = draw_noise(self.generator, batch.images, rng)
                 fake, _ = self.generator.paint(batch.images, constant_map(batch.target), noise)
             t = torch.rand(len(fake), generator=rng, device=self.device)
-            total, terms = critic_loss(
-                self.critic, batch.real, fake, batch.target, t, self.config.loss
-            )
+            total, terms = critic_loss(self.critic, batch, fake, t, self.config.loss)
         self._update("critic", total)
         return terms
 
@@ -117,7 +122,7 @@ class Engine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
     def _update(self, network: str, loss: Tensor) -> None:
-        adam = self._adam[network]
+        adam = self.optimisers[network]
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
@@ -126,15 +131,14 @@ class Engine:
         warmup = self.config.loss.sparsity_warmup
         return min(1.0, t / warmup) if warmup else 1.0
 
-    def learning_rate(self, t: int) -> float:
-        """Of step t: linear from ``lr`` at the first step to ``final_lr`` at the last."""
-        optim, steps = self.config.optim, self.config.training.steps
-        return optim.lr + (optim.final_lr - optim.lr) * t / max(1, steps - 1)
-
-    def _set_learning_rate(self, t: int) -> None:
-        for adam in self._adam.values():
+    def set_learning_rates(self, t: int) -> None:
+        """To those of step t: linear from each group's first at the first step to ``final_lr`` at
+        the last.
+        """
+        last, done = self.config.optim.final_lr, t / max(1, self.config.training.steps - 1)
+        for adam in self.optimisers.values():
             for group in adam.param_groups:
-                group["lr"] = self.learning_rate(t)
+                group["lr"] = group["first_lr"] + (last - group["first_lr"]) * done
 
     @torch.no_grad()
     def _update_average(self, t: int) -> None:
@@ -152,7 +156,7 @@ class Engine:
     def state(self) -> dict[str, Tensor]:
         """All that going on needs, optimisers included."""
         tensors = self.weights() | with_prefix("raw", self.generator.state_dict())
-        for network, adam in self._adam.items():
+        for network, adam in self.optimisers.items():
             for i, slots in adam.state_dict()["state"].items():
                 tensors |= with_prefix(f"adam.{network}.{i}", slots)
         return tensors
@@ -162,7 +166,7 @@ class Engine:
         self.average.load_state_dict(below_prefix("generator", tensors))
         self.critic.load_state_dict(below_prefix("critic", tensors))
         self.generator.load_state_dict(below_prefix("raw", tensors))
-        for network, adam in self._adam.items():
+        for network, adam in self.optimisers.items():
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in below_prefix(f"adam.{network}", tensors).items():
                 i, slot = name.split(".")

@@ -22,7 +22,7 @@ from defectgan import losses
 from defectgan.config import LossWeights
 from defectgan.control import constant_map, normal_label
 from defectgan.data.dataset import Batch
-from defectgan.models.critic import Critic, score_of
+from defectgan.models.critic import Critic, Verdict, score_of
 from defectgan.models.generator import Generator
 
 Terms = dict[str, Tensor]
@@ -68,25 +68,31 @@ def draw_noise(generator: Generator, like: Tensor, rng: torch.Generator) -> Tens
 
 
 def critic_loss(
-    critic: Critic, real: Tensor, fake: Tensor, label: Tensor, t: Tensor, weights: LossWeights
+    critic: Critic, batch: Sides, fake: Tensor, t: Tensor, weights: LossWeights
 ) -> tuple[Tensor, Terms]:
     """``L_D`` and its named terms.
 
     Args:
         critic: D.
-        real: [B, C, H, W].
-        fake: [B, C, H, W], without graph; fake i is meant to be of the class of real i.
-        label: [B, K], the class of both.
+        batch: fake i was made of image i and is meant to be of the class of real i.
+        fake: [B, C, H, W], without graph.
         t: [B], U[0, 1], where between real and fake the penalty is taken.
         weights: the weights of the terms.
     """
+    real, label = batch.real, batch.target
     verdict = critic(real)
+    judged = critic(fake) if weights.cls_s else Verdict(critic.scores(fake), fake.new_empty(0))
     terms = {
-        "wgan": losses.wasserstein_critic(verdict.of(label), score_of(critic.scores(fake), label)),
+        "wgan": losses.wasserstein_critic(verdict.of(label), judged.of(label)),
         "gp": penalty(critic, losses.interpolate(real, fake, t), label),
         "cls_r": losses.classification(verdict.logits, label),
     }
     total = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
+    if weights.cls_s:
+        # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
+        # a tint, a rim, a bright dot.
+        terms["cls_s"] = losses.classification(judged.logits, batch.source)
+        total = total + weights.cls_s * terms["cls_s"]
     return total, terms
 
 
