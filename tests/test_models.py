@@ -83,6 +83,15 @@ def test_noise_reaches_the_layer_once_its_scale_is_learned() -> None:
     assert not torch.equal(net(image, control, noise).mask, net(image, control, -noise).mask)
 
 
+def test_noise_varies_defects_and_never_a_restoration() -> None:
+    net = generator(noise_scale=1.0, spade_residual=True)
+    image, defect, _ = inputs()
+    normal = constant_map(one_hot([0, 0], 3))
+    noise = torch.randn(2, net.noise_size(16, 16))
+    assert not torch.equal(net(image, defect, noise).mask, net(image, defect, -noise).mask)
+    assert torch.equal(net(image, normal, noise).mask, net(image, normal, -noise).mask)
+
+
 @pytest.mark.parametrize("of", ["noise", "class"])
 def test_a_spade_residual_block_knows(of: str) -> None:
     torch.manual_seed(0)

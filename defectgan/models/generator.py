@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from defectgan.compose import compose
 from defectgan.config import GeneratorConfig
@@ -24,6 +25,11 @@ from defectgan.models.layers import (
 
 def _stage(conv: Conv, channels: int) -> nn.Sequential:
     return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU())
+
+
+def _at(control: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map [B, 1, h, w] at another size; 1 x 1 broadcasts as it is."""
+    return control if control.shape[2:] == (1, 1) else F.interpolate(control, size=size)
 
 
 class Layer(NamedTuple):
@@ -101,8 +107,11 @@ class Generator(nn.Module):
         """
         height, width = image.shape[2:]
         shapes = self.noise_shapes(height, width)
+        # Noise varies what is painted. Where the normal look is asked for there is one right answer,
+        # and noise there left specks all over restored images.
+        painted = 1 - control[:, :1]
         maps = [
-            flat.reshape(-1, 1, *shape)
+            flat.reshape(-1, 1, *shape) * _at(painted, shape)
             for flat, shape in zip(
                 torch.split(noise, [h * w for h, w in shapes], dim=1), shapes, strict=True
             )
