@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from defectgan.config import AugmentConfig
+from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor, unit
-from defectgan.data.index import Index, index_folder
+from defectgan.data.index import Index, index_data
 from defectgan.generation.writers import read_manifest
 from defectgan.images import as_channels, read_picture, resize
 
@@ -35,7 +35,7 @@ def load(path: Path, size: int, channels: int) -> np.ndarray:
 
 
 def load_classes(index: Index, size: int, channels: int) -> list[list[np.ndarray]]:
-    return [[load(path, size, channels) for path in files] for files in index.files]
+    return [[load(s.file, size, channels) for s in members] for members in index.members]
 
 
 def train_classifier(classes: list[list[np.ndarray]], steps: int, seed: int) -> torch.nn.Module:
@@ -76,8 +76,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    real = index_folder(options.train)
-    held_out = index_folder(options.test, classes=real.classes[1:])
+    real = index_data(options.train, DataConfig())
+    held_out = index_data(options.test, DataConfig(classes=real.classes[1:]))
     net = train_classifier(
         load_classes(real, options.size, real.channels), options.steps, options.seed
     )

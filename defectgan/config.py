@@ -29,6 +29,17 @@ class DataConfig(Settings):
     image_size: int = Field(128, ge=16, le=1024, multiple_of=16, description="pixels a side")
     normal_class: str | None = Field(None, description="folder of the good images; None: by name")
     classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
+    layout: str | None = Field(None, description="how the images are kept; None: recognised")
+    val_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of each class kept for validation"
+    )
+    holdout: float = Field(
+        0.0, ge=0, lt=1, description="share of each class without test images kept for testing"
+    )
+    group_regex: str | None = Field(
+        None, description="finds in a file's name which piece it shows; pieces are never split"
+    )
+    strict: bool = Field(False, description="a file that cannot be used is an error")
     cache_mib: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
 
 

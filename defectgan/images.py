@@ -4,6 +4,8 @@ H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8 or uint16, as the fil
 see [-1, 1].
 """
 
+import os
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,23 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 EXPECTED = ".png, .jpg, .bmp, .tif or .webp"
 
 LUMA = (0.299, 0.587, 0.114)
+
+# The EXIF tag that says how the camera was held, and its values that swap width and height.
+ORIENTATION = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
+
+# What the last bytes of a whole file hold; some writers pad behind it.
+_ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
+TAIL = 4096
+
+_UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 _GRAY = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
@@ -43,15 +62,45 @@ class Picture:
         return int(np.iinfo(self.pixels.dtype).max)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What the head of an image file says, upright; ``channels`` is 1 for gray, 3 for colour."""
+
+    width: int
+    height: int
+    channels: int
+
+
 def find_images(folder: Path) -> list[Path]:
-    """All image files at any depth below a folder, sorted by path."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    """Everything at any depth below a folder that is named like an image, sorted by path.
+
+    Links to folders are followed, each folder once. What is no file in spite of its name is listed
+    as well, for ``probe`` to say so.
+    """
+    named: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link back up: it would never end
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        named += [Path(parent, n) for n in (*folders, *files) if _is_image_name(n)]
+    return sorted(named)
+
+
+def _is_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in EXTENSIONS
 
 
 def _open(path: Path) -> Image.Image:
     try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; expected a {EXPECTED} image")
+        if path.exists() and path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes); replace or remove it")
         return Image.open(path)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image"
         ) from error
@@ -60,17 +109,30 @@ def _open(path: Path) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that is known here"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__
 
 
-def channels_of(path: Path) -> int:
-    """1 for a gray image, 3 for a coloured one, read from the header alone.
+def probe(path: Path) -> Header:
+    """Look at a file without decoding it: its head, and whether its end is there.
 
     Raises:
-        DataError: if the header cannot be read or the kind of image is not supported.
+        DataError: if the file is missing, no image, of a kind that is not supported, or cut short.
     """
     with _open(path) as image:
-        return 1 if _target_mode(path, image) in ("L", "LA", "I;16") else 3
+        channels = 1 if _target_mode(path, image) in ("L", "LA", "I;16") else 3
+        width, height = image.size
+        # The method of a PNG file would decode the whole image to look behind it.
+        if Image.Image.getexif(image).get(ORIENTATION, 1) in SIDEWAYS:
+            width, height = height, width
+        end = _ENDS.get(image.format or "")
+    if end is not None:
+        with path.open("rb") as file:
+            file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
+            if end not in file.read():
+                raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
+    return Header(width, height, channels)
 
 
 def _target_mode(path: Path, image: Image.Image) -> str:
@@ -105,7 +167,7 @@ def read_picture(path: Path) -> Picture:
             if mode == "I;16":
                 return Picture(np.asarray(upright).astype(np.uint16)[..., None], icc=icc)
             array = np.asarray(upright.convert(mode))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"{path} is damaged: {_reason(error)}; replace or remove it") from error
     if array.ndim == 2:
         return Picture(array[..., None], icc=icc)

@@ -56,14 +56,27 @@ def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
     return (norm - 1).square().mean()
 
 
-def classification(logits: Tensor, label: Tensor) -> Tensor:
-    """Softmax cross-entropy of images that have one class each.
+def classification(logits: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Softmax cross-entropy of images that have one class each; binary cross-entropy, summed over
+    the classes, where any image has several.
 
     Args:
         logits: [B, K].
-        label: [B, K], one-hot.
+        label: [B, K] in {0, 1}.
+        multi_label: whether any image of the data has several classes.
     """
-    return F.cross_entropy(logits, label.to(logits.dtype))
+    label = label.to(logits.dtype)
+    if multi_label:
+        return F.binary_cross_entropy_with_logits(logits, label, reduction="none").sum(1).mean()
+    return F.cross_entropy(logits, label)
+
+
+def probability(logits: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
+    """How probable the classes of a label are, [B] in [0, 1]; the mean over them where an image has
+    several.
+    """
+    each = logits.sigmoid() if multi_label else logits.softmax(1)
+    return (each * label).sum(1) / label.sum(1)
 
 
 def reconstruction(image: Tensor, cycled: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 runs/<time>-<name>/
     config.yaml                the resolved settings
-    split.json                 the files that it learns from
+    split.json                 the files that it learns from, and those that are held out
+    skipped.jsonl              files that could not be used, each with its reason
     stats.jsonl                a line each log interval
     losses.png                 the same as a plot, at the end
     samples/step-*.png         what it paints
     weights/last.safetensors   averaged generator, critic, settings, classes: all that generating
-    needs state.safetensors          networks, optimisers, step: all that going on needs log.txt
-    what was said
+                               needs
+    state.safetensors          networks, optimisers, step: all that going on needs
+    log.txt                    what was said
 runs/latest                    points to the newest
 """
 
@@ -37,6 +39,10 @@ class RunFolder:
     @property
     def split(self) -> Path:
         return self.path / "split.json"
+
+    @property
+    def skipped(self) -> Path:
+        return self.path / "skipped.jsonl"
 
     @property
     def stats(self) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from defectgan.config import Config, parse_config
-from defectgan.data.index import index_folder
+from defectgan.config import Config, DataConfig, parse_config
+from defectgan.data.index import index_data
 from defectgan.runs import RunFolder, new_run
 from defectgan.training.loop import Outcome, Training
 
@@ -103,7 +103,7 @@ def start(
     watcher: Silent | None = None,
 ) -> Outcome:
     """Train in a new run folder."""
-    index = index_folder(boards, classes=CLASSES)
+    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
     run = new_run(runs, "tiny")
     training = Training(config, index, run, device=torch.device("cpu"), watcher=watcher or Silent())
     return training.go(stop)
@@ -111,7 +111,7 @@ def start(
 
 def go_on(config: Config, boards: Path, run: Path) -> Outcome:
     """Go on with a run."""
-    index = index_folder(boards, classes=CLASSES)
+    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
     training = Training(config, index, RunFolder(run), device=torch.device("cpu"), watcher=Silent())
     training.resume()
     return training.go(lambda: False)
@@ -127,3 +127,11 @@ def run(boards: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) ->
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("DEFECTGAN_")]:
         monkeypatch.delenv(name)
+
+
+def spoil(path: Path) -> None:
+    """Damage the middle of a PNG, so that its head and its end are whole."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20] = bytes(20)
+    path.write_bytes(data)

@@ -8,85 +8,93 @@ import torch
 from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Batches, ImageSet
-from defectgan.data.index import index_folder, read_split, write_split
+from defectgan.data.index import index_data, read_split, write_split
 from defectgan.errors import DataError
 from defectgan.images import read_picture, resize
 from tests.conftest import CLASSES
 
 
 def batches(boards: Path, *, cache_mib: int = 64, seed: int = 0, size: int = 8) -> Batches:
-    images = ImageSet(index_folder(boards), DataConfig(image_size=16, cache_mib=cache_mib))
+    images = ImageSet(
+        index_data(boards, DataConfig()), DataConfig(image_size=16, cache_mib=cache_mib)
+    )
     augment = AugmentConfig(contrast=0.3, brightness=0.2, gamma=0.3)
     return Batches(images, batch_size=size, augment=augment, seed=seed)
 
 
 def test_classes_come_in_the_order_asked_for_behind_the_normal_one(boards: Path) -> None:
-    index = index_folder(boards, classes=["tin", "thread"])
+    index = index_data(boards, DataConfig(classes=("tin", "thread")))
     assert index.classes == ("normal", "tin", "thread")
     assert index.counts() == {"normal": 6, "tin": 4, "thread": 4}
     assert index.channels == 3
 
 
 def test_all_classes_are_taken_by_default_and_masks_is_none_of_them(boards: Path) -> None:
-    assert index_folder(boards).classes == ("normal", *sorted(CLASSES))
+    assert index_data(boards, DataConfig()).classes == ("normal", *sorted(CLASSES))
 
 
 @pytest.mark.parametrize("name", ["good", "OK", "Free", "defect-free"])
 def test_the_normal_class_is_found_by_its_name(name: str, boards: Path, tmp_path: Path) -> None:
     shutil.copytree(boards / "normal", tmp_path / name)
     shutil.copytree(boards / "tin", tmp_path / "tin")
-    assert index_folder(tmp_path).classes == (name, "tin")
+    assert index_data(tmp_path, DataConfig()).classes == (name, "tin")
 
 
 def test_the_normal_class_can_be_named(boards: Path) -> None:
-    assert index_folder(boards, normal_class="tin").classes[0] == "tin"
+    assert index_data(boards, DataConfig(normal_class="tin")).classes[0] == "tin"
 
 
 def test_true_masks_are_found_by_the_image_they_belong_to(boards: Path) -> None:
-    index = index_folder(boards)
-    path = index.files[1][2]
-    assert index.mask_of(path) == boards / "masks" / path.parent.name / f"{path.stem}.png"
-    assert index.mask_of(index.files[0][0]) is None
+    index = index_data(boards, DataConfig())
+    sample = index.members[1][2]
+    name, stem = sample.file.parent.name, sample.file.stem
+    assert sample.mask == boards / "masks" / name / f"{stem}.png"
+    assert index.members[0][0].mask is None
 
 
 def test_an_unknown_class_is_answered_with_the_nearest_one(boards: Path) -> None:
     with pytest.raises(DataError, match=r"no class thraed .* did you mean thread\?"):
-        index_folder(boards, classes=["thraed"])
+        index_data(boards, DataConfig(classes=("thraed",)))
 
 
 def test_a_folder_without_a_normal_class_lists_what_was_found(boards: Path, tmp_path: Path) -> None:
     shutil.copytree(boards / "tin", tmp_path / "tin")
     with pytest.raises(DataError, match=r"no normal class .* found tin; expected normal, good"):
-        index_folder(tmp_path)
+        index_data(tmp_path, DataConfig())
 
 
-def test_a_folder_one_level_too_high_is_answered_with_the_right_one(
+def test_a_folder_one_level_too_high_is_read_by_its_train_part(
     boards: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(boards, tmp_path / "train")
-    with pytest.raises(DataError, match=r"train would do"):
-        index_folder(tmp_path)
+    shutil.copytree(boards / "normal", tmp_path / "test" / "normal")
+    for file in (tmp_path / "test" / "normal").iterdir():
+        file.write_bytes(file.read_bytes() + b"\0")  # other images than those to train on
+    index = index_data(tmp_path, DataConfig())
+    assert index.counts() == index_data(boards, DataConfig()).counts()
+    assert index.split_counts()["test"] == 6
+    assert "train/ is learned from" in index.notes[0]
 
 
 def test_two_normal_folders_are_ambiguous(boards: Path, tmp_path: Path) -> None:
     for name in ("good", "normal"):
         shutil.copytree(boards / "normal", tmp_path / name)
     with pytest.raises(DataError, match="good, normal"):
-        index_folder(tmp_path)
+        index_data(tmp_path, DataConfig())
 
 
 def test_an_empty_class_is_named(boards: Path, tmp_path: Path) -> None:
     shutil.copytree(boards / "normal", tmp_path / "normal")
     (tmp_path / "tin").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*tin: expected \.png"):
-        index_folder(tmp_path)
+    with pytest.raises(DataError, match=r"no images in class tin of .*: expected \.png"):
+        index_data(tmp_path, DataConfig())
 
 
 def test_an_empty_root_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no class folders"):
-        index_folder(tmp_path)
+        index_data(tmp_path, DataConfig())
     with pytest.raises(DataError, match="found nothing"):
-        index_folder(tmp_path / "missing")
+        index_data(tmp_path / "missing", DataConfig())
 
 
 def test_files_that_cannot_be_read_are_left_out_with_their_reason(
@@ -94,7 +102,7 @@ def test_files_that_cannot_be_read_are_left_out_with_their_reason(
 ) -> None:
     shutil.copytree(boards, tmp_path / "pcb")
     (tmp_path / "pcb" / "tin" / "bad.png").write_bytes(b"nonsense")
-    index = index_folder(tmp_path / "pcb")
+    index = index_data(tmp_path / "pcb", DataConfig())
     assert index.counts()["tin"] == 4
     assert [path.name for path, _ in index.skipped] == ["bad.png"]
 
@@ -104,26 +112,27 @@ def test_a_class_of_which_no_file_can_be_read_says_why(boards: Path, tmp_path: P
     (tmp_path / "tin").mkdir()
     (tmp_path / "tin" / "bad.png").write_bytes(b"nonsense")
     with pytest.raises(DataError, match=r"1 could not be read, the first: cannot read .*bad\.png"):
-        index_folder(tmp_path)
+        index_data(tmp_path, DataConfig())
 
 
 def test_a_split_gives_the_same_index_again_also_where_the_data_has_moved(
     boards: Path, tmp_path: Path
 ) -> None:
-    index = index_folder(boards, classes=CLASSES)
+    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
     write_split(tmp_path / "split.json", index)
     assert read_split(tmp_path / "split.json") == index
     moved = shutil.copytree(boards, tmp_path / "moved")
     assert read_split(tmp_path / "split.json", root=moved).counts() == index.counts()
-    (moved / "tin" / index.files[3][0].name).unlink()
+    (moved / "tin" / index.members[3][0].file.name).unlink()
     with pytest.raises(DataError, match="1 of the images of this run are gone"):
         read_split(tmp_path / "split.json", root=moved)
 
 
 def test_an_image_is_the_file_at_training_size(boards: Path) -> None:
-    images = ImageSet(index_folder(boards), DataConfig(image_size=16))
-    pixels = read_picture(images.index.files[1][0]).pixels
-    assert np.array_equal(images.image(1, 0), resize(pixels, 16, 16))
+    images = ImageSet(index_data(boards, DataConfig()), DataConfig(image_size=16))
+    sample = images.index.members[1][0]
+    pixels = read_picture(sample.file).pixels
+    assert np.array_equal(images.image(sample), resize(pixels, 16, 16))
 
 
 def test_a_batch_depends_on_the_step_and_the_part_alone(boards: Path) -> None:

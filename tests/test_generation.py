@@ -18,6 +18,7 @@ from defectgan.generation.run import Job, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, write_png
 from defectgan.training.checkpoint import Model, load_model
+from tests.conftest import spoil
 
 CPU = torch.device("cpu")
 
@@ -231,7 +232,7 @@ def test_a_source_that_breaks_midway_is_named_and_nothing_written_is_lost(
 ) -> None:
     folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
     victim = make_plan(find_sources(str(folder)).files, ["tin"], n=6, seed=0)[4].source
-    victim.write_bytes(victim.read_bytes()[:-500])
+    spoil(victim)
     with pytest.raises(DataError, match=f"{victim.name} is damaged"):
         make(model, folder, tmp_path / "set", batch_size=2, defects=("tin",))
     rows = read_manifest(tmp_path / "set")

@@ -11,8 +11,8 @@ from defectgan.errors import DataError
 from defectgan.images import (
     Picture,
     as_channels,
-    channels_of,
     find_images,
+    probe,
     read_mask,
     read_picture,
     resize,
@@ -50,7 +50,7 @@ def test_lossless_files_give_their_own_pixels(
     expected = array[..., None] if array.ndim == 2 else array[..., :3]
     assert picture.pixels.dtype == array.dtype
     assert np.array_equal(picture.pixels, expected)
-    assert channels_of(path) == channels
+    assert probe(path).channels == channels
 
 
 def test_a_palette_image_gives_its_colours(tmp_path: Path) -> None:

@@ -79,3 +79,21 @@ def test_sparsity_is_the_sum_of_mean_areas_charged_by_each_images_share() -> Non
         ),
         torch.tensor(0.25),
     )
+
+
+def test_binary_cross_entropy_is_summed_over_classes_and_averaged_over_images() -> None:
+    logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 3.0]])
+    label = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    p = 1 / (1 + torch.exp(-logits))
+    naive = -(label * p.log() + (1 - label) * (1 - p).log())
+    assert_close(losses.classification(logits, label, multi_label=True), naive.sum(1).mean())
+    assert_close(
+        losses.probability(logits, label, multi_label=True),
+        torch.stack([(p[0, 1] + p[0, 2]) / 2, p[1, 0]]),
+    )
+
+
+def test_the_probability_of_one_class_is_its_softmax() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, float(torch.log(torch.tensor(3.0)))]])
+    label = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert_close(losses.probability(logits, label), torch.tensor([0.5, 0.75]))

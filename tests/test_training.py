@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.config import Config, dump_config
-from defectgan.data.index import index_folder
+from defectgan.config import Config, DataConfig, dump_config
+from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder, new_run
@@ -99,8 +99,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-from defectgan.config import load_config
-from defectgan.data.index import index_folder
+from defectgan.config import DataConfig, load_config
+from defectgan.data.index import index_data
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.loop import Training
@@ -111,7 +111,7 @@ class Slow(Silent):
         print(step, flush=True)
         time.sleep(0.3)
 run.mkdir()
-index = index_folder(boards, classes=CLASSES)
+index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
 Training(
     load_config(config, {}), index, RunFolder(run), device=torch.device("cpu"), watcher=Slow()
 ).go(lambda: False)
@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
         return terms | {"rec": terms["rec"] / (0 if t == 3 else 1)}
 
     monkeypatch.setattr(Engine, "step", diverge)
-    index, run = index_folder(boards), new_run(tmp_path, "diverging")
+    index, run = index_data(boards, DataConfig()), new_run(tmp_path, "diverging")
     config = tiny_with()
     training = Training(config, index, run, device=torch.device("cpu"), watcher=Silent())
     with pytest.raises(TrainingError, match="rec not finite at step 4"):

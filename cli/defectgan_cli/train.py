@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from defectgan.training.loop import Outcome
 
 
+# Files left out that are named one by one on the terminal.
+SKIPPED_SHOWN = 10
+
+
 def train(
     data: Annotated[
-        Path | None, setting("DATA", "Folder with one folder a class: normal and each defect.")
+        Path | None,
+        setting("DATA", "Folder with one folder a class; or MVTec AD, a table, a COCO file."),
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -30,6 +35,33 @@ def train(
             default="normal, good, ok, free or defect-free",
         ),
     ] = None,
+    layout: Annotated[
+        str | None,
+        setting("LAYOUT", "folders, mvtec, table or coco.", default="recognised"),
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        setting("VAL_FRACTION", "Share of each class kept for validation.", default=PRESET),
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        setting(
+            "HOLDOUT",
+            "Share of each class that has no test images yet, kept for testing.",
+            default=PRESET,
+        ),
+    ] = None,
+    group_regex: Annotated[
+        str | None,
+        setting(
+            "GROUP_REGEX",
+            "Finds in a file name which piece it shows; images of a piece are never split.",
+            default="none",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, setting("STRICT", "Stop at a file that cannot be used instead of leaving it out.")
+    ] = False,
     config: Annotated[
         str | None,
         setting("CONFIG", "Preset or YAML file.", default="defectgan on a GPU, quick on a CPU"),
@@ -92,6 +124,11 @@ def train(
             "image_size": image_size,
             "normal_class": normal_class,
             "classes": tuple(classes) if classes else None,
+            "layout": layout,
+            "val_fraction": val_fraction,
+            "holdout": holdout,
+            "group_regex": group_regex,
+            "strict": strict or None,
         },
         "optim": {"lr": lr},
         "training": {
@@ -130,19 +167,28 @@ def train(
 
 def _describe(job: "Job", reporter: Reporter) -> None:
     counts = ", ".join(f"{name} {count}" for name, count in job.index.counts().items())
-    reporter.say(f"images: {counts}")
-    for path, reason in job.index.skipped:
-        reporter.warn(f"left out {path}: {reason}")
+    reporter.say(f"images ({job.index.layout}): {counts}")
+    if len(splits := job.index.split_counts()) > 1:
+        reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
+    for note in job.index.notes:
+        reporter.warn(note)
+    if skipped := job.index.skipped:
+        reporter.warn(f"left out {len(skipped)} files:")
+        for _, reason in skipped[:SKIPPED_SHOWN]:
+            reporter.warn(f"  {reason}")
+        if len(skipped) > SKIPPED_SHOWN:
+            reporter.warn(f"  and {len(skipped) - SKIPPED_SHOWN} more, all in skipped.jsonl")
 
 
 def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
     index, config = job.index, job.config
     cells = config.data.image_size**2 * index.channels * sum(index.counts().values())
     plan = {
-        "layout": "class folders",
+        "layout": index.layout,
         "classes": index.counts(),
         "skipped": [{"file": str(path), "reason": reason} for path, reason in index.skipped],
-        "split": {"train": sum(index.counts().values())},
+        "multi_label": index.multi_label,
+        "split": index.split_counts(),
         "parameters": job.parameters(),
         "image_cache_mib": round(min(cells / 2**20, config.data.cache_mib), 1),
         "image_size": config.data.image_size,

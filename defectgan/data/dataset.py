@@ -1,6 +1,7 @@
 """Samples to tensors: which images stand in a batch, decoded, cached and augmented."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectgan.config import AugmentConfig, DataConfig
-from defectgan.control import one_hot
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
+from defectgan.data.samples import Sample
+from defectgan.errors import DataError
 from defectgan.images import as_channels, read_picture, resize
 
 MIB = 2**20
@@ -20,8 +22,8 @@ MIB = 2**20
 class Batch(NamedTuple):
     """Half normal, half defect images.
 
-    ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K], one-hot, of the defect
-    images, and at once the classes that the normal images are to be turned into.
+    ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K] in {0, 1}, the classes
+    of the defect images, and at once those that the normal images are to be turned into.
     """
 
     normal: Tensor
@@ -40,29 +42,58 @@ class ImageSet:
     """The images of an index at training size.
 
     They are decoded once and kept as uint8 as long as the cache has room; the others are decoded
-    each time.
+    each time. What turns out to be damaged is noted in ``damaged``, with its reason.
     """
 
     def __init__(self, index: Index, config: DataConfig) -> None:
         self.index = index
+        self.damaged: dict[Path, str] = {}
         self._size = config.image_size
+        self._strict = config.strict
         self._room = config.cache_mib * MIB
-        self._cache: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._cache: dict[Path, NDArray[np.uint8]] = {}
 
-    def image(self, k: int, i: int) -> NDArray[np.uint8]:
-        """Image i of class k, [H, W, C]."""
-        cached = self._cache.get((k, i))
+    def image(self, sample: Sample) -> NDArray[np.uint8]:
+        """The image of a sample, [H, W, C].
+
+        Raises:
+            DataError: if the file is damaged.
+        """
+        cached = self._cache.get(sample.file)
         if cached is not None:
             return cached
-        picture = read_picture(self.index.files[k][i])
+        picture = read_picture(sample.file)
         pixels = as_channels(picture, self.index.channels)
         if picture.white > 255:
             pixels = pixels.astype(np.float32) * (255 / picture.white)
         image = np.asarray(np.rint(resize(pixels, self._size, self._size)), dtype=np.uint8)
         if self._room >= image.nbytes:
             self._room -= image.nbytes
-            self._cache[k, i] = image
+            self._cache[sample.file] = image
         return image
+
+    def sound(self, k: int, i: int) -> tuple[Sample, NDArray[np.uint8]]:
+        """Sample i of class k and its image; in the place of a damaged one the next that is not, so
+        that batches stay a function of the step.
+
+        Raises:
+            DataError: if all of the class are damaged, or the settings are strict.
+        """
+        members = self.index.members[k]
+        for n in range(len(members)):
+            sample = members[(i + n) % len(members)]
+            if sample.file in self.damaged:
+                continue
+            try:
+                return sample, self.image(sample)
+            except DataError as error:
+                if self._strict:
+                    raise
+                self.damaged[sample.file] = str(error)
+        raise DataError(
+            f"all images of class {self.index.classes[k]} are damaged, the last: "
+            f"{self.damaged[members[i].file]}"
+        )
 
 
 def unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -94,25 +125,32 @@ class Batches:
         generator's).
         """
         rng = np.random.default_rng([self._seed, step, part])
-        files = self.images.index.files
-        normals = [(0, int(rng.integers(len(files[0])))) for _ in range(self._half)]
-        defects = [(k, int(rng.integers(len(files[k])))) for k in self._classes(rng)]
-        pixels = [unit(self.images.image(k, i)) for k, i in normals + defects]
+        chosen = [
+            self.images.sound(k, int(rng.integers(len(self.images.index.members[k]))))
+            for k in [0] * self._half + self._classes(rng)
+        ]
+        pixels = [unit(image) for _, image in chosen]
         images = to_tensor(self._augment(pixels, seed=int(rng.integers(2**31))))
-        label = one_hot([k for k, _ in defects], len(files))
+        label = self._labels([sample for sample, _ in chosen[self._half :]])
         return Batch(images[: self._half], images[self._half :], label)
+
+    def _labels(self, samples: Sequence[Sample]) -> Tensor:
+        index = self.images.index
+        label = torch.zeros(len(samples), len(index.classes))
+        for row, sample in zip(label, samples, strict=True):
+            row[index.numbers(sample)] = 1
+        return label
 
     def fixed(self, k: int, count: int) -> Tensor:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
         fewer images repeats them.
         """
-        chosen = self.images.index.spread(k, count)
-        images = [unit(self.images.image(k, chosen[i % len(chosen)])) for i in range(count)]
-        return to_tensor(images)
+        total = len(self.images.index.members[k])
+        return to_tensor([unit(self.images.sound(k, i * total // count)[1]) for i in range(count)])
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""
-        count = len(self.images.index.files) - 1
+        count = len(self.images.index.classes) - 1
         rounds = -(-self._half // count)
         drawn = np.concatenate([1 + rng.permutation(count) for _ in range(rounds)])
         return [int(k) for k in drawn[: self._half]]

@@ -1,110 +1,236 @@
-"""The index: which classes a data folder has, and which files belong to them.
+"""The index: the images that a training learns from, checked, with their classes."""
 
-ROOT/normal/...            the good images; also called good, ok, free or defect-free
-ROOT/<defect>/...          one folder a class of defects, images at any depth
-ROOT/masks/<defect>/...    optional true masks for measuring, <path below the class>.png
-"""
-
-import difflib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from defectgan.config import DataConfig
+from defectgan.data import splits
+from defectgan.data.layouts import Listing, found, read_layout
+from defectgan.data.samples import TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.images import EXPECTED, channels_of, find_images
+from defectgan.images import EXPECTED, Header, probe
 
-NORMAL_NAMES = ("normal", "good", "ok", "free", "defect-free")
-NEVER_CLASSES = ("masks", "ground_truth")
+# Reading headers waits for the disk, not for the processor.
+READERS = 16
 
 
 @dataclass(frozen=True)
 class Index:
-    """The files of a data folder.
+    """The samples of a data folder.
 
-    ``classes`` names the K classes, the normal one first; ``files[k]`` holds the images of class k,
-    sorted; ``channels`` is 1 where every image is gray; ``skipped`` lists files that could not be
-    used, each with its reason.
+    ``classes`` names the K classes, the normal one first; ``samples`` are learned from,
+    ``held_out`` are kept for validation or testing; ``channels`` is 1 where every image is gray;
+    ``skipped`` lists files that could not be used, each with its reason; ``notes`` are sentences
+    for a person.
     """
 
     root: Path
+    layout: str
     classes: tuple[str, ...]
-    files: tuple[tuple[Path, ...], ...]
+    samples: tuple[Sample, ...]
     channels: int
-    skipped: tuple[tuple[Path, str], ...] = field(default=())
+    held_out: tuple[Sample, ...] = ()
+    skipped: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def mask_of(self, path: Path) -> Path | None:
-        """The true mask of an image, or None where there is none."""
-        mask = (self.root / "masks" / path.relative_to(self.root)).with_suffix(".png")
-        return mask if mask.is_file() else None
+    @cached_property
+    def members(self) -> tuple[tuple[Sample, ...], ...]:
+        """The samples of each class; one with several labels stands in several classes."""
+        normal = tuple(s for s in self.samples if not s.labels)
+        return normal, *(
+            tuple(s for s in self.samples if name in s.labels) for name in self.classes[1:]
+        )
 
-    def spread(self, k: int, count: int) -> list[int]:
-        """Numbers of ``count`` images of class k, spread evenly over its files."""
-        total = len(self.files[k])
-        return [i * total // min(count, total) for i in range(min(count, total))]
+    @property
+    def multi_label(self) -> bool:
+        """Whether any image shows defects of several classes."""
+        return any(len(s.labels) > 1 for s in self.samples)
+
+    def numbers(self, sample: Sample) -> list[int]:
+        """The class numbers of a sample, [0] for a normal one."""
+        return [self.classes.index(name) for name in sample.labels] or [0]
+
+    def spread(self, k: int, count: int) -> list[Sample]:
+        """``count`` samples of class k, or all if there are fewer, spread evenly."""
+        total = len(self.members[k])
+        count = min(count, total)
+        return [self.members[k][i * total // count] for i in range(count)]
 
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
-        return {c: len(f) for c, f in zip(self.classes, self.files, strict=True)}
+        return {c: len(m) for c, m in zip(self.classes, self.members, strict=True)}
+
+    def split_counts(self) -> dict[str, int]:
+        """How many images each split has."""
+        kept = {split: sum(s.split == split for s in self.held_out) for split in (VAL, TEST)}
+        return {TRAIN: len(self.samples), **{split: n for split, n in kept.items() if n}}
+
+    def of_split(self, split: str) -> "Index":
+        """The same classes with the samples of a held-out split instead."""
+        return replace(
+            self, samples=tuple(s for s in self.held_out if s.split == split), held_out=()
+        )
 
 
-def index_folder(
-    root: Path, *, classes: Sequence[str] | None = None, normal_class: str | None = None
-) -> Index:
-    """Read a folder that holds one folder a class.
+def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
+    """Read a data folder, a table or a COCO file.
 
     Args:
-        root: the data folder.
-        classes: the defect classes, in the order that the model will have; None takes all, sorted
-            by name.
-        normal_class: the folder of good images; None finds it by its name.
+        root: the folder or file; see ``layouts``.
+        config: classes, normal class, layout, and what is held out.
+        seed: draws the held-out images.
 
     Raises:
-        DataError: if there is no such folder, no normal class, an unknown or an empty class; says
-            what was found.
+        DataError: if there is nothing to learn from: no normal class, an unknown or an empty class;
+            with ``config.strict`` also if any file cannot be used.
     """
-    folders = _class_folders(root)
-    normal = _find_normal(root, folders, normal_class)
-    names = [n for n in folders if n != normal] if classes is None else list(classes)
-    if not names:
+    listing = read_layout(root, layout=config.layout, normal=config.normal_class)
+    names = _chosen(listing, config.classes)
+    samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
+    samples, headers, skipped = _usable(samples)
+    notes = list(listing.notes)
+    if config.group_regex is not None:
+        samples = splits.group_by_name(samples, config.group_regex)
+    twins = splits.duplicates(samples)
+    notes += splits.leaks(twins)
+    samples, straddlers = splits.without_straddlers(samples, twins)
+    skipped += straddlers
+    for fraction, split in ((config.holdout, TEST), (config.val_fraction, VAL)):
+        if fraction:
+            samples = splits.keep_out(samples, twins, fraction=fraction, split=split, seed=seed)
+    if config.strict and skipped:
+        path, reason = skipped[0]
+        raise DataError(f"{len(skipped)} files cannot be used, the first: {path}: {reason}")
+    index = Index(
+        root=listing.root,
+        layout=listing.layout,
+        classes=(listing.normal, *names),
+        samples=tuple(s for s in samples if s.split == TRAIN),
+        channels=max((headers[s.file].channels for s in samples), default=1),
+        held_out=tuple(s for s in samples if s.split != TRAIN),
+        skipped=tuple(skipped),
+        notes=tuple(notes),
+    )
+    for k, members in enumerate(index.members):
+        if not members:
+            raise DataError(_empty_class(index, listing, k))
+    return index
+
+
+def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The defect classes in the order asked for."""
+    if not listing.defects:
         raise DataError(
-            f"no defect classes in {root}: found only the folder {normal}; expected one more "
-            "folder for each defect"
+            f"no defect classes in {listing.root}: found only {listing.normal}; expected one more "
+            "class for each defect"
         )
+    names = listing.defects if wanted is None else tuple(wanted)
     for name in names:
-        _check_class(root, name, folders, normal)
+        if name == listing.normal:
+            raise DataError(
+                f"{name} is the normal class: it is always used, leave it out of the defect classes"
+            )
+        if name not in listing.defects:
+            known = (listing.normal, *listing.defects)
+            raise DataError(f"no class {name} in {listing.root}{found(known, name)}")
     if len(set(names)) < len(names):
         raise DataError(f"the classes {', '.join(names)} name one twice: name each class once")
-    skipped: list[tuple[Path, str]] = []
-    ordered = (normal, *names)
-    channels = 1
-    files = []
-    for name in ordered:
-        kept = []
-        for path in find_images(folders[name]):
-            try:
-                channels = max(channels, channels_of(path))
-                kept.append(path)
-            except DataError as error:
-                skipped.append((path, str(error)))
-        if not kept:
-            raise DataError(_empty_class(folders[name], skipped))
-        files.append(tuple(kept))
-    return Index(root, ordered, tuple(files), channels, tuple(skipped))
+    return names
+
+
+def _any(sample: Sample, names: Sequence[str]) -> bool:
+    return any(label in names for label in sample.labels)
+
+
+def _with_labels(sample: Sample, names: Sequence[str]) -> Sample:
+    return replace(sample, labels=tuple(name for name in names if name in sample.labels))
+
+
+def _usable(
+    samples: Sequence[Sample],
+) -> tuple[list[Sample], dict[Path, Header], list[tuple[Path, str]]]:
+    """The samples whose files can be used, their headers, and the others with the reason."""
+
+    def look(sample: Sample) -> Header | str:
+        try:
+            header = probe(sample.file)
+            if sample.mask is not None:
+                _check_mask(sample.mask, header)
+        except DataError as error:
+            return str(error)
+        return header
+
+    with ThreadPoolExecutor(READERS) as pool:
+        looks = list(pool.map(look, samples))
+    good, headers, skipped = [], {}, []
+    for sample, seen in zip(samples, looks, strict=True):
+        if isinstance(seen, Header):
+            good.append(sample)
+            headers[sample.file] = seen
+        else:
+            skipped.append((sample.file, seen))
+    return good, headers, skipped
+
+
+def _check_mask(mask: Path, image: Header) -> None:
+    header = probe(mask)
+    if (header.width, header.height) != (image.width, image.height):
+        raise DataError(
+            f"its mask {mask} is {header.width} x {header.height}, the image {image.width} x "
+            f"{image.height}: give it a mask of its own size"
+        )
+
+
+def _empty_class(index: Index, listing: Listing, k: int) -> str:
+    name = index.classes[k]
+    files = {s.file for s in listing.samples if (name in s.labels if k else not s.labels)}
+    reasons = [reason for path, reason in index.skipped if path in files]
+    where = f"class {name} of {index.root}"
+    if reasons:
+        return (
+            f"no usable images in {where}: {len(reasons)} could not be read, the first: "
+            f"{reasons[0]}"
+        )
+    if files:
+        return f"no images in {where} are left to learn from: all are kept for testing"
+    return f"no images in {where}: expected {EXPECTED} files"
 
 
 def write_split(path: Path, index: Index) -> None:
-    """Record which files a training learns from, relative to the data folder."""
+    """Record which files a training learns from and which are held out, relative to the data."""
     record = {
         "root": str(index.root.resolve()),
+        "layout": index.layout,
+        "classes": index.classes,
         "channels": index.channels,
-        "train": {
-            name: [str(f.relative_to(index.root)) for f in files]
-            for name, files in zip(index.classes, index.files, strict=True)
-        },
+        "samples": [_record(s, index.root) for s in (*index.samples, *index.held_out)],
     }
     write_atomically(path, json.dumps(record, indent=1).encode())
+
+
+def _record(sample: Sample, root: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "file": _relative(sample.file, root),
+        "labels": list(sample.labels),
+        "split": sample.split,
+    }
+    if sample.mask is not None:
+        row["mask"] = _relative(sample.mask, root)
+    if sample.boxes:
+        row["boxes"] = [list(box) for box in sample.boxes]
+    if sample.group is not None:
+        row["group"] = sample.group
+    return row
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
 
 
 def read_split(path: Path, *, root: Path | None = None) -> Index:
@@ -119,81 +245,27 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
         )
     record = json.loads(path.read_text(encoding="utf-8"))
     root = root or Path(record["root"])
-    files = tuple(tuple(root / f for f in names) for names in record["train"].values())
-    if gone := [f for names in files for f in names if not f.is_file()]:
+    samples = [
+        Sample(
+            file=root / row["file"],
+            labels=tuple(row["labels"]),
+            mask=root / row["mask"] if "mask" in row else None,
+            boxes=tuple(tuple(box) for box in row.get("boxes", ())),
+            group=row.get("group"),
+            split=row["split"],
+        )
+        for row in record["samples"]
+    ]
+    if gone := [s.file for s in samples if s.split == TRAIN and not s.file.is_file()]:
         raise DataError(
             f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
             "back, or say where the data is now"
         )
-    return Index(root, tuple(record["train"]), files, record["channels"])
-
-
-def _class_folders(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise DataError(
-            f"the data folder {root}: found {found}; expected a folder with one folder a class"
-        )
-    folders = {
-        p.name: p
-        for p in sorted(root.iterdir())
-        if p.is_dir() and p.name.lower() not in NEVER_CLASSES and not p.name.startswith((".", "__"))
-    }
-    if not folders:
-        raise DataError(
-            f"no class folders in {root}: expected a folder called {NORMAL_NAMES[0]} with good "
-            "images and one folder "
-            "for each defect"
-        )
-    return folders
-
-
-def _find_normal(root: Path, folders: dict[str, Path], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted in folders:
-            return wanted
-        raise DataError(
-            f"no folder {wanted} for the normal class in {root}{_found(folders, wanted)}"
-        )
-    matches = [n for n in folders if n.lower() in NORMAL_NAMES]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise DataError(
-            f"{root} has several folders for the normal class ({', '.join(matches)}): say which "
-            "one it is"
-        )
-    below = [
-        n for n, p in folders.items() if any(q.name.lower() in NORMAL_NAMES for q in p.iterdir())
-    ]
-    if below:
-        hint = f"; {' and '.join(str(root / n) for n in below)} would do: name one of them"
-    else:
-        hint = f"; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images"
-    raise DataError(f"no normal class in {root}: found {', '.join(folders)}{hint}")
-
-
-def _check_class(root: Path, name: str, folders: dict[str, Path], normal: str) -> None:
-    if name == normal:
-        raise DataError(
-            f"{name} is the normal class: it is always used, leave it out of the defect classes"
-        )
-    if name not in folders:
-        raise DataError(f"no class {name} in {root}{_found(folders, name)}")
-
-
-def _found(folders: dict[str, Path], wanted: str) -> str:
-    near = difflib.get_close_matches(wanted.lower(), [n.lower() for n in folders], n=1)
-    meant = next((n for n in folders if near and n.lower() == near[0]), None)
-    suggestion = f"; did you mean {meant}?" if meant else ""
-    return f": found {', '.join(folders)}{suggestion}"
-
-
-def _empty_class(folder: Path, skipped: list[tuple[Path, str]]) -> str:
-    damaged = [reason for path, reason in skipped if path.is_relative_to(folder)]
-    if damaged:
-        return (
-            f"no usable images in {folder}: {len(damaged)} could not be read, the first: "
-            f"{damaged[0]}"
-        )
-    return f"no images in {folder}: expected {EXPECTED} files"
+    return Index(
+        root=root,
+        layout=record["layout"],
+        classes=tuple(record["classes"]),
+        samples=tuple(s for s in samples if s.split == TRAIN),
+        channels=record["channels"],
+        held_out=tuple(s for s in samples if s.split != TRAIN),
+    )

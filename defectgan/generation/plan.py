@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from defectgan.errors import DataError
-from defectgan.images import EXPECTED, EXTENSIONS, channels_of, find_images
+from defectgan.images import EXPECTED, EXTENSIONS, find_images, probe
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find_sources(normal: str) -> Sources:
     files, rejected = [], []
     for file in found:
         try:
-            channels_of(file)
+            probe(file)
             files.append(file)
         except DataError as error:
             rejected.append((file, str(error)))

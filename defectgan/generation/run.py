@@ -21,6 +21,7 @@ from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Row, Sources, make_plan
 from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, read_picture
+from defectgan.losses import probability
 from defectgan.training.checkpoint import Model
 
 # Batches that are read ahead, and that may wait to be written: sources may be large.
@@ -164,7 +165,7 @@ def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[st
         return [{} for _ in labels]
     verdict = model.critic(painted)
     wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
-    confidence = (verdict.logits.softmax(1) * wanted).sum(1)
+    confidence = probability(verdict.logits, wanted, multi_label=model.info.multi_label)
     return [
         {"critic_score": round(s, 4), "class_confidence": round(c, 4)}
         for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defectgan.data.index import Index, index_folder, read_split
+from defectgan.config import DataConfig
+from defectgan.data.index import Index, index_data, read_split
 from defectgan.devices import pick_device
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
@@ -53,11 +54,9 @@ def inspect_model(
     target = pick_device(device)
     trained = load_model(path, device=target)
     if data is not None:
-        index = index_folder(
-            data,
-            classes=trained.info.classes[1:],
-            normal_class=trained.info.config.data.normal_class,
-        )
+        learned = trained.info.config.data
+        wanted = DataConfig(classes=trained.info.classes[1:], normal_class=learned.normal_class)
+        index = index_data(data, wanted)
     else:
         index = _own_images(path)
     subjects = model_subjects(trained, index, per_class=per_class, device=target)

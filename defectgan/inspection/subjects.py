@@ -8,6 +8,7 @@ import torch
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
+from defectgan.data.samples import Sample
 from defectgan.errors import DataError
 from defectgan.generation.layer import model_view
 from defectgan.generation.run import row_noise
@@ -32,30 +33,27 @@ def model_subjects(
         device: where to compute.
     """
     for k, name in enumerate(index.classes[1:], start=1):
-        for i in index.spread(k, per_class):
-            yield _paint(model, index, index.files[k][i], name, NORMAL, device)
+        for sample in index.spread(k, per_class):
+            yield _paint(model, sample, name, NORMAL, device)
     for k, name in enumerate(index.classes[1:], start=1):
-        for i in index.spread(NORMAL, per_class):
-            yield _paint(model, index, index.files[NORMAL][i], name, k, device)
+        for sample in index.spread(NORMAL, per_class):
+            yield _paint(model, sample, name, k, device)
 
 
 @torch.no_grad()
-def _paint(
-    model: Model, index: Index, path: Path, name: str, target: int, device: torch.device
-) -> Subject:
+def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.device) -> Subject:
     info, generator = model.info, model.generator
     size = info.config.data.image_size
-    image = model_view(read_picture(path), info.channels, size)[None].to(device)
+    image = model_view(read_picture(sample.file), info.channels, size)[None].to(device)
     control = constant_map(one_hot([target], len(info.classes))).to(device)
     noise = row_noise(0, generator.noise_size(size, size))[None].to(device)
     painted, mask = generator.paint(image, control, noise)
-    truth_file = index.mask_of(path) if target == NORMAL else None
     truth = None
-    if truth_file is not None:
-        pixels = read_mask(truth_file)[..., None].astype(np.float32)
+    if sample.mask is not None and target == NORMAL:
+        pixels = read_mask(sample.mask)[..., None].astype(np.float32)
         truth = resize(pixels, size, size)[..., 0] > 127
     return Subject(
-        name=path.stem,
+        name=sample.file.stem,
         defect=name,
         direction="restored" if target == NORMAL else "defaced",
         before=to_bytes(image[0]),

@@ -107,8 +107,8 @@ class Generator(nn.Module):
         """
         height, width = image.shape[2:]
         shapes = self.noise_shapes(height, width)
-        # Noise varies what is painted. Where the normal look is asked for there is one right answer,
-        # and noise there left specks all over restored images.
+        # Noise varies what is painted. Where the normal look is asked for there is one right
+        # answer, and noise there left specks all over restored images.
         painted = 1 - control[:, :1]
         maps = [
             flat.reshape(-1, 1, *shape) * _at(painted, shape)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from defectgan import __version__
 from defectgan.config import Config, parse_config
+from defectgan.data.index import Index
 from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
@@ -32,13 +33,19 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class ModelInfo:
     """What a network is for: its settings, the K classes (normal first), C image channels, the
-    training step.
+    training step, whether images may have several classes at once.
     """
 
     config: Config
     classes: tuple[str, ...]
     channels: int
     step: int = 0
+    multi_label: bool = False
+
+    @classmethod
+    def of(cls, config: Config, index: Index) -> "ModelInfo":
+        """Of a training with these settings on these images."""
+        return cls(config, index.classes, index.channels, multi_label=index.multi_label)
 
     def label_of(self, name: str) -> int:
         """The number of a defect class.
@@ -68,6 +75,7 @@ class ModelInfo:
             "classes": json.dumps(self.classes),
             "channels": str(self.channels),
             "step": str(self.step),
+            "multi_label": json.dumps(self.multi_label),
         }
 
 
@@ -119,6 +127,7 @@ def _info(path: Path, file: Any) -> ModelInfo:
             classes=tuple(json.loads(metadata["classes"])),
             channels=int(metadata["channels"]),
             step=int(metadata["step"]),
+            multi_label=json.loads(metadata.get("multi_label", "false")),
         )
     except (KeyError, ValueError, SettingError) as error:
         raise ModelError(f"{path} was written by another version of defectgan: {error}") from error

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defectgan import losses
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place
@@ -17,6 +16,7 @@ from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
 from defectgan.training.step import (
     Sides,
     Terms,
+    classification,
     critic_loss,
     cycle,
     draw_noise,
@@ -74,11 +74,14 @@ class Engine:
         rng = self._rng(t)
         terms: Terms = {}
         for part in range(training.n_critic):
-            terms |= self._critic_step(sides(batches(t, part).to(self.device)), rng)
-        last = sides(batches(t, training.n_critic).to(self.device))
+            terms |= self._critic_step(self._sides(batches(t, part)), rng)
+        last = self._sides(batches(t, training.n_critic))
         terms |= self._generator_step(last, rng, t)
         self._update_average(t)
         return {name: term.detach() for name, term in terms.items()}
+
+    def _sides(self, batch: Batch) -> Sides:
+        return sides(batch.to(self.device), multi_label=self.info.multi_label)
 
     def _rng(self, t: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.training.seed, t, NOISE_STREAM])
@@ -86,9 +89,9 @@ class Engine:
 
     def lead_step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
         """A step of the classifier alone, before the generator's first one."""
-        batch = sides(batches(t, LEAD_PART).to(self.device))
+        batch = self._sides(batches(t, LEAD_PART))
         with self._autocast():
-            loss = losses.classification(self.critic.classify(batch.images), batch.source)
+            loss = classification(self.critic.classify(batch.images), batch.source, batch)
         self._update("critic", self.config.loss.cls_r * loss)
         return {"cls_r": loss.detach()}
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from defectgan.config import Config, load_config, parse_config
-from defectgan.data.index import Index, index_folder, read_split
+from defectgan.data.index import Index, index_data, read_split
 from defectgan.errors import ModelError, SettingError
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, read_info
@@ -30,7 +30,7 @@ class Job:
 
     def parameters(self) -> dict[str, int]:
         """How many parameters each network has."""
-        info = ModelInfo(self.config, self.index.classes, self.index.channels)
+        info = ModelInfo.of(self.config, self.index)
         with torch.device("meta"):
             networks = {"generator": info.generator(), "critic": info.critic()}
         return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
@@ -53,10 +53,7 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
         DataError: if the folder cannot be learned from.
     """
     settings = load_config(config, overrides)
-    index = index_folder(
-        data, classes=settings.data.classes, normal_class=settings.data.normal_class
-    )
-    return Job(settings, index)
+    return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
 
 
 def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import Index, write_split
 from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
-from defectgan.files import read_json_lines, write_atomically
+from defectgan.files import append_json_lines, read_json_lines, write_atomically
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.engine import Engine
@@ -76,6 +77,10 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _skipped(file: tuple[Path, str]) -> dict[str, str]:
+    return {"file": str(file[0]), "reason": file[1]}
+
+
 class Training:
     """One training in one run folder."""
 
@@ -91,12 +96,12 @@ class Training:
         self.config = config
         self.run = run
         self._watcher = watcher
-        self._info = ModelInfo(config, index.classes, index.channels)
+        self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         self._engine = Engine(self._info, device=device, bf16=bf16)
-        images = ImageSet(index, config.data)
+        self._images = ImageSet(index, config.data)
         self._batches = Batches(
-            images,
+            self._images,
             batch_size=config.training.batch_size,
             augment=config.augment,
             seed=config.training.seed,
@@ -110,6 +115,9 @@ class Training:
         self._logged_step = 0
         write_atomically(run.config, dump_config(config).encode())
         write_split(run.split, index)
+        if index.skipped:
+            append_json_lines(run.skipped, map(_skipped, index.skipped))
+        self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
     def resume(self) -> None:
         """Take over the state that the run folder holds.
@@ -151,6 +159,7 @@ class Training:
         while self._step < training.steps and not stop():
             self._averages.add(self._engine.step(self._step, self._batches))
             self._step += 1
+            self._report_damage()
             self._watcher.stepped(self._step)
             last = self._step == training.steps
             if last or self._step % training.log_every == 0:
@@ -161,6 +170,14 @@ class Training:
                 self._save()
         if self._step < training.steps:
             self._save()
+
+    def _report_damage(self) -> None:
+        """Write down the files that turned out to be damaged, once each."""
+        for file in self._images.damaged.items():
+            if str(file[0]) not in self._reported:
+                self._reported.add(str(file[0]))
+                append_json_lines(self.run.skipped, [_skipped(file)])
+                self._watcher.warn(f"left out: {file[1]}")
 
     def _lead(self, stop: Callable[[], bool]) -> bool:
         """Train the classifier alone until it beats chance clearly, so that the generator gets a
@@ -189,8 +206,15 @@ class Training:
         return True
 
     def _chance(self) -> float:
-        """The cross-entropy of a classifier that knows only how often classes are drawn."""
-        return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
+        """The classification loss of a critic that knows only how often classes are drawn."""
+        if not self._info.multi_label:
+            return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
+        members = self._images.index.members[1:]
+        shares = [0.5] + [
+            0.5 * fmean(fmean(name in s.labels for s in of_class) for of_class in members)
+            for name in self._info.classes[1:]
+        ]
+        return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in shares)
 
     def _log(self, events: Events) -> None:
         now = time.perf_counter()

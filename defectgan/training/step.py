@@ -41,16 +41,18 @@ class Sides(NamedTuple):
     """A batch as the networks take it, both directions at once; [B, ...] each.
 
     ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which
-    ``real`` (d, n) are true examples.
+    ``real`` (d, n) are true examples; with ``multi_label`` some images of the data have several
+    classes.
     """
 
     images: Tensor
     source: Tensor
     target: Tensor
     real: Tensor
+    multi_label: bool = False
 
 
-def sides(batch: Batch) -> Sides:
+def sides(batch: Batch, *, multi_label: bool = False) -> Sides:
     """Normal images towards the classes of the defect images, and back."""
     normal = normal_label(batch.label)
     return Sides(
@@ -58,6 +60,7 @@ def sides(batch: Batch) -> Sides:
         source=torch.cat([normal, batch.label]),
         target=torch.cat([batch.label, normal]),
         real=torch.cat([batch.defect, batch.normal]),
+        multi_label=multi_label,
     )
 
 
@@ -85,15 +88,20 @@ def critic_loss(
     terms = {
         "wgan": losses.wasserstein_critic(verdict.of(label), judged.of(label)),
         "gp": penalty(critic, losses.interpolate(real, fake, t), label),
-        "cls_r": losses.classification(verdict.logits, label),
+        "cls_r": classification(verdict.logits, label, batch),
     }
     total = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
     if weights.cls_s:
         # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
         # a tint, a rim, a bright dot.
-        terms["cls_s"] = losses.classification(judged.logits, batch.source)
+        terms["cls_s"] = classification(judged.logits, batch.source, batch)
         total = total + weights.cls_s * terms["cls_s"]
     return total, terms
+
+
+def classification(logits: Tensor, label: Tensor, batch: Sides) -> Tensor:
+    """The classification loss that the batch's kind of labels asks for."""
+    return losses.classification(logits, label, multi_label=batch.multi_label)
 
 
 def penalty(critic: Critic, image: Tensor, label: Tensor) -> Tensor:
@@ -123,10 +131,11 @@ def generator_loss(
     if weights.sparsity_by_class:
         # First learn to paint, then to paint little: an image that is not recognised pays nothing
         # for its mask, so the mask cannot die before the critic has a class to ask for.
-        share = (verdict.logits.detach().softmax(1) * batch.target).sum(1)
+        logits = verdict.logits.detach()
+        share = losses.probability(logits, batch.target, multi_label=batch.multi_label)
     terms = {
         "adv": losses.wasserstein_generator(verdict.of(batch.target)),
-        "cls_f": losses.classification(verdict.logits, batch.target),
+        "cls_f": classification(verdict.logits, batch.target, batch),
         "rec": losses.reconstruction(batch.images, passes.back),
         "sd_cyc": losses.mask_cycle(passes.mask, passes.back_mask),
         "sd_con": losses.mask_sparsity(passes.mask, passes.back_mask, warmup * share),
