@@ -219,6 +219,26 @@ def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value
     assert np.allclose(rates, expected)
 
 
+def test_images_with_several_labels_train_by_binary_cross_entropy(
+    tiny: Config, boards: Path, tmp_path: Path
+) -> None:
+    names = {k: sorted(p.name for p in (boards / k).iterdir()) for k in ("normal", "tin", "thread")}
+    rows = [f"normal/{n}," for n in names["normal"]] + [f"tin/{n},tin|thread" for n in names["tin"]]
+    rows += [f"thread/{n},thread" for n in names["thread"]]
+    data = shutil.copytree(boards, tmp_path / "pcb")
+    (data / "labels.csv").write_text("\n".join(["file,labels", *rows]))
+    index, run = index_data(data, DataConfig()), new_run(tmp_path / "runs", "multi")
+    training = Training(tiny, index, run, device=torch.device("cpu"), watcher=Silent())
+    outcome = training.go(lambda: False)
+    info = load_model(outcome.weights).info
+    assert info.multi_label and info.classes == ("normal", "thread", "tin")
+    # Of the images drawn for thread half show tin too, all drawn for tin show thread:
+    # p = 1/2, (1/2 (1 + 1)) / 2 and (1/2 (1/2 + 1)) / 2.
+    p = np.array([0.5, 0.5, 0.375])
+    expected = -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()
+    assert np.isclose(read_json_lines(run.stats)[0]["cls_chance"], expected)
+
+
 def test_a_damaged_weights_file_is_named(run: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "cut.safetensors"
     damaged.write_bytes(RunFolder(run).weights.read_bytes()[:-100])

@@ -152,7 +152,7 @@ def train(
         if config is None:
             kind = "a GPU" if target.type == "cuda" else "a CPU"
             reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
-    title = plain_name(name or job.index.root.resolve().name)
+    title = plain_name(name or _title(data or job.index.root))
     _describe(job, reporter)
     if dry_run:
         _show_plan(job, out / f"<time>-{title}", as_json=as_json)
@@ -163,6 +163,11 @@ def train(
     with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
         outcome = job.run(folder, device=target, watcher=report, stop=stop)
     _show_outcome(outcome, reporter, as_json=as_json)
+
+
+def _title(data: Path) -> str:
+    """The data folder's name, or that of the folder around a table."""
+    return (data if data.is_dir() else data.parent).resolve().name
 
 
 def _describe(job: "Job", reporter: Reporter) -> None:
