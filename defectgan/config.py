@@ -39,6 +39,11 @@ class DataConfig(Settings):
     group_regex: str | None = Field(
         None, description="finds in a file's name which piece it shows; pieces are never split"
     )
+    levels: Literal["full", "minmax", "percentile"] = Field(
+        "full",
+        description="what is black and white to the networks: the whole range of the files' depth, "
+        "or the darkest and brightest values of the good images, all or all but 0.1 % each",
+    )
     strict: bool = Field(False, description="a file that cannot be used is an error")
     cache_mib: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
 

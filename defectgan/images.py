@@ -1,7 +1,7 @@
 """Image files: the only module that reads or writes one.
 
-H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8 or uint16, as the file has them; networks
-see [-1, 1].
+H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8, uint16 or float32, as the file has them;
+networks see [-1, 1].
 """
 
 import os
@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,26 +40,37 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 
+# In the place of a Pillow mode: OpenCV decodes it.
+DEEP = "deep"
+
 _GRAY = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
+
+
+class Levels(NamedTuple):
+    """The pixel values that are -1 and 1 to the networks."""
+
+    black: float
+    white: float
 
 
 @dataclass(frozen=True)
 class Picture:
     """A decoded image.
 
-    ``pixels`` [H, W, C], uint8 or uint16; ``alpha`` [H, W] uint8, kept aside and put back; ``icc``
-    the colour profile.
+    ``pixels`` [H, W, C], uint8, uint16 or float32; ``alpha`` [H, W] of the same depth, kept aside
+    and put back; ``icc`` the colour profile.
     """
 
     pixels: NDArray[Any]
-    alpha: NDArray[np.uint8] | None = None
+    alpha: NDArray[Any] | None = None
     icc: bytes | None = None
 
     @property
-    def white(self) -> int:
-        """The largest value that a pixel can have."""
-        return int(np.iinfo(self.pixels.dtype).max)
+    def full(self) -> Levels:
+        """The levels of the whole range that a pixel can have; 0 to 1 for floating point."""
+        dtype = self.pixels.dtype
+        return Levels(0, 1 if dtype.kind == "f" else float(np.iinfo(dtype).max))
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Header:
     width: int
     height: int
     channels: int
+    pages: int
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -121,7 +133,8 @@ def probe(path: Path) -> Header:
         DataError: if the file is missing, no image, of a kind that is not supported, or cut short.
     """
     with _open(path) as image:
-        channels = 1 if _target_mode(path, image) in ("L", "LA", "I;16") else 3
+        channels = 1 if _target_mode(path, image) in ("L", "LA", "I;16", "F") else 3
+        pages = getattr(image, "n_frames", 1)
         width, height = image.size
         # The method of a PNG file would decode the whole image to look behind it.
         if Image.Image.getexif(image).get(ORIENTATION, 1) in SIDEWAYS:
@@ -132,29 +145,32 @@ def probe(path: Path) -> Header:
             file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
             if end not in file.read():
                 raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
-    return Header(width, height, channels)
+    return Header(width, height, channels, pages)
 
 
 def _target_mode(path: Path, image: Image.Image) -> str:
-    """The mode to decode into, chosen so that no bit is lost."""
+    """The mode to decode into, so that no bit is lost; ``DEEP`` where Pillow would lose some."""
     tiles = getattr(image, "tile", None)
     raw = str(tiles[0][3]) if tiles else ""
-    # Pillow decodes 16-bit RGB files to 8 bits without a word.
     if image.mode.startswith("I;16"):
         return "I;16"
-    if image.mode in _COLOUR and "16" not in raw:
+    if image.mode == "F":
+        return "F"
+    # Pillow decodes 16-bit colour files to 8 bits without a word.
+    if image.mode in _COLOUR and "16" in raw:
+        return DEEP
+    if image.mode in _COLOUR:
         return "RGBA" if "transparency" in image.info else _COLOUR[image.mode]
-    if image.mode in _GRAY:
+    if image.mode in _GRAY and "16" not in raw:
         return _GRAY[image.mode]
     raise DataError(
         f"{path} is of mode {image.mode}{' with 16 bits a channel' if '16' in raw else ''}; "
-        "expected 8-bit gray, "
-        "RGB, palette or RGBA, or 16-bit gray: convert it first"
+        "expected 8- or 16-bit gray or colour, palette, or floating-point gray: convert it first"
     )
 
 
 def read_picture(path: Path) -> Picture:
-    """Decode an image, upright (EXIF orientation applied).
+    """Decode an image, upright (EXIF orientation applied); of several pages the first.
 
     Raises:
         DataError: if the file is missing, damaged, or of a kind that would lose bits.
@@ -163,31 +179,72 @@ def read_picture(path: Path) -> Picture:
         mode = _target_mode(path, image)
         icc = image.info.get("icc_profile")
         try:
-            upright = ImageOps.exif_transpose(image)
-            if mode == "I;16":
-                return Picture(np.asarray(upright).astype(np.uint16)[..., None], icc=icc)
-            array = np.asarray(upright.convert(mode))
+            if mode == DEEP:
+                array = _read_deep(path)
+            else:
+                upright = ImageOps.exif_transpose(image)
+                array = np.asarray(upright if mode in ("I;16", "F") else upright.convert(mode))
         except _UNREADABLE as error:
             raise DataError(f"{path} is damaged: {_reason(error)}; replace or remove it") from error
+    if mode == "I;16":
+        array = array.astype(np.uint16)
+    if mode == "F" and not np.isfinite(array).all():
+        raise DataError(f"{path} holds values that are not finite: replace or remove it")
     if array.ndim == 2:
         return Picture(array[..., None], icc=icc)
-    if mode in ("LA", "RGBA"):
+    if array.shape[2] in (2, 4):
         return Picture(array[..., :-1], alpha=array[..., -1], icc=icc)
     return Picture(array, icc=icc)
 
 
+def _read_deep(path: Path) -> NDArray[np.uint16]:
+    """16-bit colour [H, W, 3 or 4], which Pillow cannot hold."""
+    # Not in a network's way: OpenCV takes a quarter of a second to import.
+    import cv2
+
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16 or array.ndim != 3:
+        raise OSError("its 16-bit colours cannot be decoded")
+    order = [2, 1, 0, 3][: array.shape[2]]
+    return np.asarray(array[..., order], dtype=np.uint16)
+
+
 def to_image(picture: Picture) -> Image.Image:
-    """The Pillow image of a picture, alpha put back."""
-    pixels = picture.pixels
-    if picture.alpha is not None:
-        pixels = np.concatenate([pixels, picture.alpha[..., None]], axis=2)
+    """The Pillow image of a picture that a PNG can hold, alpha put back."""
+    pixels = _with_alpha(picture)
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture losslessly, whole or not at all."""
-    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
-    save_png(path, to_image(picture), **options)
+def _with_alpha(picture: Picture) -> NDArray[Any]:
+    if picture.alpha is None:
+        return picture.pixels
+    return np.concatenate([picture.pixels, picture.alpha[..., None]], axis=2)
+
+
+def suffix_of(picture: Picture) -> str:
+    """.png, or .tif for what no PNG of Pillow's can hold: 16-bit colour and floating point."""
+    depth, channels = picture.pixels.dtype, _with_alpha(picture).shape[2]
+    return ".tif" if depth.kind == "f" or (depth == np.uint16 and channels > 1) else ".png"
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write a picture losslessly, whole or not at all; the path ends as ``suffix_of`` says."""
+    if suffix_of(picture) == ".png":
+        options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+        save_png(path, to_image(picture), **options)
+        return
+    import tifffile
+
+    pixels = _with_alpha(picture)
+    with atomic_path(path) as part:
+        tifffile.imwrite(
+            part,
+            pixels[..., 0] if pixels.shape[2] == 1 else pixels,
+            photometric="minisblack" if pixels.shape[2] == 1 else "rgb",
+            extrasamples=["unassalpha"] if picture.alpha is not None else None,
+            iccprofile=picture.icc,
+            metadata=None,
+        )
 
 
 def save_png(path: Path, image: Image.Image, **options: Any) -> None:
@@ -207,10 +264,9 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing or damaged.
     """
-    pixels = read_picture(path).pixels.max(axis=2)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return np.asarray(pixels, dtype=np.uint8)
+    picture = read_picture(path)
+    scaled = picture.pixels.max(axis=2) * (255 / picture.full.white)
+    return np.asarray(scaled, dtype=np.uint8)
 
 
 def resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -239,12 +295,14 @@ def as_channels(picture: Picture, channels: int) -> NDArray[Any]:
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
     luma = (pixels * np.array(LUMA)).sum(axis=2, keepdims=True)
-    return np.asarray(luma.round(), dtype=pixels.dtype)
+    return np.asarray(luma if pixels.dtype.kind == "f" else luma.round(), dtype=pixels.dtype)
 
 
-def to_signed(pixels: NDArray[Any], white: int) -> NDArray[np.float32]:
-    """Values in [-1, 1] from 0..white."""
-    return pixels.astype(np.float32) * np.float32(2 / white) - np.float32(1)
+def to_signed(pixels: NDArray[Any], levels: Levels) -> NDArray[np.float32]:
+    """Values in [-1, 1]; what lies beyond the levels is clipped."""
+    scale = 2 / (levels.white - levels.black)
+    signed = (pixels.astype(np.float32) - np.float32(levels.black)) * np.float32(scale) - 1
+    return np.asarray(signed.clip(-1, 1), dtype=np.float32)
 
 
 def to_bytes(signed: Any) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ def use(model: Path, unseen: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", default="300", help="steps of the short training")
+    parser.add_argument("--steps", default="200", help="steps of the short training")
     options = parser.parse_args()
     out: Path = options.out / time.strftime("%Y%m%d-%H%M%S")
     unseen = out / "unseen-boards"

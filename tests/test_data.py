@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data, read_split, write_split
 from defectgan.errors import DataError
-from defectgan.images import read_picture, resize
+from defectgan.images import Picture, read_picture, resize, write_picture
 from tests.conftest import CLASSES
 
 
@@ -179,3 +180,48 @@ def test_exposure_changes_brightness_and_no_setting_changes_nothing() -> None:
     moved = Augment(AugmentConfig(brightness=0.3))
     means = {round(float(moved([image], seed=s)[0].mean()), 4) for s in range(5)}
     assert len(means) == 5
+
+
+def write_twelve_bit(root: Path) -> Path:
+    """Images of a 12-bit camera in 16-bit files, values 1,000 to 3,000."""
+    rng = np.random.default_rng(0)
+    for name in ("normal", "tin"):
+        for i in range(3):
+            pixels = rng.integers(1000, 3000, (16, 16, 1), dtype=np.uint16, endpoint=True)
+            pixels[0, 0], pixels[0, 1] = 1000, 3000
+            write_picture(root / name / f"{i}.png", Picture(pixels))
+    return root
+
+
+def test_the_levels_of_sixteen_bit_images_follow_the_rule(tmp_path: Path) -> None:
+    root = write_twelve_bit(tmp_path / "deep")
+    assert index_data(root, DataConfig()).levels is None
+    index = index_data(root, DataConfig(levels="minmax"))
+    assert index.levels == (1000, 3000)
+    image = ImageSet(index, DataConfig(image_size=16)).image(index.members[0][0])
+    assert image.min() == 0 and image.max() == 255
+    dark = ImageSet(index_data(root, DataConfig()), DataConfig(image_size=16))
+    assert dark.image(index.members[0][0]).max() == round(3000 / 65535 * 255)
+    inner = index_data(root, DataConfig(levels="percentile")).levels
+    assert inner is not None and 1000 <= inner.black < inner.white <= 3000
+
+
+def test_the_levels_are_kept_with_the_split(tmp_path: Path) -> None:
+    index = index_data(write_twelve_bit(tmp_path / "deep"), DataConfig(levels="minmax"))
+    write_split(tmp_path / "split.json", index)
+    assert read_split(tmp_path / "split.json") == index
+
+
+def test_one_rule_cannot_serve_two_depths(tmp_path: Path) -> None:
+    root = write_twelve_bit(tmp_path / "deep")
+    write_picture(root / "normal" / "9.png", Picture(np.full((16, 16, 1), 9, np.uint8)))
+    with pytest.raises(DataError, match=r"different depths"):
+        index_data(root, DataConfig(levels="minmax"))
+
+
+def test_several_pages_are_said(boards: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(boards, tmp_path / "pcb")
+    pages = [Image.new("RGB", (24, 24), c) for c in ("red", "blue")]
+    pages[0].save(root / "tin" / "pages.tif", save_all=True, append_images=pages[1:])
+    note = index_data(root, DataConfig()).notes[0]
+    assert note.startswith("1 files have several pages") and note.endswith("pages.tif")

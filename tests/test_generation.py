@@ -16,7 +16,7 @@ from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
 from defectgan.generation.run import Job, run_job
 from defectgan.generation.writers import read_manifest
-from defectgan.images import Picture, read_mask, read_picture, write_png
+from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
 from defectgan.training.checkpoint import Model, load_model
 from tests.conftest import spoil
 
@@ -52,7 +52,7 @@ def pixels_of(out: Path, row: dict[str, Any]) -> Any:
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     channels=st.sampled_from([1, 3]),
     model_channels=st.sampled_from([1, 3]),
-    dtype=st.sampled_from([np.uint8, np.uint16]),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),
     seed=st.integers(0, 1000),
 )
 @settings(deadline=None, max_examples=40)
@@ -61,13 +61,13 @@ def test_pixels_under_a_zero_mask_keep_their_value_exactly(
 ) -> None:
     """Whatever the size, colour and depth of the source."""
     rng = np.random.default_rng(seed)
-    white = np.iinfo(dtype).max
-    source = Picture(rng.integers(0, white, (*size, channels), dtype=dtype, endpoint=True))
-    image = model_view(source, model_channels, 16)
+    white = 1000.0 if dtype == np.float32 else np.iinfo(dtype).max
+    source = Picture(rng.uniform(0, white, (*size, channels)).astype(dtype))
+    image = model_view(source, model_channels, 16, source.full)
     foreground = torch.from_numpy(rng.uniform(-1, 1, image.shape).astype(np.float32))
     mask = torch.from_numpy(rng.uniform(0, 1, (1, 16, 16)).astype(np.float32))
     mask[:, :, :8] = 0
-    painted = paint_source(source, image, foreground, mask)
+    painted = paint_source(source, image, foreground, mask, source.full)
     assert painted.pixels.dtype == dtype and painted.pixels.shape == source.pixels.shape
     assert painted.mask.shape == size
     untouched = painted.mask == 0
@@ -76,24 +76,24 @@ def test_pixels_under_a_zero_mask_keep_their_value_exactly(
 
 def test_a_full_mask_gives_the_foreground_at_the_models_size() -> None:
     source = Picture(np.full((8, 8, 1), 100, np.uint8))
-    image = model_view(source, 1, 8)
-    painted = paint_source(source, image, torch.ones(1, 8, 8), torch.ones(1, 8, 8))
+    image = model_view(source, 1, 8, source.full)
+    painted = paint_source(source, image, torch.ones(1, 8, 8), torch.ones(1, 8, 8), source.full)
     assert (painted.pixels == 255).all() and (painted.mask == 255).all()
 
 
 def test_the_grain_of_a_large_source_survives_under_a_translucent_layer() -> None:
     grain = np.random.default_rng(0).integers(90, 110, (64, 64, 1), dtype=np.uint8)
     source = Picture(grain)
-    image = model_view(source, 1, 8)
-    painted = paint_source(source, image, image + 0.5, torch.full((1, 8, 8), 0.5))
+    image = model_view(source, 1, 8, source.full)
+    painted = paint_source(source, image, image + 0.5, torch.full((1, 8, 8), 0.5), source.full)
     shift = painted.pixels.astype(int) - grain
     assert abs(shift.mean() - 0.5 * 0.5 * 127.5) < 1 and np.ptp(shift) <= 1
 
 
 def test_an_opacity_that_nobody_sees_is_cut_off() -> None:
     source = Picture(np.full((8, 8, 3), 100, np.uint8))
-    image = model_view(source, 3, 8)
-    painted = paint_source(source, image, -image, torch.full((1, 8, 8), 0.03))
+    image = model_view(source, 3, 8, source.full)
+    painted = paint_source(source, image, -image, torch.full((1, 8, 8), 0.03), source.full)
     assert not painted.mask.any() and (painted.pixels == 100).all()
 
 
@@ -219,11 +219,16 @@ def test_depth_alpha_and_profile_of_the_source_are_kept(model: Model, tmp_path: 
     deep = Picture(rng.integers(0, 65535, (20, 30, 1), dtype=np.uint16))
     alpha = rng.integers(0, 255, (20, 30), dtype=np.uint8)
     clear = Picture(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8), alpha=alpha, icc=b"icc")
-    for name, picture in (("deep", deep), ("clear", clear)):
-        write_png(tmp_path / "in" / f"{name}.png", picture)
-    rows = make(model, tmp_path / "in", tmp_path / "out", n=2)
+    rich = Picture(rng.integers(0, 65535, (20, 30, 3), dtype=np.uint16), icc=b"icc")
+    real = Picture(rng.uniform(0, 1, (20, 30, 1)).astype(np.float32))
+    for name, picture in (("deep", deep), ("clear", clear), ("rich", rich), ("real", real)):
+        write_picture(tmp_path / "in" / f"{name}{suffix_of(picture)}", picture)
+    rows = make(model, tmp_path / "in", tmp_path / "out", n=4)
     made = {Path(r["source"]).stem: read_picture(tmp_path / "out" / r["output"]) for r in rows}
     assert made["deep"].pixels.dtype == np.uint16
+    assert made["rich"].pixels.dtype == np.uint16 and made["rich"].pixels.shape == (20, 30, 3)
+    assert made["real"].pixels.dtype == np.float32
+    assert made["rich"].icc == b"icc"
     assert made["clear"].icc == b"icc" and np.array_equal(made["clear"].alpha, alpha)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from defectgan.errors import DataError
 from defectgan.images import (
+    Levels,
     Picture,
     as_channels,
     find_images,
@@ -16,7 +17,9 @@ from defectgan.images import (
     read_mask,
     read_picture,
     resize,
-    write_png,
+    suffix_of,
+    to_signed,
+    write_picture,
 )
 
 
@@ -59,13 +62,59 @@ def test_a_palette_image_gives_its_colours(tmp_path: Path) -> None:
     assert np.array_equal(read_picture(tmp_path / "p.png").pixels, pixels)
 
 
-def test_sixteen_bit_colour_is_refused_instead_of_clipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colour_keeps_its_bits(name: str, channels: int, tmp_path: Path) -> None:
     import cv2
 
-    path = tmp_path / "deep.png"
-    cv2.imwrite(str(path), random_pixels((5, 7, 3), np.uint16))
-    with pytest.raises(DataError, match=r"deep\.png .* 16 bits a channel"):
+    path, pixels = tmp_path / name, random_pixels((5, 7, channels), np.uint16)
+    cv2.imwrite(str(path), pixels[..., [2, 1, 0, 3][:channels]])
+    picture = read_picture(path)
+    assert probe(path).channels == 3
+    assert np.array_equal(picture.pixels, pixels[..., :3])
+    if channels == 4:
+        assert picture.alpha is not None
+        assert np.array_equal(picture.alpha, pixels[..., 3])
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Picture(random_pixels((5, 7, 3), np.uint16), icc=b"profile"),
+        Picture(random_pixels((5, 7, 3), np.uint16), alpha=random_pixels((5, 7), np.uint16)),
+        Picture(np.linspace(-3, 900, 35, dtype=np.float32).reshape(5, 7, 1)),
+    ],
+)
+def test_what_no_png_can_hold_is_written_as_tiff(picture: Picture, tmp_path: Path) -> None:
+    path = tmp_path / f"deep{suffix_of(picture)}"
+    write_picture(path, picture)
+    again = read_picture(path)
+    assert path.suffix == ".tif"
+    assert again.pixels.dtype == picture.pixels.dtype
+    assert np.array_equal(again.pixels, picture.pixels)
+    assert (again.alpha is None) == (picture.alpha is None)
+    assert picture.alpha is None or np.array_equal(again.alpha, picture.alpha)
+    assert again.icc == picture.icc
+
+
+def test_of_several_pages_the_first_is_read_and_their_number_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    pages = [Image.fromarray(random_pixels((4, 6)) // (k + 1)) for k in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert probe(path).pages == 3
+    assert np.array_equal(read_picture(path).pixels[..., 0], np.asarray(pages[0]))
+
+
+def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "nan.tif"
+    Image.fromarray(np.full((3, 3), np.nan, np.float32)).save(path)
+    with pytest.raises(DataError, match=r"nan\.tif holds values that are not finite"):
         read_picture(path)
+
+
+def test_levels_are_black_and_white_to_the_networks() -> None:
+    pixels = np.array([[[0], [1000], [2000], [4095]]], np.uint16)
+    assert np.allclose(to_signed(pixels, Levels(1000, 3000))[0, :, 0], [-1, -1, 0, 1])
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -93,7 +142,7 @@ def test_what_is_written_is_read_again_bit_for_bit(
     pixels = random_pixels((height, width, channels), np.dtype(dtype).type)
     see_through = random_pixels((height, width)) if alpha and dtype == "uint8" else None
     path = tmp_path_factory.mktemp("round") / "trip.png"
-    write_png(path, Picture(pixels, alpha=see_through, icc=b"profile"))
+    write_picture(path, Picture(pixels, alpha=see_through, icc=b"profile"))
     again = read_picture(path)
     assert np.array_equal(again.pixels, pixels) and again.icc == b"profile"
     assert (again.alpha is None) == (see_through is None)

@@ -14,9 +14,10 @@ from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
-from defectgan.images import as_channels, read_picture, resize
+from defectgan.images import Levels, as_channels, read_picture, resize, to_signed
 
 MIB = 2**20
+BYTES = Levels(0, 255)
 
 
 class Batch(NamedTuple):
@@ -64,8 +65,9 @@ class ImageSet:
             return cached
         picture = read_picture(sample.file)
         pixels = as_channels(picture, self.index.channels)
-        if picture.white > 255:
-            pixels = pixels.astype(np.float32) * (255 / picture.white)
+        levels = self.index.levels or picture.full
+        if levels != BYTES:
+            pixels = (to_signed(pixels, levels) + 1) * np.float32(127.5)
         image = np.asarray(np.rint(resize(pixels, self._size, self._size)), dtype=np.uint8)
         if self._room >= image.nbytes:
             self._room -= image.nbytes

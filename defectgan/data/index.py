@@ -8,16 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.layouts import Listing, found, read_layout
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.images import EXPECTED, Header, probe
+from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
 
 # Reading headers waits for the disk, not for the processor.
 READERS = 16
+# Good images by which black and white are found.
+LEVEL_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Index:
 
     ``classes`` names the K classes, the normal one first; ``samples`` are learned from,
     ``held_out`` are kept for validation or testing; ``channels`` is 1 where every image is gray;
+    ``levels`` are the pixel values that are black and white, None for each file's full range;
     ``skipped`` lists files that could not be used, each with its reason; ``notes`` are sentences
     for a person.
     """
@@ -35,6 +40,7 @@ class Index:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     channels: int
+    levels: Levels | None = None
     held_out: tuple[Sample, ...] = ()
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
@@ -95,6 +101,10 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     samples, headers, skipped = _usable(samples)
     notes = list(listing.notes)
+    if paged := [f for f, header in headers.items() if header.pages > 1]:
+        notes.append(
+            f"{len(paged)} files have several pages, of which the first is read: {paged[0]}"
+        )
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
     twins = splits.duplicates(samples)
@@ -120,7 +130,25 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     for k, members in enumerate(index.members):
         if not members:
             raise DataError(_empty_class(index, listing, k))
+    if config.levels != "full":
+        index = replace(index, levels=_levels(index, config.levels))
     return index
+
+
+def _levels(index: Index, rule: str) -> Levels:
+    """Black and white by the values of good images spread over the set."""
+    pictures = [read_picture(sample.file) for sample in index.spread(0, LEVEL_IMAGES)]
+    if len({p.pixels.dtype for p in pictures}) > 1:
+        raise DataError(
+            f"{index.root} has images of different depths: one rule ({rule}) cannot serve them; "
+            "convert them, or take the levels full"
+        )
+    share = 0.1 if rule == "percentile" else 0.0
+    ends = np.array([np.percentile(p.pixels, [share, 100 - share]) for p in pictures])
+    black, white = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if not white > black:
+        raise DataError(f"the good images of {index.root} have one value only, {black}")
+    return Levels(black, white)
 
 
 def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -209,6 +237,7 @@ def write_split(path: Path, index: Index) -> None:
         "layout": index.layout,
         "classes": index.classes,
         "channels": index.channels,
+        "levels": index.levels,
         "samples": [_record(s, index.root) for s in (*index.samples, *index.held_out)],
     }
     write_atomically(path, json.dumps(record, indent=1).encode())
@@ -267,5 +296,6 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
         classes=tuple(record["classes"]),
         samples=tuple(s for s in samples if s.split == TRAIN),
         channels=record["channels"],
+        levels=record["levels"] and Levels(*record["levels"]),
         held_out=tuple(s for s in samples if s.split != TRAIN),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.compose import compose
-from defectgan.images import LUMA, Picture, resize, to_signed
+from defectgan.images import LUMA, Levels, Picture, resize, to_signed
 
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
 # image would be touched.
@@ -25,7 +25,9 @@ class Painted(NamedTuple):
     mask: NDArray[np.uint8]
 
 
-def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tensor) -> Painted:
+def paint_source(
+    source: Picture, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
+) -> Painted:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
@@ -37,27 +39,30 @@ def paint_source(source: Picture, image: Tensor, foreground: Tensor, mask: Tenso
         image: [C, h, w] in [-1, 1], the original at the model's size.
         foreground: [C, h, w] in [-1, 1], the layer's colour.
         mask: [1, h, w] in [0, 1], the layer's opacity.
+        levels: the pixel values of the original that are -1 and 1.
     """
     height, width, channels = source.pixels.shape
     opacity = _enlarge(torch.where(mask < INVISIBLE, 0.0, mask), height, width)
     written = (opacity[0] * 255).round().to(torch.uint8).numpy()
     change = _enlarge(_match(foreground - image, channels), height, width)
-    original = torch.from_numpy(to_signed(source.pixels, source.white)).permute(2, 0, 1)
+    original = torch.from_numpy(source.pixels.astype(np.float32)).permute(2, 0, 1)
+    covered = original + change * ((levels.white - levels.black) / 2)
     painted = compose(
         original[None],
-        (original + change).clamp(-1, 1)[None],
+        covered.clamp(*levels if source.pixels.dtype.kind == "f" else source.full)[None],
         torch.from_numpy(written / np.float32(255))[None, None],
     )[0]
-    pixels = ((painted + 1) * (source.white / 2)).round().permute(1, 2, 0).numpy()
+    pixels = painted.permute(1, 2, 0).numpy()
+    if source.pixels.dtype.kind != "f":
+        pixels = pixels.round()
     touched = written[..., None] > 0
     return Painted(np.where(touched, pixels.astype(source.pixels.dtype), source.pixels), written)
 
 
-def model_view(source: Picture, channels: int, size: int) -> Tensor:
+def model_view(source: Picture, channels: int, size: int, levels: Levels) -> Tensor:
     """The original as the model sees it, [C, size, size] in [-1, 1]."""
-    small = torch.from_numpy(resize(to_signed(source.pixels, source.white), size, size))
-    small = small.permute(2, 0, 1)
-    return _match(small, channels)
+    small = torch.from_numpy(resize(to_signed(source.pixels, levels), size, size))
+    return _match(small.permute(2, 0, 1), channels)
 
 
 def _match(planes: Tensor, channels: int) -> Tensor:

@@ -26,8 +26,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The file name of the image and of its mask."""
-        return f"{self.number:06d}_{self.source.stem}.png"
+        """The file name of the image and of its mask, without the extension."""
+        return f"{self.number:06d}_{self.source.stem}"
 
 
 @dataclass(frozen=True)

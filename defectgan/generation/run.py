@@ -140,7 +140,7 @@ def _compute(
 ) -> list[_Canvas]:
     info, generator = model.info, model.generator
     size = info.config.data.image_size
-    images = torch.stack([model_view(p, info.channels, size) for p in pictures])
+    images = torch.stack([model_view(p, info.channels, size, info.levels_of(p)) for p in pictures])
     noise = torch.stack([row_noise(row.seed, generator.noise_size(size, size)) for row in rows])
     labels = [info.label_of(row.defect) for row in rows]
     control = constant_map(one_hot(labels, len(info.classes)))
@@ -175,7 +175,8 @@ def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[st
 def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, Any]:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source = canvas.row, canvas.source
-    painted = paint_source(source, canvas.image, canvas.foreground, canvas.mask)
+    levels = model.info.levels_of(source)
+    painted = paint_source(source, canvas.image, canvas.foreground, canvas.mask, levels)
     files = writer.write(row, replace(source, pixels=painted.pixels), painted.mask)
     return {
         "number": row.number,

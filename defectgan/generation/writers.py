@@ -17,7 +17,7 @@ from defectgan.files import (
     write_json_lines,
 )
 from defectgan.generation.plan import Row
-from defectgan.images import Picture, write_mask, write_png
+from defectgan.images import Picture, suffix_of, write_mask, write_picture
 
 MANIFEST = "manifest.jsonl"
 JOB = "job.json"
@@ -61,11 +61,11 @@ class FolderWriter:
 
     def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
         """Write an image and its mask; returns their paths and digest for the manifest."""
-        image_path = Path("images") / row.defect / row.name
-        mask_path = Path("masks") / row.defect / row.name
+        image_path = Path("images") / row.defect / f"{row.name}{suffix_of(picture)}"
+        mask_path = Path("masks") / row.defect / f"{row.name}.png"
         if self.binary_masks:
             mask = np.where(mask > 0, 255, 0).astype(np.uint8)
-        write_png(self.out / image_path, picture)
+        write_picture(self.out / image_path, picture)
         write_mask(self.out / mask_path, mask)
         return {
             "output": image_path.as_posix(),

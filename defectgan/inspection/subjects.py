@@ -44,7 +44,9 @@ def model_subjects(
 def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.device) -> Subject:
     info, generator = model.info, model.generator
     size = info.config.data.image_size
-    image = model_view(read_picture(sample.file), info.channels, size)[None].to(device)
+    picture = read_picture(sample.file)
+    view = model_view(picture, info.channels, size, info.levels_of(picture))
+    image = view[None].to(device)
     control = constant_map(one_hot([target], len(info.classes))).to(device)
     noise = row_noise(0, generator.noise_size(size, size))[None].to(device)
     painted, mask = generator.paint(image, control, noise)
@@ -88,4 +90,5 @@ def generated_subjects(folder: Path) -> Iterator[Subject]:
 
 def _shown(path: Path) -> Pixels:
     picture = read_picture(path)
-    return np.asarray(picture.pixels / (picture.white / 255), dtype=np.uint8)
+    scaled = picture.pixels.clip(*picture.full) * (255 / picture.full.white)
+    return np.asarray(scaled, dtype=np.uint8)

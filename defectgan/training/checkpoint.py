@@ -22,6 +22,7 @@ from defectgan.data.index import Index
 from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
+from defectgan.images import Levels, Picture
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
@@ -33,7 +34,8 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class ModelInfo:
     """What a network is for: its settings, the K classes (normal first), C image channels, the
-    training step, whether images may have several classes at once.
+    training step, whether images may have several classes at once, and the levels that its rule
+    found (None: the full range of each file's depth).
     """
 
     config: Config
@@ -41,11 +43,22 @@ class ModelInfo:
     channels: int
     step: int = 0
     multi_label: bool = False
+    levels: Levels | None = None
 
     @classmethod
     def of(cls, config: Config, index: Index) -> "ModelInfo":
         """Of a training with these settings on these images."""
-        return cls(config, index.classes, index.channels, multi_label=index.multi_label)
+        return cls(
+            config,
+            index.classes,
+            index.channels,
+            multi_label=index.multi_label,
+            levels=index.levels,
+        )
+
+    def levels_of(self, picture: Picture) -> Levels:
+        """The pixel values that are -1 and 1: those that the training found, or the full range."""
+        return self.levels or picture.full
 
     def label_of(self, name: str) -> int:
         """The number of a defect class.
@@ -76,6 +89,7 @@ class ModelInfo:
             "channels": str(self.channels),
             "step": str(self.step),
             "multi_label": json.dumps(self.multi_label),
+            "levels": json.dumps(self.levels),
         }
 
 
@@ -122,12 +136,14 @@ def _info(path: Path, file: Any) -> ModelInfo:
         found = metadata.get("format", "weights of another program")
         raise ModelError(f"{path} holds {found}; expected {FORMAT}")
     try:
+        levels = json.loads(metadata.get("levels", "null"))
         return ModelInfo(
             config=parse_config(json.loads(metadata["config"]), origin=str(path)),
             classes=tuple(json.loads(metadata["classes"])),
             channels=int(metadata["channels"]),
             step=int(metadata["step"]),
             multi_label=json.loads(metadata.get("multi_label", "false")),
+            levels=levels and Levels(*levels),
         )
     except (KeyError, ValueError, SettingError) as error:
         raise ModelError(f"{path} was written by another version of defectgan: {error}") from error
