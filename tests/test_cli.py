@@ -189,3 +189,29 @@ def test_help_answers_at_once() -> None:
     )
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "numpy", "albumentations", "pydantic"}
+
+
+def test_a_preview_shows_each_class_as_the_networks_see_it(place: Path) -> None:
+    from PIL import Image
+
+    call("train --data pcb --dry-run --preview sheet.png")
+    with Image.open(place / "sheet.png") as sheet:
+        assert sheet.size == (8 * 34 - 2, 5 * 34 - 2)
+    assert not (place / "runs").exists()
+    assert "add --dry-run" in call("train --data pcb --preview sheet.png", code=2).output
+
+
+def test_a_plan_tells_layout_splits_and_what_is_left_out(place: Path) -> None:
+    (place / "pcb" / "tin" / "bad.png").touch()
+    plan = result_of("train --data pcb --dry-run --val-fraction 0.5")
+    assert plan["layout"] == "folders"
+    assert plan["split"] == {"train": 11, "val": 11}
+    assert [Path(row["file"]).name for row in plan["skipped"]] == ["bad.png"]
+    call("train --data pcb --dry-run --strict", code=3)
+
+
+def test_a_training_writes_down_what_it_left_out(place: Path) -> None:
+    (place / "pcb" / "tin" / "bad.png").touch()
+    run = Path(result_of("train --data pcb")["run"])
+    assert "bad.png is empty" in (run / "skipped.jsonl").read_text()
+    assert "bad.png" in (run / "log.txt").read_text()

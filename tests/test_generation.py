@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -232,17 +231,31 @@ def test_depth_alpha_and_profile_of_the_source_are_kept(model: Model, tmp_path: 
     assert made["clear"].icc == b"icc" and np.array_equal(made["clear"].alpha, alpha)
 
 
-def test_a_source_that_breaks_midway_is_named_and_nothing_written_is_lost(
+def test_in_the_place_of_a_damaged_source_the_next_one_is_painted_on(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
-    victim = make_plan(find_sources(str(folder)).files, ["tin"], n=6, seed=0)[4].source
+    sources = find_sources(str(folder))
+    victim = make_plan(sources.files, ["tin"], n=6, seed=0)[4].source
     spoil(victim)
-    with pytest.raises(DataError, match=f"{victim.name} is damaged"):
-        make(model, folder, tmp_path / "set", batch_size=2, defects=("tin",))
-    rows = read_manifest(tmp_path / "set")
-    assert len(rows) == 4 and all((tmp_path / "set" / row["output"]).is_file() for row in rows)
-    assert json.loads((tmp_path / "set" / "job.json").read_text())["n"] == 6
+    job = Job(sources, ("tin",), n=6, seed=0, binary_masks=False)
+    out = tmp_path / "set"
+    damaged = run_job(job, model, out, device=CPU, batch_size=2, done=lambda count: None)
+    assert list(damaged) == [victim] and "is damaged" in damaged[victim]
+    rows = read_manifest(out)
+    assert len(rows) == 6 and all((out / row["output"]).is_file() for row in rows)
+    following = sources.files[(sources.files.index(victim) + 1) % 6]
+    assert rows[4]["source"] == str(following)
+
+
+def test_nothing_is_painted_where_all_sources_are_damaged(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
+    for path in folder.iterdir():
+        spoil(path)
+    with pytest.raises(DataError, match="all sources are damaged"):
+        make(model, folder, tmp_path / "set", n=2)
 
 
 def test_the_generator_alone_generates_without_a_verdict(

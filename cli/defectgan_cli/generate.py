@@ -76,14 +76,18 @@ def generate(
         print_json(counts) if as_json else print_table(("", ""), list(counts.items()))
         return
     with CountReport(reporter, "images", n) as report:
-        run_job(job, trained, folder, device=target, batch_size=batch_size, done=report.advance)
+        damaged = run_job(
+            job, trained, folder, device=target, batch_size=batch_size, done=report.advance
+        )
+    for path, reason in damaged.items():
+        reporter.warn(f"left out {path}: {reason}")
     if as_json:
         print_json(
             {
                 "out": folder,
                 "manifest": folder / MANIFEST,
                 "images": n,
-                "rejected": len(job.sources.rejected),
+                "rejected": len(job.sources.rejected) + len(damaged),
                 "seconds": round(time.perf_counter() - started, 1),
             }
         )

@@ -99,6 +99,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained and make nothing.")
     ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="With --dry-run: draw what the networks will see, as PNG."),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -154,6 +158,11 @@ def train(
             reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
     title = plain_name(name or _title(data or job.index.root))
     _describe(job, reporter)
+    if preview is not None:
+        if not dry_run:
+            raise SettingError("--preview draws what a training would see: add --dry-run")
+        job.preview(preview)
+        reporter.say(f"preview: {preview}")
     if dry_run:
         _show_plan(job, out / f"<time>-{title}", as_json=as_json)
         return

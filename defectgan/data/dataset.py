@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectgan.config import AugmentConfig, DataConfig
+from defectgan.config import AugmentConfig, Config, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.samples import Sample
@@ -156,3 +156,11 @@ class Batches:
         rounds = -(-self._half // count)
         drawn = np.concatenate([1 + rng.permutation(count) for _ in range(rounds)])
         return [int(k) for k in drawn[: self._half]]
+
+
+def make_batches(config: Config, images: ImageSet) -> Batches:
+    """The batches of a training with these settings."""
+    training = config.training
+    return Batches(
+        images, batch_size=training.batch_size, augment=config.augment, seed=training.seed
+    )

@@ -16,6 +16,7 @@ from torch import Tensor
 from defectgan import __version__
 from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
+from defectgan.errors import DataError
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Row, Sources, make_plan
@@ -63,9 +64,11 @@ def run_job(
     device: torch.device,
     batch_size: int,
     done: Callable[[int], None],
-) -> None:
+) -> dict[Path, str]:
     """Make the images of a job in a folder; what is there of the same job already is not made
     again.
+
+    A source that turns out to be damaged is left out, and the next one takes its place.
 
     Args:
         job: what to make.
@@ -75,8 +78,11 @@ def run_job(
         batch_size: images computed at once; does not change them by more than rounding.
         done: called with the number of images that are there.
 
+    Returns:
+        The sources that were left out, each with its reason.
+
     Raises:
-        DataError: if a source cannot be read, or the folder holds something else; what was written
+        DataError: if all sources are damaged, or the folder holds something else; what was written
             before stays.
         ModelError: if the model does not know a class.
     """
@@ -87,6 +93,7 @@ def run_job(
     done(len(finished))
     plan = make_plan(job.sources.files, job.defects, n=job.n, seed=job.seed)
     rows = [row for row in plan if row.number not in finished]
+    reader = _Reader(job.sources.files)
     with ThreadPoolExecutor(IO_THREADS) as pool:
         waiting: deque[tuple[Sequence[Row], list[Future[dict[str, Any]]]]] = deque()
 
@@ -96,7 +103,7 @@ def run_job(
             done(len(finished))
 
         try:
-            for batch, pictures in _read_ahead(pool, rows, batch_size):
+            for batch, pictures in _read_ahead(pool, reader, rows, batch_size):
                 tasks = _compute(model, batch, pictures, device)
                 waiting.append(
                     (batch, [pool.submit(_finish, writer, model, task) for task in tasks])
@@ -106,20 +113,44 @@ def run_job(
         finally:
             while waiting:
                 settle()
+    return reader.damaged
+
+
+class _Reader:
+    """Reads sources; in the place of a damaged one it takes the next that is sound."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._place = {path: i for i, path in enumerate(files)}
+        self.damaged: dict[Path, str] = {}
+
+    def __call__(self, row: Row) -> tuple[Row, Picture]:
+        start = self._place[row.source]
+        for n in range(len(self._files)):
+            source = self._files[(start + n) % len(self._files)]
+            if source not in self.damaged:
+                try:
+                    return replace(row, source=source), read_picture(source)
+                except DataError as error:
+                    self.damaged[source] = str(error)
+        raise DataError(f"all sources are damaged, the last: {self.damaged[row.source]}")
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, rows: Sequence[Row], batch_size: int
-) -> Iterator[tuple[Sequence[Row], list[Picture]]]:
-    ahead: deque[tuple[Sequence[Row], list[Future[Picture]]]] = deque()
+    pool: ThreadPoolExecutor, reader: _Reader, rows: Sequence[Row], batch_size: int
+) -> Iterator[tuple[list[Row], list[Picture]]]:
+    ahead: deque[list[Future[tuple[Row, Picture]]]] = deque()
+
+    def ready() -> tuple[list[Row], list[Picture]]:
+        read = [future.result() for future in ahead.popleft()]
+        return [row for row, _ in read], [picture for _, picture in read]
+
     for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        ahead.append((batch, [pool.submit(read_picture, row.source) for row in batch]))
+        ahead.append([pool.submit(reader, row) for row in rows[start : start + batch_size]])
         if len(ahead) > AHEAD:
-            ready, futures = ahead.popleft()
-            yield ready, [future.result() for future in futures]
-    for ready, futures in ahead:
-        yield ready, [future.result() for future in futures]
+            yield ready()
+    while ahead:
+        yield ready()
 
 
 @dataclass(frozen=True)

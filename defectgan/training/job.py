@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from defectgan.config import Config, load_config, parse_config
+from defectgan.data.dataset import ImageSet, make_batches
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.errors import ModelError, SettingError
+from defectgan.images import save_png, tile, to_bytes
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, read_info
 from defectgan.training.loop import Outcome, Training, Watcher
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
+PREVIEW_COLUMNS = 8
 # What a resumed run may do otherwise than it began; all else would make it another training.
 RESUMABLE = frozenset({"steps", "precision", "save_every"})
 
@@ -34,6 +39,21 @@ class Job:
         with torch.device("meta"):
             networks = {"generator": info.generator(), "critic": info.critic()}
         return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+    def preview(self, path: Path) -> None:
+        """Draw what the networks will see, after augmentation: a row of normal images, and one of
+        each class of defects; as PNG.
+        """
+        batches = make_batches(self.config, ImageSet(self.index, self.config.data))
+        rows: list[list[NDArray[np.uint8]]] = [[] for _ in self.index.classes]
+        step = 0
+        while min(map(len, rows)) < PREVIEW_COLUMNS:
+            batch = batches(step, 0)
+            rows[0] += [to_bytes(image) for image in batch.normal]
+            for image, label in zip(batch.defect, batch.label, strict=True):
+                rows[int(label.argmax())].append(to_bytes(image))
+            step += 1
+        save_png(path, tile([c for r in rows for c in r[:PREVIEW_COLUMNS]], PREVIEW_COLUMNS))
 
     def run(
         self, folder: RunFolder, *, device: torch.device, watcher: Watcher, stop: Callable[[], bool]

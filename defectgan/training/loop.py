@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from defectgan.config import Config, dump_config
-from defectgan.data.dataset import Batches, ImageSet
+from defectgan.data.dataset import ImageSet, make_batches
 from defectgan.data.index import Index, write_split
 from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
@@ -100,12 +100,7 @@ class Training:
         bf16 = bf16_serves(device, config.training.precision)
         self._engine = Engine(self._info, device=device, bf16=bf16)
         self._images = ImageSet(index, config.data)
-        self._batches = Batches(
-            self._images,
-            batch_size=config.training.batch_size,
-            augment=config.augment,
-            seed=config.training.seed,
-        )
+        self._batches = make_batches(config, self._images)
         self._sampler = Sampler(self._batches, device=device)
         self._averages = Averages()
         self._stats = Stats(run.stats)
