@@ -325,20 +325,20 @@ def _bounds(polygons: Any) -> Box:
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-# In the order in which they are tried.
-LAYOUTS: dict[str, Layout] = {
-    "coco": Layout(lambda root: _json_named(root), _read_coco),
-    "table": Layout(lambda root: _table_named(root), _read_table),
-    "mvtec": Layout(_is_mvtec, _read_mvtec),
-    "folders": Layout(lambda root: True, _read_folders),
-}
-
-
-def _json_named(root: Path) -> bool:
+def _is_coco(root: Path) -> bool:
     path = _named(root, [COCO_FILE])
     return path is not None and path.suffix == ".json"
 
 
-def _table_named(root: Path) -> bool:
+def _is_table(root: Path) -> bool:
     path = _named(root, TABLES)
     return path is not None and path.suffix in (".csv", ".jsonl")
+
+
+# In the order in which they are tried.
+LAYOUTS: dict[str, Layout] = {
+    "coco": Layout(_is_coco, _read_coco),
+    "table": Layout(_is_table, _read_table),
+    "mvtec": Layout(_is_mvtec, _read_mvtec),
+    "folders": Layout(lambda root: True, _read_folders),
+}
