@@ -28,7 +28,7 @@ def inspect_masks(
     ] = 32,
     threshold: Annotated[
         float, setting(None, "Opacity above which a pixel counts as defect.", min=0, max=1)
-    ] = 0.5,
+    ] = 0.3,
     out: Annotated[
         Path | None,
         setting(None, "Folder for the sheet.", default="inspection, in what is inspected"),

@@ -28,8 +28,9 @@ from defectgan.training.checkpoint import Model
 # Batches that are read ahead, and that may wait to be written: sources may be large.
 AHEAD = 1
 IO_THREADS = 4
-# A written mask above this value (of 255) counts as painted.
-VISIBLE = 127
+# A written mask above this value (of 255) counts as painted: an opacity of 0.3, as inspect-masks
+# has it. Half would leave out what a person plainly sees.
+VISIBLE = 77
 
 
 @dataclass(frozen=True)
