@@ -113,6 +113,7 @@ class LossWeights(Settings):
         "gives to the class it was painted as",
     )
     sparsity_warmup: int = Field(0, ge=0, description="steps over which sd_con rises from 0")
+    cls_s_warmup: int = Field(0, ge=0, description="steps over which cls_s rises from 0")
 
 
 class OptimConfig(Settings):

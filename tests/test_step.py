@@ -54,6 +54,8 @@ def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
         total,
         terms["wgan"] + 3.0 * terms["gp"] + 0.5 * terms["cls_r"] + 0.25 * terms["cls_s"],
     )
+    half, _ = critic_loss(critic, both, fake, t, weights, warmup=0.5)
+    assert_close(total - half, 0.125 * terms["cls_s"])
     real, judged = critic(both.real), critic(fake)
     assert_close(
         terms["wgan"], losses.wasserstein_critic(real.of(both.target), judged.of(both.target))

@@ -33,6 +33,11 @@ EMA_RAMP = 10
 LEAD_PART = 1_000_000
 
 
+def risen(step: int, warmup: int) -> float:
+    """The share of a weight that is in force at a step if it rises linearly over ``warmup`` steps."""
+    return min(1.0, step / warmup) if warmup else 1.0
+
+
 class Engine:
     """Generator, its running average, critic, two Adam optimisers.
 
@@ -74,7 +79,7 @@ class Engine:
         rng = self._rng(t)
         terms: Terms = {}
         for part in range(training.n_critic):
-            terms |= self._critic_step(self._sides(batches(t, part)), rng)
+            terms |= self._critic_step(self._sides(batches(t, part)), rng, t)
         last = self._sides(batches(t, training.n_critic))
         terms |= self._generator_step(last, rng, t)
         self._update_average(t)
@@ -95,13 +100,15 @@ class Engine:
         self._update("critic", self.config.loss.cls_r * loss)
         return {"cls_r": loss.detach()}
 
-    def _critic_step(self, batch: Sides, rng: torch.Generator) -> Terms:
+    def _critic_step(self, batch: Sides, rng: torch.Generator, step: int) -> Terms:
         with self._autocast():
             with torch.no_grad():
                 noise = draw_noise(self.generator, batch.images, rng)
                 fake, _ = self.generator.paint(batch.images, constant_map(batch.target), noise)
             t = torch.rand(len(fake), generator=rng, device=self.device)
-            total, terms = critic_loss(self.critic, batch, fake, t, self.config.loss)
+            weights = self.config.loss
+            warmup = risen(step, weights.cls_s_warmup)
+            total, terms = critic_loss(self.critic, batch, fake, t, weights, warmup=warmup)
         self._update("critic", total)
         return terms
 
@@ -114,7 +121,11 @@ class Engine:
         with self._autocast():
             passes = cycle(self.generator, batch, noise)
             total, terms = generator_loss(
-                self.critic, batch, passes, self.config.loss, warmup=self._warmup(t)
+                self.critic,
+                batch,
+                passes,
+                self.config.loss,
+                warmup=risen(t, self.config.loss.sparsity_warmup),
             )
         self._update("generator", total)
         self.critic.requires_grad_(True)
@@ -129,10 +140,6 @@ class Engine:
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-
-    def _warmup(self, t: int) -> float:
-        warmup = self.config.loss.sparsity_warmup
-        return min(1.0, t / warmup) if warmup else 1.0
 
     def set_learning_rates(self, t: int) -> None:
         """To those of step t: linear from each group's first at the first step to ``final_lr`` at

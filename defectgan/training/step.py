@@ -71,7 +71,13 @@ def draw_noise(generator: Generator, like: Tensor, rng: torch.Generator) -> Tens
 
 
 def critic_loss(
-    critic: Critic, batch: Sides, fake: Tensor, t: Tensor, weights: LossWeights
+    critic: Critic,
+    batch: Sides,
+    fake: Tensor,
+    t: Tensor,
+    weights: LossWeights,
+    *,
+    warmup: float = 1.0,
 ) -> tuple[Tensor, Terms]:
     """``L_D`` and its named terms.
 
@@ -81,6 +87,7 @@ def critic_loss(
         fake: [B, C, H, W], without graph.
         t: [B], U[0, 1], where between real and fake the penalty is taken.
         weights: the weights of the terms.
+        warmup: share of ``cls_s`` that is in force, in [0, 1].
     """
     real, label = batch.real, batch.target
     verdict = critic(real)
@@ -95,7 +102,7 @@ def critic_loss(
         # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
         # a tint, a rim, a bright dot.
         terms["cls_s"] = classification(judged.logits, batch.source, batch)
-        total = total + weights.cls_s * terms["cls_s"]
+        total = total + warmup * weights.cls_s * terms["cls_s"]
     return total, terms
 
 
