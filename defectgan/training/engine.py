@@ -34,7 +34,7 @@ LEAD_PART = 1_000_000
 
 
 def risen(step: int, warmup: int) -> float:
-    """The share of a weight that is in force at a step if it rises linearly over ``warmup`` steps."""
+    """The share of a weight that is in force if it rises linearly over ``warmup`` steps."""
     return min(1.0, step / warmup) if warmup else 1.0
 
 
