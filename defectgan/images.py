@@ -6,10 +6,10 @@ networks see [-1, 1].
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from defectgan.errors import DataError
 from defectgan.files import atomic_path
+
+T = TypeVar("T")
+P = TypeVar("P")
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 EXPECTED = ".png, .jpg, .bmp, .tif or .webp"
@@ -97,11 +100,12 @@ def find_images(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        named += [Path(parent, n) for n in (*folders, *files) if _is_image_name(n)]
+        named += [Path(parent, n) for n in (*folders, *files) if is_image_name(n)]
     return sorted(named)
 
 
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name would be read."""
     return Path(name).suffix.lower() in EXTENSIONS
 
 
@@ -197,6 +201,27 @@ def read_picture(path: Path) -> Picture:
     return Picture(array, icc=icc)
 
 
+def first_sound(
+    items: Sequence[T],
+    start: int,
+    path_of: Callable[[T], Path],
+    read: Callable[[Path], P],
+    damaged: dict[Path, str],
+) -> tuple[T, P] | None:
+    """The first item, from ``start`` on and round, whose file can be read, and what was read; None
+    if there is none. What turns out to be damaged is noted with its reason and not tried again.
+    """
+    for n in range(len(items)):
+        item = items[(start + n) % len(items)]
+        path = path_of(item)
+        if path not in damaged:
+            try:
+                return item, read(path)
+            except DataError as error:
+                damaged[path] = str(error)
+    return None
+
+
 def _read_deep(path: Path) -> NDArray[np.uint16]:
     """16-bit colour [H, W, 3 or 4], which Pillow cannot hold."""
     # Not in a network's way: OpenCV takes a quarter of a second to import.
@@ -223,7 +248,8 @@ def _with_alpha(picture: Picture) -> NDArray[Any]:
 
 def suffix_of(picture: Picture) -> str:
     """.png, or .tif for what no PNG of Pillow's can hold: 16-bit colour and floating point."""
-    depth, channels = picture.pixels.dtype, _with_alpha(picture).shape[2]
+    depth = picture.pixels.dtype
+    channels = picture.pixels.shape[2] + (picture.alpha is not None)
     return ".tif" if depth.kind == "f" or (depth == np.uint16 and channels > 1) else ".png"
 
 

@@ -1,6 +1,7 @@
 """Samples to tensors: which images stand in a batch, decoded, cached and augmented."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
-from defectgan.images import Levels, as_channels, read_picture, resize, to_signed
+from defectgan.images import Levels, as_channels, first_sound, read_picture, resize, to_signed
 
 MIB = 2**20
 BYTES = Levels(0, 255)
@@ -54,16 +55,16 @@ class ImageSet:
         self._room = config.cache_mib * MIB
         self._cache: dict[Path, NDArray[np.uint8]] = {}
 
-    def image(self, sample: Sample) -> NDArray[np.uint8]:
-        """The image of a sample, [H, W, C].
+    def image(self, path: Path) -> NDArray[np.uint8]:
+        """The image of a file, [H, W, C].
 
         Raises:
             DataError: if the file is damaged.
         """
-        cached = self._cache.get(sample.file)
+        cached = self._cache.get(path)
         if cached is not None:
             return cached
-        picture = read_picture(sample.file)
+        picture = read_picture(path)
         pixels = as_channels(picture, self.index.channels)
         levels = self.index.levels or picture.full
         if levels != BYTES:
@@ -71,7 +72,7 @@ class ImageSet:
         image = np.asarray(np.rint(resize(pixels, self._size, self._size)), dtype=np.uint8)
         if self._room >= image.nbytes:
             self._room -= image.nbytes
-            self._cache[sample.file] = image
+            self._cache[path] = image
         return image
 
     def sound(self, k: int, i: int) -> tuple[Sample, NDArray[np.uint8]]:
@@ -82,16 +83,11 @@ class ImageSet:
             DataError: if all of the class are damaged, or the settings are strict.
         """
         members = self.index.members[k]
-        for n in range(len(members)):
-            sample = members[(i + n) % len(members)]
-            if sample.file in self.damaged:
-                continue
-            try:
-                return sample, self.image(sample)
-            except DataError as error:
-                if self._strict:
-                    raise
-                self.damaged[sample.file] = str(error)
+        if self._strict:
+            return members[i], self.image(members[i].file)
+        found = first_sound(members, i, attrgetter("file"), self.image, self.damaged)
+        if found is not None:
+            return found
         raise DataError(
             f"all images of class {self.index.classes[k]} are damaged, the last: "
             f"{self.damaged[members[i].file]}"

@@ -77,12 +77,6 @@ class Index:
         kept = {split: sum(s.split == split for s in self.held_out) for split in (VAL, TEST)}
         return {TRAIN: len(self.samples), **{split: n for split, n in kept.items() if n}}
 
-    def of_split(self, split: str) -> "Index":
-        """The same classes with the samples of a held-out split instead."""
-        return replace(
-            self, samples=tuple(s for s in self.held_out if s.split == split), held_out=()
-        )
-
 
 def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     """Read a data folder, a table or a COCO file.

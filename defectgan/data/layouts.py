@@ -302,9 +302,10 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
             "annotations with bbox or polygon, and categories"
         ) from error
     folder = path.parent / "images" if (path.parent / "images").is_dir() else path.parent
+    defects = tuple(n for n in names.values() if n != normal and not is_normal_name(n))
     samples = []
     for key, name in files.items():
-        found_marks = [m for m in marks[key] if m[0] != normal and not is_normal_name(m[0])]
+        found_marks = [m for m in marks[key] if m[0] in defects]
         samples.append(
             Sample(
                 file=folder / name,
@@ -312,7 +313,6 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
                 boxes=tuple(box for _, box in found_marks),
             )
         )
-    defects = tuple(n for n in names.values() if n != normal and not is_normal_name(n))
     return Listing(path.parent, "coco", normal or NORMAL_NAMES[0], defects, tuple(samples))
 
 

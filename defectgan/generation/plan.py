@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from defectgan.errors import DataError
-from defectgan.images import EXPECTED, EXTENSIONS, find_images, probe
+from defectgan.images import EXPECTED, find_images, is_image_name, probe
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find_sources(normal: str) -> Sources:
         found = [path]
     else:
         matches = (Path(p) for p in sorted(glob.glob(normal, recursive=True)))
-        found = [p for p in matches if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        found = [p for p in matches if is_image_name(p.name) and p.is_file()]
     files, rejected = [], []
     for file in found:
         try:

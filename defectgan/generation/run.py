@@ -21,7 +21,7 @@ from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Row, Sources, make_plan
 from defectgan.generation.writers import FolderWriter
-from defectgan.images import Picture, read_picture
+from defectgan.images import Picture, first_sound, read_picture
 from defectgan.losses import probability
 from defectgan.training.checkpoint import Model
 
@@ -127,13 +127,10 @@ class _Reader:
 
     def __call__(self, row: Row) -> tuple[Row, Picture]:
         start = self._place[row.source]
-        for n in range(len(self._files)):
-            source = self._files[(start + n) % len(self._files)]
-            if source not in self.damaged:
-                try:
-                    return replace(row, source=source), read_picture(source)
-                except DataError as error:
-                    self.damaged[source] = str(error)
+        found = first_sound(self._files, start, Path, read_picture, self.damaged)
+        if found is not None:
+            source, picture = found
+            return replace(row, source=source), picture
         raise DataError(f"all sources are damaged, the last: {self.damaged[row.source]}")
 
 
