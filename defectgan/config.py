@@ -9,14 +9,33 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from defectgan.errors import SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+def _size(value: Any) -> Any:
+    """Height and width from one number for both, or from "height x width"."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.lower().split("x")]
+        if len(value) == 1:
+            value *= 2
+    return (value, value) if isinstance(value, int) else value
+
+
+Side = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
 
 
 class Settings(BaseModel):
@@ -26,7 +45,20 @@ class Settings(BaseModel):
 
 
 class DataConfig(Settings):
-    image_size: int = Field(128, ge=16, le=1024, multiple_of=16, description="pixels a side")
+    image_size: Annotated[tuple[Side, Side], BeforeValidator(_size)] = Field(
+        (128, 128), description="height and width that the networks see; one number for both"
+    )
+    fit: Literal["resize", "letterbox", "crop"] = Field(
+        "resize",
+        description="how an image becomes that size: all of it stretched, all of it in its "
+        "proportions, or windows at a fixed scale, round the defect where it is known",
+    )
+    crop_size: int | None = Field(
+        None,
+        ge=16,
+        description="image pixels on the shorter side of such a window; None: as many as the "
+        "networks see, the image's own scale",
+    )
     normal_class: str | None = Field(None, description="folder of the good images; None: by name")
     classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
     layout: str | None = Field(None, description="how the images are kept; None: recognised")
@@ -45,7 +77,21 @@ class DataConfig(Settings):
         "or the darkest and brightest values of the good images, all or all but 0.1 % each",
     )
     strict: bool = Field(False, description="a file that cannot be used is an error")
-    cache_mib: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
+    cache: Literal["auto", "ram", "disk", "none"] = Field(
+        "auto",
+        description="where decoded images are kept; auto: in memory if they fit, else in the run "
+        "folder if they fit there, else nowhere",
+    )
+    cache_mib: int = Field(4096, ge=0, description="of memory for decoded images, at most")
+    workers: int | None = Field(
+        None, ge=0, description="processes that read ahead; None: as many as serve"
+    )
+
+    @model_validator(mode="after")
+    def _crops_only_where_asked(self) -> Self:
+        if self.crop_size is not None and self.fit != "crop":
+            raise ValueError(f"crop_size {self.crop_size} is of use with the fit crop alone")
+        return self
 
 
 class AugmentConfig(Settings):
@@ -158,7 +204,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _critic_fits(self) -> Self:
-        size, layers = self.data.image_size, self.critic.layers
+        size, layers = min(self.data.image_size), self.critic.layers
         if size >> layers < 1:
             raise ValueError(f"{layers} critic layers leave nothing of {size} px: take fewer")
         return self

@@ -89,10 +89,10 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
 def example(model: Model, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Random image [B, C, H, W], label [B, K] and noise [B, N]."""
     rng = torch.Generator().manual_seed(0)
-    info, size = model.info, model.info.config.data.image_size
-    image = torch.rand(count, info.channels, size, size, generator=rng) * 2 - 1
+    info, frame = model.info, model.info.config.data.image_size
+    image = torch.rand(count, info.channels, *frame, generator=rng) * 2 - 1
     label = one_hot([i % len(info.classes) for i in range(count)], len(info.classes))
-    noise = torch.randn(count, model.generator.noise_size(size, size), generator=rng)
+    noise = torch.randn(count, model.generator.noise_size(*frame), generator=rng)
     return image, label, noise
 
 

@@ -58,6 +58,13 @@ def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: ``DEFECTGAN_CACHE``, or the user's cache."""
+    if named := os.environ.get("DEFECTGAN_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "defectgan"
+
+
 def sha256(path: Path) -> str:
     """The digest of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

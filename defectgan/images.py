@@ -46,6 +46,8 @@ _UNREADABLE = (
 # In the place of a Pillow mode: OpenCV decodes it.
 DEEP = "deep"
 
+_BITS = {"I;16": 16, DEEP: 16, "F": 32}
+
 _GRAY = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
 
@@ -70,19 +72,26 @@ class Picture:
     icc: bytes | None = None
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
     def full(self) -> Levels:
         """The levels of the whole range that a pixel can have; 0 to 1 for floating point."""
         dtype = self.pixels.dtype
         return Levels(0, 1 if dtype.kind == "f" else float(np.iinfo(dtype).max))
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the head of an image file says, upright; ``channels`` is 1 for gray, 3 for colour."""
+class Header(NamedTuple):
+    """What the head of an image file says, upright; ``channels`` is 1 for gray, 3 for colour,
+    ``bits`` are those of a channel.
+    """
 
     width: int
     height: int
     channels: int
+    bits: int
     pages: int
 
 
@@ -137,7 +146,8 @@ def probe(path: Path) -> Header:
         DataError: if the file is missing, no image, of a kind that is not supported, or cut short.
     """
     with _open(path) as image:
-        channels = 1 if _target_mode(path, image) in ("L", "LA", "I;16", "F") else 3
+        mode = _target_mode(path, image)
+        channels = 1 if mode in ("L", "LA", "I;16", "F") else 3
         pages = getattr(image, "n_frames", 1)
         width, height = image.size
         # The method of a PNG file would decode the whole image to look behind it.
@@ -149,7 +159,7 @@ def probe(path: Path) -> Header:
             file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
             if end not in file.read():
                 raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
-    return Header(width, height, channels, pages)
+    return Header(width, height, channels, _BITS.get(mode, 8), pages)
 
 
 def _target_mode(path: Path, image: Image.Image) -> str:
@@ -205,7 +215,7 @@ def first_sound(
     items: Sequence[T],
     start: int,
     path_of: Callable[[T], Path],
-    read: Callable[[Path], P],
+    read: Callable[[T], P],
     damaged: dict[Path, str],
 ) -> tuple[T, P] | None:
     """The first item, from ``start`` on and round, whose file can be read, and what was read; None
@@ -216,7 +226,7 @@ def first_sound(
         path = path_of(item)
         if path not in damaged:
             try:
-                return item, read(path)
+                return item, read(item)
             except DataError as error:
                 damaged[path] = str(error)
     return None

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -123,10 +123,13 @@ def run(boards: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) ->
     return start(tiny, boards, tmp_path_factory.mktemp("work") / "runs").run
 
 
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in os.environ if n.startswith("DEFECTGAN_")]:
-        monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("DEFECTGAN_")]:
+            patch.delenv(name)
+        patch.setenv("DEFECTGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def spoil(path: Path) -> None:

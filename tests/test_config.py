@@ -19,7 +19,7 @@ def test_every_preset_is_valid_and_opens_with_what_it_is_for(name: str) -> None:
 def test_the_preset_defectgan_is_the_published_recipe() -> None:
     config = load_config("defectgan", {})
     loss = config.loss
-    assert (config.data.image_size, config.training.batch_size) == (128, 4)
+    assert (config.data.image_size, config.training.batch_size) == ((128, 128), 4)
     assert config.training.steps * config.training.n_critic == 500_000
     assert (config.optim.lr, config.optim.final_lr, config.optim.betas) == (
         2e-4,

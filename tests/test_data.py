@@ -133,7 +133,7 @@ def test_an_image_is_the_file_at_training_size(boards: Path) -> None:
     images = ImageSet(index_data(boards, DataConfig()), DataConfig(image_size=16))
     sample = images.index.members[1][0]
     pixels = read_picture(sample.file).pixels
-    assert np.array_equal(images.image(sample.file), resize(pixels, 16, 16))
+    assert np.array_equal(images.image(sample), resize(pixels, 16, 16))
 
 
 def test_a_batch_depends_on_the_step_and_the_part_alone(boards: Path) -> None:
@@ -198,10 +198,10 @@ def test_the_levels_of_sixteen_bit_images_follow_the_rule(tmp_path: Path) -> Non
     assert index_data(root, DataConfig()).levels is None
     index = index_data(root, DataConfig(levels="minmax"))
     assert index.levels == (1000, 3000)
-    image = ImageSet(index, DataConfig(image_size=16)).image(index.members[0][0].file)
+    image = ImageSet(index, DataConfig(image_size=16)).image(index.members[0][0])
     assert image.min() == 0 and image.max() == 255
     dark = ImageSet(index_data(root, DataConfig()), DataConfig(image_size=16))
-    assert dark.image(index.members[0][0].file).max() == round(3000 / 65535 * 255)
+    assert dark.image(index.members[0][0]).max() == round(3000 / 65535 * 255)
     inner = index_data(root, DataConfig(levels="percentile")).levels
     assert inner is not None and 1000 <= inner.black < inner.white <= 3000
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defectgan.config import DataConfig
 from defectgan.errors import DataError, ModelError
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
@@ -17,7 +18,8 @@ from defectgan.generation.run import VISIBLE, Job, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
 from defectgan.training.checkpoint import Model, load_model
-from tests.conftest import spoil
+from defectgan.views import View, Viewer
+from tests.conftest import spoil, start, tiny_with
 
 CPU = torch.device("cpu")
 
@@ -47,52 +49,87 @@ def pixels_of(out: Path, row: dict[str, Any]) -> Any:
     return read_picture(out / row["output"]).pixels.astype(int)
 
 
+def seen(source: Picture, **data: Any) -> View:
+    """The view of a source in the middle of where it may lie."""
+    return Viewer(DataConfig(**data))(source.size)
+
+
 @given(
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     channels=st.sampled_from([1, 3]),
     model_channels=st.sampled_from([1, 3]),
     dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),
+    fit=st.sampled_from(["resize", "letterbox", "crop"]),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 def test_pixels_under_a_zero_mask_keep_their_value_exactly(
-    size: tuple[int, int], channels: int, model_channels: int, dtype: type, seed: int
+    size: tuple[int, int],
+    channels: int,
+    model_channels: int,
+    dtype: type,
+    fit: str,
+    seed: int,
 ) -> None:
-    """Whatever the size, colour and depth of the source."""
+    """Whatever the size, colour and depth of the source, and however it is seen."""
     rng = np.random.default_rng(seed)
     white = 1000.0 if dtype == np.float32 else np.iinfo(dtype).max
     source = Picture(rng.uniform(0, white, (*size, channels)).astype(dtype))
-    image = model_view(source, model_channels, 16, source.full)
+    before = source.pixels.copy()
+    view = seen(source, image_size=(16, 32), fit=fit)
+    image = model_view(source, view, model_channels, source.full)
     foreground = torch.from_numpy(rng.uniform(-1, 1, image.shape).astype(np.float32))
-    mask = torch.from_numpy(rng.uniform(0, 1, (1, 16, 16)).astype(np.float32))
+    mask = torch.from_numpy(rng.uniform(0, 1, (1, 16, 32)).astype(np.float32))
     mask[:, :, :8] = 0
-    painted = paint_source(source, image, foreground, mask, source.full)
+    painted = paint_source(source, view, image, foreground, mask, source.full)
     assert painted.pixels.dtype == dtype and painted.pixels.shape == source.pixels.shape
     assert painted.mask.shape == size
     untouched = painted.mask == 0
-    assert np.array_equal(painted.pixels[untouched], source.pixels[untouched])
+    assert np.array_equal(painted.pixels[untouched], before[untouched])
+    assert np.array_equal(source.pixels, before)
+
+
+def test_a_window_is_painted_at_the_images_own_scale_and_nothing_beside_it() -> None:
+    rng = np.random.default_rng(0)
+    source = Picture(rng.integers(0, 256, (300, 400, 1), dtype=np.uint8))
+    view = Viewer(DataConfig(image_size=64, fit="crop"))(source.size, rng=rng)
+    image = model_view(source, view, 1, source.full)
+    layer = mask = torch.ones(1, 64, 64)
+    painted = paint_source(source, view, image, layer, mask, source.full)
+    left, top, width, height = view.window
+    assert (width, height) == (64, 64)
+    assert (painted.mask > 0).sum() == 64 * 64
+    assert (painted.pixels[top : top + 64, left : left + 64] == 255).all()
+    painted.pixels[top : top + 64, left : left + 64] = source.pixels[top : top + 64, left:][:, :64]
+    assert np.array_equal(painted.pixels, source.pixels)
 
 
 def test_a_full_mask_gives_the_foreground_at_the_models_size() -> None:
-    source = Picture(np.full((8, 8, 1), 100, np.uint8))
-    image = model_view(source, 1, 8, source.full)
-    painted = paint_source(source, image, torch.ones(1, 8, 8), torch.ones(1, 8, 8), source.full)
+    source = Picture(np.full((16, 16, 1), 100, np.uint8))
+    view = seen(source, image_size=16)
+    image = model_view(source, view, 1, source.full)
+    white = torch.ones(1, 16, 16)
+    painted = paint_source(source, view, image, white, white, source.full)
     assert (painted.pixels == 255).all() and (painted.mask == 255).all()
 
 
 def test_the_grain_of_a_large_source_survives_under_a_translucent_layer() -> None:
-    grain = np.random.default_rng(0).integers(90, 110, (64, 64, 1), dtype=np.uint8)
+    grain = np.random.default_rng(0).integers(90, 110, (128, 128, 1), dtype=np.uint8)
     source = Picture(grain)
-    image = model_view(source, 1, 8, source.full)
-    painted = paint_source(source, image, image + 0.5, torch.full((1, 8, 8), 0.5), source.full)
+    view = seen(source, image_size=16)
+    image = model_view(source, view, 1, source.full)
+    half = torch.full((1, 16, 16), 0.5)
+    painted = paint_source(source, view, image, image + 0.5, half, source.full)
     shift = painted.pixels.astype(int) - grain
     assert abs(shift.mean() - 0.5 * 0.5 * 127.5) < 1 and np.ptp(shift) <= 1
 
 
 def test_an_opacity_that_nobody_sees_is_cut_off() -> None:
-    source = Picture(np.full((8, 8, 3), 100, np.uint8))
-    image = model_view(source, 3, 8, source.full)
-    painted = paint_source(source, image, -image, torch.full((1, 8, 8), 0.03), source.full)
+    source = Picture(np.full((16, 16, 3), 100, np.uint8))
+    view = seen(source, image_size=16)
+    image = model_view(source, view, 3, source.full)
+    faint = torch.full((1, 16, 16), 0.03)
+    painted = paint_source(source, view, image, -image, faint, source.full)
     assert not painted.mask.any() and (painted.pixels == 100).all()
 
 
@@ -263,3 +300,24 @@ def test_the_generator_alone_generates_without_a_verdict(
 ) -> None:
     rows = make(replace(model, critic=None), boards / "normal", tmp_path / "set", n=1)
     assert "critic_score" not in rows[0]
+
+
+def test_a_model_of_windows_paints_one_on_a_large_image(boards: Path, tmp_path: Path) -> None:
+    """Trained on windows round the defects, it generates and is inspected at that scale."""
+    config = tiny_with(data={"fit": "crop"})
+    outcome = start(config, boards, tmp_path / "runs")
+    model = load_model(outcome.run)
+    with torch.no_grad():
+        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "imgs").mkdir()
+    large = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    write_picture(tmp_path / "imgs" / "large.png", Picture(large))
+    rows = make(model, tmp_path / "imgs", tmp_path / "set", n=4)
+    assert len({tuple(row["window"]) for row in rows}) == 4
+    for row in rows:
+        left, top, width, height = row["window"]
+        assert (width, height) == (32, 32)
+        changed = (read_picture(tmp_path / "set" / row["output"]).pixels != large).any(axis=2)
+        assert changed.any()
+        changed[top : top + height, left : left + width] = False
+        assert not changed.any()

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
-BASICS = {"compose", "images", "config", "errors", "files", "control", "devices", "runs"}
+BASICS = {"compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"}
 MATERIAL = {"data", "models", "losses"}
 JOBS = {"training", "generation", "inspection", "export"}
 

@@ -3,13 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from defectgan.config import Config, DataConfig
+from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.images import save_png
 from defectgan.inspection.measure import Measures, Subject, iou, measure, summarize
 from defectgan.inspection.report import ContactSheet, overlay
 from defectgan.inspection.run import inspect_generated, inspect_model
+from defectgan.runs import new_run
+from defectgan.training.loop import Training
+from tests.conftest import Silent
 
 
 def disc(radius: float, size: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -100,3 +106,18 @@ def test_a_folder_that_generate_did_not_write_is_refused(tmp_path: Path) -> None
     save_png(tmp_path / "image.png", Image.new("L", (4, 4)))
     with pytest.raises(DataError, match=r"no manifest\.jsonl"):
         inspect_generated(tmp_path, out=None, threshold=0.5)
+
+
+def test_a_run_that_held_images_out_is_inspected_on_those(
+    boards: Path, tiny: Config, tmp_path: Path
+) -> None:
+    index = index_data(boards, DataConfig(val_fraction=0.25))
+    folder = new_run(tmp_path / "runs", "held")
+    training = Training(tiny, index, folder, device=torch.device("cpu"), watcher=Silent())
+    training.go(lambda: False)
+    result = inspect_model(
+        folder.path, data=None, out=None, per_class=9, threshold=0.3, device="cpu"
+    )
+    assert "held out" in result.subject
+    # One of four images of each defect, restored, and one or two normal ones, defaced.
+    assert all(row["images"] in (2, 3) for row in result.summary.values())

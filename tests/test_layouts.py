@@ -105,7 +105,7 @@ def test_an_image_with_several_labels_stands_in_each_of_its_classes(
     index = index_data(root, DataConfig())
     assert index.multi_label
     assert index.counts() == {"normal": 6, "thread": 4, "tin": 5}
-    assert index.numbers(index.members[1][0]) == [1, 2]
+    assert index.numbers(index.members[1][0].labels) == [1, 2]
 
 
 def test_json_lines_say_the_same_as_csv(boards: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_polygon_stands_for_its_box(boards: Path, tmp_path: Path) -> None:
     for mark in tree["annotations"]:
         mark |= {"bbox": None, "segmentation": [[5, 6, 9, 6, 9, 16]]}
     (root / "annotations.json").write_text(json.dumps(tree))
-    assert index_data(root, DataConfig()).members[1][0].boxes == ((5, 6, 4, 10),)
+    assert index_data(root, DataConfig()).members[1][0].marks == (((5, 6, 4, 10), "thread"),)
 
 
 def test_two_images_that_would_share_a_mask_are_named(boards: Path, tmp_path: Path) -> None:

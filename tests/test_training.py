@@ -24,7 +24,7 @@ from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Stats
 from tests.conftest import Silent, go_on, start, tiny_with
 
-TIMES = ("seconds", "seconds_per_step", "images_per_second")
+TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
 
 
 def losses_of(run: Path) -> list[dict[str, Any]]:

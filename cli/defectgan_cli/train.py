@@ -68,7 +68,25 @@ def train(
     ] = None,
     steps: Annotated[int | None, setting("STEPS", "Generator steps.", default=PRESET)] = None,
     image_size: Annotated[
-        int | None, setting("IMAGE_SIZE", "Training size, pixels a side.", default=PRESET)
+        str | None,
+        setting("IMAGE_SIZE", "Training size: pixels a side, or HEIGHTxWIDTH.", default=PRESET),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        setting(
+            "FIT",
+            "How images become that size: resize, letterbox, or crop (windows at a fixed scale).",
+            default=PRESET,
+        ),
+    ] = None,
+    crop_to_defect: Annotated[
+        int | None,
+        setting(
+            "CROP_TO_DEFECT",
+            "Fit crop, with windows of SIZE image pixels a side round the defects.",
+            default="the training size",
+            metavar="SIZE",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, setting("BATCH_SIZE", "Images a batch, half of them normal.", default=PRESET)
@@ -126,6 +144,8 @@ def train(
     overrides: Overrides = {
         "data": {
             "image_size": image_size,
+            "fit": fit or ("crop" if crop_to_defect is not None else None),
+            "crop_size": crop_to_defect,
             "normal_class": normal_class,
             "classes": tuple(classes) if classes else None,
             "layout": layout,
@@ -196,16 +216,17 @@ def _describe(job: "Job", reporter: Reporter) -> None:
 
 def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
     index, config = job.index, job.config
-    cells = config.data.image_size**2 * index.channels * sum(index.counts().values())
     plan = {
         "layout": index.layout,
         "classes": index.counts(),
+        "sizes": index.sizes(),
         "skipped": [{"file": str(path), "reason": reason} for path, reason in index.skipped],
         "multi_label": index.multi_label,
         "split": index.split_counts(),
         "parameters": job.parameters(),
-        "image_cache_mib": round(min(cells / 2**20, config.data.cache_mib), 1),
+        "image_cache_mib": job.image_cache_mib(),
         "image_size": config.data.image_size,
+        "fit": config.data.fit,
         "channels": index.channels,
         "steps": config.training.steps,
         "out": str(out),

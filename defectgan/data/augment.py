@@ -25,11 +25,12 @@ class Augment:
     cue away.
     """
 
-    def __init__(self, config: AugmentConfig) -> None:
+    def __init__(self, config: AugmentConfig, *, square: bool = True) -> None:
+        """Args: what to draw; quarter turns are for square images only."""
         steps: list[Any] = []
         if config.flip:
             steps += [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
-        if config.rotate:
+        if config.rotate and square:
             steps.append(albumentations.RandomRotate90(p=0.5))
         if config.contrast or config.brightness:
             steps.append(

@@ -14,10 +14,11 @@ from defectgan.config import AugmentConfig, Config, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.samples import Sample
+from defectgan.data.store import Shape, Store
 from defectgan.errors import DataError
-from defectgan.images import Levels, as_channels, first_sound, read_picture, resize, to_signed
+from defectgan.images import Levels, as_channels, first_sound, read_picture, to_signed
+from defectgan.views import Viewer
 
-MIB = 2**20
 BYTES = Levels(0, 255)
 
 
@@ -41,39 +42,86 @@ class Batch(NamedTuple):
 
 
 class ImageSet:
-    """The images of an index at training size.
+    """The images of an index as the networks see them.
 
-    They are decoded once and kept as uint8 as long as the cache has room; the others are decoded
-    each time. What turns out to be damaged is noted in ``damaged``, with its reason.
+    They are decoded once and kept as uint8 as far as the store has room: as frames where an image
+    has one view, else whole, for a window of it to be cut out each time. What turns out to be
+    damaged is noted in ``damaged``, with its reason.
     """
 
-    def __init__(self, index: Index, config: DataConfig) -> None:
+    def __init__(self, index: Index, config: DataConfig, *, folder: Path | None = None) -> None:
+        """Args: the images, how they are seen and kept, and where on the disk, if anywhere."""
         self.index = index
         self.damaged: dict[Path, str] = {}
-        self._size = config.image_size
+        self._viewer = Viewer(config)
         self._strict = config.strict
-        self._room = config.cache_mib * MIB
-        self._cache: dict[Path, NDArray[np.uint8]] = {}
+        # Classes are drawn evenly: images of the scarce ones come most often.
+        scarce = sorted(index.members, key=len)
+        files = {s.file: s for members in scarce for s in members}
+        self._number = {file: i for i, file in enumerate(files)}
+        self.store = Store([self._shape(s) for s in files.values()], config, folder)
 
-    def image(self, path: Path) -> NDArray[np.uint8]:
-        """The image of a file, [H, W, C].
+    def _shape(self, sample: Sample) -> Shape:
+        """Of the image as it is kept."""
+        if not self._viewer.whole and sample.header is not None:
+            return sample.header.height, sample.header.width, self.index.channels
+        return *self._viewer.frame, self.index.channels
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width that the networks see."""
+        return self._viewer.frame
+
+    def image(self, sample: Sample) -> NDArray[np.uint8]:
+        """The image of a sample as it is kept, [H, W, C].
 
         Raises:
-            DataError: if the file is damaged.
+            DataError: if the file is damaged, or no longer what it was.
         """
-        cached = self._cache.get(path)
-        if cached is not None:
-            return cached
-        picture = read_picture(path)
+        number = self._number[sample.file]
+        kept = self.store.get(number)
+        if kept is not None:
+            return kept
+        picture = read_picture(sample.file)
         pixels = as_channels(picture, self.index.channels)
+        if self._viewer.whole:
+            pixels = self._viewer(picture.size).see(pixels)
+        if pixels.shape != self._shape(sample):
+            raise DataError(
+                f"{sample.file} has changed: it is {pixels.shape[1]} x {pixels.shape[0]} now; "
+                "leave images alone while they are learned from"
+            )
         levels = self.index.levels or picture.full
         if levels != BYTES:
-            pixels = (to_signed(pixels, levels) + 1) * np.float32(127.5)
-        image = np.asarray(np.rint(resize(pixels, self._size, self._size)), dtype=np.uint8)
-        if self._room >= image.nbytes:
-            self._room -= image.nbytes
-            self._cache[path] = image
+            pixels = np.rint((to_signed(pixels, levels) + 1) * np.float32(127.5))
+        image = np.asarray(pixels, dtype=np.uint8)
+        self.store.put(number, image)
         return image
+
+    def view(
+        self,
+        sample: Sample,
+        image: NDArray[np.uint8],
+        k: int,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[NDArray[np.uint8], list[int]]:
+        """What the networks see of a sample that was drawn for class k, and the classes in it.
+
+        A window lies round a defect of class k where that is known, and anywhere else at random;
+        without ``rng`` it lies in the middle of where it may.
+        """
+        if self._viewer.whole:
+            return image, self.index.numbers(sample.labels)
+        name = self.index.classes[k]
+        marks = [mark for mark in sample.marks if mark.label in (None, name)] if k else []
+        chosen = marks[0 if rng is None else int(rng.integers(len(marks)))] if marks else None
+        view = self._viewer(image.shape[:2], rng=rng, around=chosen and chosen.box)
+        seen = view.see(image)
+        if chosen is None or chosen.label is None:
+            return seen, self.index.numbers(sample.labels)
+        shown = {str(mark.label) for mark in sample.marks if view.window.holds_centre(mark.box)}
+        return seen, self.index.numbers(sorted(shown | {name}))
 
     def sound(self, k: int, i: int) -> tuple[Sample, NDArray[np.uint8]]:
         """Sample i of class k and its image; in the place of a damaged one the next that is not, so
@@ -84,7 +132,7 @@ class ImageSet:
         """
         members = self.index.members[k]
         if self._strict:
-            return members[i], self.image(members[i].file)
+            return members[i], self.image(members[i])
         found = first_sound(members, i, attrgetter("file"), self.image, self.damaged)
         if found is not None:
             return found
@@ -115,7 +163,8 @@ class Batches:
     ) -> None:
         self.images = images
         self._half = batch_size // 2
-        self._augment = Augment(augment)
+        height, width = images.frame
+        self._augment = Augment(augment, square=height == width)
         self._seed = seed
 
     def __call__(self, step: int, part: int) -> Batch:
@@ -123,20 +172,21 @@ class Batches:
         generator's).
         """
         rng = np.random.default_rng([self._seed, step, part])
-        chosen = [
-            self.images.sound(k, int(rng.integers(len(self.images.index.members[k]))))
-            for k in [0] * self._half + self._classes(rng)
+        classes = [0] * self._half + self._classes(rng)
+        members = self.images.index.members
+        chosen = [self.images.sound(k, int(rng.integers(len(members[k])))) for k in classes]
+        seed = int(rng.integers(2**31))
+        views = [
+            self.images.view(*drawn, k, rng=rng) for k, drawn in zip(classes, chosen, strict=True)
         ]
-        pixels = [unit(image) for _, image in chosen]
-        images = to_tensor(self._augment(pixels, seed=int(rng.integers(2**31))))
-        label = self._labels([sample for sample, _ in chosen[self._half :]])
+        images = to_tensor(self._augment([unit(image) for image, _ in views], seed=seed))
+        label = self._labels([numbers for _, numbers in views[self._half :]])
         return Batch(images[: self._half], images[self._half :], label)
 
-    def _labels(self, samples: Sequence[Sample]) -> Tensor:
-        index = self.images.index
-        label = torch.zeros(len(samples), len(index.classes))
-        for row, sample in zip(label, samples, strict=True):
-            row[index.numbers(sample)] = 1
+    def _labels(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        label = torch.zeros(len(rows), len(self.images.index.classes))
+        for row, numbers in zip(label, rows, strict=True):
+            row[numbers] = 1
         return label
 
     def fixed(self, k: int, count: int) -> Tensor:
@@ -144,7 +194,8 @@ class Batches:
         fewer images repeats them.
         """
         total = len(self.images.index.members[k])
-        return to_tensor([unit(self.images.sound(k, i * total // count)[1]) for i in range(count)])
+        drawn = [self.images.sound(k, i * total // count) for i in range(count)]
+        return to_tensor([unit(self.images.view(*one, k)[0]) for one in drawn])
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

@@ -1,8 +1,8 @@
 """The index: the images that a training learns from, checked, with their classes."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +12,14 @@ import numpy as np
 
 from defectgan.config import DataConfig
 from defectgan.data import splits
+from defectgan.data.facts import Facts
 from defectgan.data.layouts import Listing, found, read_layout
-from defectgan.data.samples import TEST, TRAIN, VAL, Sample
+from defectgan.data.masks import MaskFacts, look_at_mask
+from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
 from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
 
-# Reading headers waits for the disk, not for the processor.
-READERS = 16
 # Good images by which black and white are found.
 LEVEL_IMAGES = 64
 
@@ -58,15 +58,21 @@ class Index:
         """Whether any image shows defects of several classes."""
         return any(len(s.labels) > 1 for s in self.samples)
 
-    def numbers(self, sample: Sample) -> list[int]:
-        """The class numbers of a sample, [0] for a normal one."""
-        return [self.classes.index(name) for name in sample.labels] or [0]
+    def numbers(self, labels: Sequence[str]) -> list[int]:
+        """The class numbers of a sample's labels, [0] for a normal one's."""
+        return [self.classes.index(name) for name in labels] or [0]
 
     def spread(self, k: int, count: int) -> list[Sample]:
         """``count`` samples of class k, or all if there are fewer, spread evenly."""
         total = len(self.members[k])
         count = min(count, total)
         return [self.members[k][i * total // count] for i in range(count)]
+
+    def sizes(self) -> dict[str, int]:
+        """How many images to learn from there are of each size and depth, the commonest first."""
+        headers = [s.header for s in self.samples if s.header is not None]
+        kinds = Counter(f"{h.width} x {h.height}, {h.bits} bits" for h in headers)
+        return dict(kinds.most_common())
 
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
@@ -93,21 +99,31 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     listing = read_layout(root, layout=config.layout, normal=config.normal_class)
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
-    samples, headers, skipped = _usable(samples)
-    notes = list(listing.notes)
-    if paged := [f for f, header in headers.items() if header.pages > 1]:
+    facts = Facts()
+    samples, skipped = _usable(samples, facts)
+    samples, unmasked, about_masks = _with_marks(samples, facts)
+    skipped += unmasked
+    notes = [*listing.notes, *about_masks]
+    if paged := [s.file for s in samples if s.header is not None and s.header.pages > 1]:
         notes.append(
             f"{len(paged)} files have several pages, of which the first is read: {paged[0]}"
         )
+    if config.fit == "crop" and (anywhere := [s for s in samples if s.labels and not s.marks]):
+        notes.append(
+            f"{len(anywhere)} images of defects have neither a mask nor a box: their windows lie "
+            f"anywhere, the first: {anywhere[0].file}"
+        )
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
-    twins = splits.duplicates(samples)
+    twins = splits.duplicates(samples, facts)
     notes += splits.leaks(twins)
     samples, straddlers = splits.without_straddlers(samples, twins)
     skipped += straddlers
     for fraction, split in ((config.holdout, TEST), (config.val_fraction, VAL)):
         if fraction:
             samples = splits.keep_out(samples, twins, fraction=fraction, split=split, seed=seed)
+    if facts.problem:
+        notes.append(facts.problem)
     if config.strict and skipped:
         path, reason = skipped[0]
         raise DataError(f"{len(skipped)} files cannot be used, the first: {path}: {reason}")
@@ -116,7 +132,7 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         layout=listing.layout,
         classes=(listing.normal, *names),
         samples=tuple(s for s in samples if s.split == TRAIN),
-        channels=max((headers[s.file].channels for s in samples), default=1),
+        channels=max((s.header.channels for s in samples if s.header is not None), default=1),
         held_out=tuple(s for s in samples if s.split != TRAIN),
         skipped=tuple(skipped),
         notes=tuple(notes),
@@ -171,42 +187,66 @@ def _any(sample: Sample, names: Sequence[str]) -> bool:
 
 
 def _with_labels(sample: Sample, names: Sequence[str]) -> Sample:
-    return replace(sample, labels=tuple(name for name in names if name in sample.labels))
+    return replace(
+        sample,
+        labels=tuple(name for name in names if name in sample.labels),
+        marks=tuple(mark for mark in sample.marks if mark.label is None or mark.label in names),
+    )
 
 
-def _usable(
-    samples: Sequence[Sample],
-) -> tuple[list[Sample], dict[Path, Header], list[tuple[Path, str]]]:
-    """The samples whose files can be used, their headers, and the others with the reason."""
-
-    def look(sample: Sample) -> Header | str:
-        try:
-            header = probe(sample.file)
-            if sample.mask is not None:
-                _check_mask(sample.mask, header)
-        except DataError as error:
-            return str(error)
-        return header
-
-    with ThreadPoolExecutor(READERS) as pool:
-        looks = list(pool.map(look, samples))
-    good, headers, skipped = [], {}, []
-    for sample, seen in zip(samples, looks, strict=True):
-        if isinstance(seen, Header):
-            good.append(sample)
-            headers[sample.file] = seen
+def _usable(samples: Sequence[Sample], facts: Facts) -> tuple[list[Sample], list[tuple[Path, str]]]:
+    """The samples whose files can be used, with their headers, and the others with the reason."""
+    files = [file for s in samples for file in (s.file, s.mask) if file is not None]
+    headers = facts.of("header", files, probe)
+    good, skipped = [], []
+    for sample in samples:
+        header = headers[sample.file]
+        mask = headers[sample.mask] if sample.mask is not None else None
+        if isinstance(header, DataError):
+            skipped.append((sample.file, str(header)))
+        elif isinstance(mask, DataError):
+            skipped.append((sample.file, str(mask)))
+        elif mask is not None and tuple(mask[:2]) != tuple(header[:2]):
+            problem = (
+                f"its mask {sample.mask} is {mask[0]} x {mask[1]}, the image {header[0]} x "
+                f"{header[1]}: give it a mask of its own size"
+            )
+            skipped.append((sample.file, problem))
         else:
-            skipped.append((sample.file, seen))
-    return good, headers, skipped
+            good.append(replace(sample, header=Header(*header)))
+    return good, skipped
 
 
-def _check_mask(mask: Path, image: Header) -> None:
-    header = probe(mask)
-    if (header.width, header.height) != (image.width, image.height):
-        raise DataError(
-            f"its mask {mask} is {header.width} x {header.height}, the image {image.width} x "
-            f"{image.height}: give it a mask of its own size"
+def _with_marks(
+    samples: Sequence[Sample], facts: Facts
+) -> tuple[list[Sample], list[tuple[Path, str]], list[str]]:
+    """The samples with the places of their defects by their masks, those whose mask is damaged, and
+    what a person must know of the masks.
+    """
+    looks = facts.of("mask", [s.mask for s in samples if s.mask is not None], look_at_mask)
+    marked, damaged = [], []
+    soft, empty = [], []
+    for sample in samples:
+        look = looks[sample.mask] if sample.mask is not None else None
+        if look is None:
+            marked.append(sample)
+        elif isinstance(look, DataError):
+            damaged.append((sample.file, str(look)))
+        else:
+            values, boxes = MaskFacts(*look)
+            soft += [sample.mask] if values > 2 else []
+            empty += [sample.mask] if sample.labels and not boxes else []
+            by_mask = tuple(Mark((x, y, w, h)) for x, y, w, h in boxes)
+            marked.append(replace(sample, marks=sample.marks or by_mask))
+    notes = [
+        f"{len(masks)} masks {what}, the first: {masks[0]}"
+        for masks, what in (
+            (soft, "have other values than two: above half of the largest counts as defect"),
+            (empty, "of images of defects are empty"),
         )
+        if masks
+    ]
+    return marked, damaged, notes
 
 
 def _empty_class(index: Index, listing: Listing, k: int) -> str:
@@ -245,10 +285,12 @@ def _record(sample: Sample, root: Path) -> dict[str, Any]:
     }
     if sample.mask is not None:
         row["mask"] = _relative(sample.mask, root)
-    if sample.boxes:
-        row["boxes"] = [list(box) for box in sample.boxes]
+    if sample.marks:
+        row["marks"] = sample.marks
     if sample.group is not None:
         row["group"] = sample.group
+    if sample.header is not None:
+        row["header"] = sample.header
     return row
 
 
@@ -273,9 +315,10 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
             file=root / row["file"],
             labels=tuple(row["labels"]),
             mask=root / row["mask"] if "mask" in row else None,
-            boxes=tuple(tuple(box) for box in row.get("boxes", ())),
+            marks=tuple(Mark(tuple(box), label) for box, label in row.get("marks", ())),
             group=row.get("group"),
             split=row["split"],
+            header=Header(*row["header"]) if "header" in row else None,
         )
         for row in record["samples"]
     ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from defectgan.data.samples import NORMAL_NAMES, TEST, TRAIN, VAL, Box, Sample, is_normal_name
+from defectgan.data.samples import NORMAL_NAMES, TEST, TRAIN, VAL, Box, Mark, Sample, is_normal_name
 from defectgan.errors import DataError
 from defectgan.images import find_images
 
@@ -292,10 +292,10 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
         tree = json.loads(path.read_text(encoding="utf-8"))
         names = {c["id"]: str(c["name"]) for c in tree["categories"]}
         files = {i["id"]: str(i["file_name"]) for i in tree["images"]}
-        marks: dict[Any, list[tuple[str, Box]]] = {key: [] for key in files}
+        marks: dict[Any, list[Mark]] = {key: [] for key in files}
         for mark in tree["annotations"]:
             x, y, w, h = (float(v) for v in mark.get("bbox") or _bounds(mark["segmentation"]))
-            marks[mark["image_id"]].append((names[mark["category_id"]], (x, y, w, h)))
+            marks[mark["image_id"]].append(Mark((x, y, w, h), names[mark["category_id"]]))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is not a COCO file: {type(error).__name__} {error}; expected images, "
@@ -305,14 +305,9 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
     defects = tuple(n for n in names.values() if n != normal and not is_normal_name(n))
     samples = []
     for key, name in files.items():
-        found_marks = [m for m in marks[key] if m[0] in defects]
-        samples.append(
-            Sample(
-                file=folder / name,
-                labels=tuple(dict.fromkeys(label for label, _ in found_marks)),
-                boxes=tuple(box for _, box in found_marks),
-            )
-        )
+        shown = tuple(m for m in marks[key] if m.label in defects)
+        labels = tuple(dict.fromkeys(str(m.label) for m in shown))
+        samples.append(Sample(folder / name, labels, marks=shown))
     return Listing(path.parent, "coco", normal or NORMAL_NAMES[0], defects, tuple(samples))
 
 

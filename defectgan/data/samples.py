@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from defectgan.images import Header
 
 NORMAL_NAMES = ("normal", "good", "ok", "free", "defect-free")
 
@@ -11,21 +14,30 @@ TRAIN, VAL, TEST = "train", "val", "test"
 Box = tuple[float, float, float, float]
 
 
+class Mark(NamedTuple):
+    """Where a defect lies; ``label`` is None where only the image's labels are known."""
+
+    box: Box
+    label: str | None = None
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image.
 
     ``labels`` names the defect classes in it, none for a normal image; ``mask`` is a file with the
-    true mask, ``boxes`` hold the defects where the layout tells; images of one ``group`` show the
-    same piece and stay on one side of a split.
+    true mask, ``marks`` say where the defects lie, by the layout or by the mask; images of one
+    ``group`` show the same piece and stay on one side of a split; ``header`` is what the file's
+    head says, None before it has been looked at.
     """
 
     file: Path
     labels: tuple[str, ...]
     mask: Path | None = None
-    boxes: tuple[Box, ...] = ()
+    marks: tuple[Mark, ...] = ()
     group: str | None = None
     split: str = TRAIN
+    header: Header | None = None
 
 
 def is_normal_name(name: str) -> bool:

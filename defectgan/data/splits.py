@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from defectgan.data.facts import Facts
 from defectgan.data.samples import TEST, TRAIN, Sample
 from defectgan.errors import DataError, SettingError
 from defectgan.files import sha256
@@ -35,16 +36,16 @@ def group_by_name(samples: Sequence[Sample], pattern: str) -> list[Sample]:
     return grouped
 
 
-def duplicates(samples: Iterable[Sample]) -> list[list[Sample]]:
+def duplicates(samples: Iterable[Sample], facts: Facts) -> list[list[Sample]]:
     """Samples whose files have the same content; only files of one size are read."""
     by_size: dict[int, list[Sample]] = {}
     for sample in samples:
         by_size.setdefault(sample.file.stat().st_size, []).append(sample)
-    by_content: dict[str, list[Sample]] = {}
-    for same_size in by_size.values():
-        if len(same_size) > 1:
-            for sample in same_size:
-                by_content.setdefault(sha256(sample.file), []).append(sample)
+    alike = [s for same_size in by_size.values() if len(same_size) > 1 for s in same_size]
+    digests = facts.of("sha256", [s.file for s in alike], sha256)
+    by_content: dict[str | DataError, list[Sample]] = {}
+    for sample in alike:
+        by_content.setdefault(digests[sample.file], []).append(sample)
     return [twins for twins in by_content.values() if len(twins) > 1]
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.compose import compose
-from defectgan.images import LUMA, Levels, Picture, resize, to_signed
+from defectgan.images import LUMA, Levels, Picture, to_signed
+from defectgan.views import View
 
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
 # image would be touched.
@@ -26,43 +27,47 @@ class Painted(NamedTuple):
 
 
 def paint_source(
-    source: Picture, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
+    source: Picture, view: View, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
 ) -> Painted:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
     to the original pixels it keeps their grain and sharpness under a translucent layer. Where the
-    written mask is 0 a pixel keeps its value exactly.
+    written mask is 0, and beside the view, a pixel keeps its value exactly.
 
     Args:
         source: the original.
-        image: [C, h, w] in [-1, 1], the original at the model's size.
+        view: what the model saw of it.
+        image: [C, h, w] in [-1, 1], the frame that the model saw.
         foreground: [C, h, w] in [-1, 1], the layer's colour.
         mask: [1, h, w] in [0, 1], the layer's opacity.
         levels: the pixel values of the original that are -1 and 1.
     """
-    height, width, channels = source.pixels.shape
-    opacity = _enlarge(torch.where(mask < INVISIBLE, 0.0, mask), height, width)
+    window, channels = view.window, source.pixels.shape[2]
+    part = view.window.cut(source.pixels.transpose(2, 0, 1))
+    opacity = _put_back(torch.where(mask < INVISIBLE, 0.0, mask), view)
     written = (opacity[0] * 255).round().to(torch.uint8).numpy()
-    change = _enlarge(_match(foreground - image, channels), height, width)
-    original = torch.from_numpy(source.pixels.astype(np.float32)).permute(2, 0, 1)
+    change = _put_back(_match(foreground - image, channels), view)
+    original = torch.from_numpy(part.astype(np.float32))
     covered = original + change * ((levels.white - levels.black) / 2)
     painted = compose(
         original[None],
-        covered.clamp(*levels if source.pixels.dtype.kind == "f" else source.full)[None],
+        covered.clamp(*levels if part.dtype.kind == "f" else source.full)[None],
         torch.from_numpy(written / np.float32(255))[None, None],
-    )[0]
-    pixels = painted.permute(1, 2, 0).numpy()
-    if source.pixels.dtype.kind != "f":
-        pixels = pixels.round()
-    touched = written[..., None] > 0
-    return Painted(np.where(touched, pixels.astype(source.pixels.dtype), source.pixels), written)
+    )[0].numpy()
+    if part.dtype.kind != "f":
+        painted = painted.round()
+    touched = np.where(written > 0, painted.astype(part.dtype), part)
+    pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
+    window.cut(pixels.transpose(2, 0, 1))[:] = touched
+    window.cut(whole)[:] = written
+    return Painted(pixels, whole)
 
 
-def model_view(source: Picture, channels: int, size: int, levels: Levels) -> Tensor:
-    """The original as the model sees it, [C, size, size] in [-1, 1]."""
-    small = torch.from_numpy(resize(to_signed(source.pixels, levels), size, size))
-    return _match(small.permute(2, 0, 1), channels)
+def model_view(source: Picture, view: View, channels: int, levels: Levels) -> Tensor:
+    """A view of the original as the model sees it, [C, h, w] in [-1, 1]."""
+    seen = torch.from_numpy(to_signed(view.see(source.pixels), levels))
+    return _match(seen.permute(2, 0, 1), channels)
 
 
 def _match(planes: Tensor, channels: int) -> Tensor:
@@ -74,6 +79,8 @@ def _match(planes: Tensor, channels: int) -> Tensor:
     return (planes * torch.tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True)
 
 
-def _enlarge(planes: Tensor, height: int, width: int) -> Tensor:
-    resized = F.interpolate(planes[None], size=(height, width), mode="bilinear", antialias=True)
-    return resized[0]
+def _put_back(planes: Tensor, view: View) -> Tensor:
+    """What belongs to the image of planes [C, h, w] of a frame, at the size of the window."""
+    inside = view.inside.cut(planes)[None]
+    size = (view.window.height, view.window.width)
+    return F.interpolate(inside, size=size, mode="bilinear", antialias=True)[0]

@@ -24,6 +24,7 @@ from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, first_sound, read_picture
 from defectgan.losses import probability
 from defectgan.training.checkpoint import Model
+from defectgan.views import View, Viewer
 
 # Batches that are read ahead, and that may wait to be written: sources may be large.
 AHEAD = 1
@@ -157,6 +158,7 @@ class _Canvas:
 
     row: Row
     source: Picture
+    view: View
     image: Tensor
     foreground: Tensor
     mask: Tensor
@@ -168,9 +170,18 @@ def _compute(
     model: Model, rows: Sequence[Row], pictures: Sequence[Picture], device: torch.device
 ) -> list[_Canvas]:
     info, generator = model.info, model.generator
-    size = info.config.data.image_size
-    images = torch.stack([model_view(p, info.channels, size, info.levels_of(p)) for p in pictures])
-    noise = torch.stack([row_noise(row.seed, generator.noise_size(size, size)) for row in rows])
+    viewer = Viewer(info.config.data)
+    views = [
+        viewer(picture.size, rng=np.random.default_rng(row.seed))
+        for row, picture in zip(rows, pictures, strict=True)
+    ]
+    images = torch.stack(
+        [
+            model_view(picture, view, info.channels, info.levels_of(picture))
+            for picture, view in zip(pictures, views, strict=True)
+        ]
+    )
+    noise = torch.stack([row_noise(row.seed, generator.noise_size(*viewer.frame)) for row in rows])
     labels = [info.label_of(row.defect) for row in rows]
     control = constant_map(one_hot(labels, len(info.classes)))
     on_device = images.to(device, memory_format=torch.channels_last)
@@ -179,7 +190,7 @@ def _compute(
     foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
     return [
         _Canvas(*canvas)
-        for canvas in zip(rows, pictures, images, foreground, mask, verdicts, strict=True)
+        for canvas in zip(rows, pictures, views, images, foreground, mask, verdicts, strict=True)
     ]
 
 
@@ -205,7 +216,9 @@ def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, An
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source = canvas.row, canvas.source
     levels = model.info.levels_of(source)
-    painted = paint_source(source, canvas.image, canvas.foreground, canvas.mask, levels)
+    painted = paint_source(
+        source, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
+    )
     files = writer.write(row, replace(source, pixels=painted.pixels), painted.mask)
     return {
         "number": row.number,
@@ -214,6 +227,7 @@ def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, An
         "source_sha256": sha256(row.source),
         "class": row.defect,
         "seed": row.seed,
+        "window": list(canvas.view.window),
         "box": _box(painted.mask),
         "mask_area": round(float((painted.mask > VISIBLE).mean()), 6),
         **canvas.verdict,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ FOLDER = "inspection"
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was inspected, the files that say so, and the summary ``{class: {images, area, empty,
-    ...}}``.
+    """What was inspected, in words, the files that say so, and the summary ``{class: {images, area,
+    empty, ...}}``.
     """
 
-    subject: Path
+    subject: str
     report: Path
     contact_sheet: Path
     summary: dict[str, dict[str, Any]]
@@ -37,7 +37,7 @@ def inspect_generated(folder: Path, *, out: Path | None, threshold: float) -> In
     """Inspect a folder that generate wrote."""
     classes = list(dict.fromkeys(row["class"] for row in read_manifest(folder)))
     subjects = generated_subjects(folder)
-    return _inspect(folder, subjects, classes, out or unused(folder / FOLDER), threshold)
+    return _inspect(str(folder), subjects, classes, out or unused(folder / FOLDER), threshold)
 
 
 def inspect_model(
@@ -49,7 +49,9 @@ def inspect_model(
     threshold: float,
     device: str,
 ) -> Inspection:
-    """Inspect a model on real images: those of ``data``, or those that its run learned from."""
+    """Inspect a model on real images: those of ``data``, or its run's own, held out if there are
+    any.
+    """
     path = find_run(model)
     target = pick_device(device)
     trained = load_model(path, device=target)
@@ -57,21 +59,26 @@ def inspect_model(
         learned = trained.info.config.data
         wanted = DataConfig(classes=trained.info.classes[1:], normal_class=learned.normal_class)
         index = index_data(data, wanted)
+        images = str(data)
     else:
-        index = _own_images(path)
+        index, images = _own_images(path)
     subjects = model_subjects(trained, index, per_class=per_class, device=target)
     folder = out or unused(beside(path) / FOLDER)
-    return _inspect(path, subjects, index.classes[1:], folder, threshold)
+    return _inspect(f"{path} on {images}", subjects, index.classes[1:], folder, threshold)
 
 
-def _own_images(run: Path) -> Index:
+def _own_images(run: Path) -> tuple[Index, str]:
+    """A run's images, and what they are."""
     if not run.is_dir():
         raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
-    return read_split(RunFolder(run).split)
+    index = read_split(RunFolder(run).split)
+    if any(sample.labels for sample in index.held_out):
+        return replace(index, samples=index.held_out), "the images that it held out"
+    return index, "the images that it learned from"
 
 
 def _inspect(
-    subject: Path,
+    subject: str,
     subjects: Iterable[Subject],
     classes: Sequence[str],
     out: Path,
@@ -85,6 +92,6 @@ def _inspect(
     summary = summarize(measured)
     report, picture = out / "summary.json", out / "contact_sheet.png"
     sheet.save(picture, classes=classes)
-    record = {"inspected": str(subject), "threshold": threshold, "summary": summary}
+    record = {"inspected": subject, "threshold": threshold, "summary": summary}
     write_atomically(report, json.dumps(record, indent=1).encode())
     return Inspection(subject, report, picture, summary)

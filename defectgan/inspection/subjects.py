@@ -8,16 +8,20 @@ import torch
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
+from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
 from defectgan.generation.layer import model_view
 from defectgan.generation.run import row_noise
 from defectgan.generation.writers import MANIFEST, read_manifest
-from defectgan.images import read_mask, read_picture, resize, to_bytes
+from defectgan.images import read_mask, read_picture, to_bytes
 from defectgan.inspection.measure import Pixels, Subject
 from defectgan.training.checkpoint import Model
+from defectgan.views import Viewer
 
 NORMAL = 0
+# A pixel of a frame is defect where at least half of what it shows of the image is.
+TRUE_SHARE = 0.5
 
 
 def model_subjects(
@@ -43,17 +47,18 @@ def model_subjects(
 @torch.no_grad()
 def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.device) -> Subject:
     info, generator = model.info, model.generator
-    size = info.config.data.image_size
     picture = read_picture(sample.file)
-    view = model_view(picture, info.channels, size, info.levels_of(picture))
-    image = view[None].to(device)
+    viewer = Viewer(info.config.data)
+    around = next((mark.box for mark in sample.marks if mark.label in (None, name)), None)
+    view = viewer(picture.size, around=around)
+    image = model_view(picture, view, info.channels, info.levels_of(picture))[None].to(device)
     control = constant_map(one_hot([target], len(info.classes))).to(device)
-    noise = row_noise(0, generator.noise_size(size, size))[None].to(device)
+    noise = row_noise(0, generator.noise_size(*viewer.frame))[None].to(device)
     painted, mask = generator.paint(image, control, noise)
     truth = None
     if sample.mask is not None and target == NORMAL:
-        pixels = read_mask(sample.mask)[..., None].astype(np.float32)
-        truth = resize(pixels, size, size)[..., 0] > 127
+        region = read_region(sample.mask)[..., None].astype(np.float32)
+        truth = view.see(region)[..., 0] > TRUE_SHARE
     return Subject(
         name=sample.file.stem,
         defect=name,

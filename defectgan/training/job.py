@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from defectgan.config import Config, load_config, parse_config
 from defectgan.data.dataset import ImageSet, make_batches
 from defectgan.data.index import Index, index_data, read_split
+from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.runs import RunFolder
@@ -39,6 +40,10 @@ class Job:
         with torch.device("meta"):
             networks = {"generator": info.generator(), "critic": info.critic()}
         return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+    def image_cache_mib(self) -> float:
+        """How much memory the decoded images will take, in MiB."""
+        return round(ImageSet(self.index, self.config.data).store.room / MIB, 1)
 
     def preview(self, path: Path) -> None:
         """Draw what the networks will see, after augmentation: a row of normal images, and one of

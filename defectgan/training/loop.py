@@ -3,9 +3,10 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from types import FrameType
@@ -17,12 +18,13 @@ from torch import Tensor
 from defectgan.config import Config, dump_config
 from defectgan.data.dataset import ImageSet, make_batches
 from defectgan.data.index import Index, write_split
+from defectgan.data.loader import Key, Loader, worker_count
 from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
 from defectgan.files import append_json_lines, read_json_lines, write_atomically
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
-from defectgan.training.engine import Engine
+from defectgan.training.engine import LEAD_PART, Engine
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 
 # Lead steps over which the classifier's progress is averaged.
@@ -99,8 +101,9 @@ class Training:
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         self._engine = Engine(self._info, device=device, bf16=bf16)
-        self._images = ImageSet(index, config.data)
+        self._images = ImageSet(index, config.data, folder=run.path)
         self._batches = make_batches(config, self._images)
+        self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device)
         self._averages = Averages()
         self._stats = Stats(run.stats)
@@ -149,22 +152,27 @@ class Training:
 
     def _loop(self, stop: Callable[[], bool], events: Events) -> None:
         training = self.config.training
+        steps, parts = range(self._step, training.steps), range(training.n_critic + 1)
         self._logged, self._logged_step = time.perf_counter(), self._step
         self._watcher.phase("training")
-        while self._step < training.steps and not stop():
-            self._averages.add(self._engine.step(self._step, self._batches))
-            self._step += 1
-            self._report_damage()
-            self._watcher.stepped(self._step)
-            last = self._step == training.steps
-            if last or self._step % training.log_every == 0:
-                self._log(events)
-            if last or self._step % training.sample_every == 0:
-                self._sample()
-            if last or self._step % training.save_every == 0:
-                self._save()
+        with self._loader(product(steps, parts)) as batches:
+            while self._step < training.steps and not stop():
+                self._averages.add(self._engine.step(self._step, batches))
+                self._step += 1
+                self._report_damage()
+                self._watcher.stepped(self._step)
+                last = self._step == training.steps
+                if last or self._step % training.log_every == 0:
+                    self._log(events, batches)
+                if last or self._step % training.sample_every == 0:
+                    self._sample()
+                if last or self._step % training.save_every == 0:
+                    self._save()
         if self._step < training.steps:
             self._save()
+
+    def _loader(self, keys: Iterable[Key]) -> Loader:
+        return Loader(self._batches, keys, workers=self._workers)
 
     def _report_damage(self) -> None:
         """Write down the files that turned out to be damaged, once each."""
@@ -181,18 +189,19 @@ class Training:
         training = self.config.training
         goal = training.lead_until * self._chance()
         window: list[Tensor] = []
-        for t in range(training.lead_steps):
-            if stop():
-                return False
-            window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, self._batches)["cls_r"]]
-            if (t + 1) % LEAD_WINDOW == 0:
-                mean = float(torch.stack(window).mean())
-                self._watcher.phase(
-                    f"classifier ahead: step {t + 1}, cross-entropy {mean:.2f} "
-                    f"(chance {self._chance():.2f}, goal {goal:.2f})"
-                )
-                if mean < goal:
-                    return True
+        with self._loader((t, LEAD_PART) for t in range(training.lead_steps)) as batches:
+            for t in range(training.lead_steps):
+                if stop():
+                    return False
+                window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, batches)["cls_r"]]
+                if (t + 1) % LEAD_WINDOW == 0:
+                    mean = float(torch.stack(window).mean())
+                    self._watcher.phase(
+                        f"classifier ahead: step {t + 1}, cross-entropy {mean:.2f} "
+                        f"(chance {self._chance():.2f}, goal {goal:.2f})"
+                    )
+                    if mean < goal:
+                        return True
         if training.lead_steps:
             self._watcher.warn(
                 f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
@@ -211,7 +220,7 @@ class Training:
         ]
         return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in shares)
 
-    def _log(self, events: Events) -> None:
+    def _log(self, events: Events, batches: Loader) -> None:
         now = time.perf_counter()
         terms = self._averages.flush()
         if bad := [name for name, value in terms.items() if not math.isfinite(value)]:
@@ -219,11 +228,13 @@ class Training:
         interval = self._step - self._logged_step
         seconds = now - self._logged
         self._logged, self._logged_step = now, self._step
+        waited, batches.waited = batches.waited, 0.0
         line = {
             "step": self._step,
             "seconds": round(now - self._started, 1),
             "seconds_per_step": round(seconds / interval, 4),
             "images_per_second": round(interval * self._images_per_step / seconds, 1),
+            "data_wait": round(waited / seconds, 4),
             "cls_chance": self._chance(),
             **terms,
         }

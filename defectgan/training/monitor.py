@@ -21,7 +21,14 @@ DEAD_MASK = 0.002
 # So many log lines in a row with dead masks are a finding; single ones happen early on.
 DEAD_LINES = 4
 SAMPLES_PER_CLASS = 4
-NOT_PLOTTED = ("step", "seconds", "seconds_per_step", "images_per_second", "cls_chance")
+NOT_PLOTTED = (
+    "step",
+    "seconds",
+    "seconds_per_step",
+    "images_per_second",
+    "data_wait",
+    "cls_chance",
+)
 
 
 class Averages:

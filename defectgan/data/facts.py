@@ -1,0 +1,123 @@
+"""Facts about files, kept between runs: a file that has not changed is not read again."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from defectgan.errors import DataError
+from defectgan.files import cache_folder
+
+T = TypeVar("T")
+# Size in bytes and time of change in nanoseconds; None for a file that is not there.
+Stamp = tuple[int, int] | None
+
+FILE = "files.sqlite"
+# Reading heads waits for the disk, not for the processor.
+READERS = 16
+# Files that are looked at before what was found is written down.
+CHUNK = 5000
+# A file that changed so recently, in seconds, may change again without its time of change telling.
+RACY = 2.0
+
+_TABLE = """create table if not exists facts (
+    path text, kind text, size integer, mtime_ns integer, fact text, primary key (path, kind)
+) without rowid"""
+
+
+class Facts:
+    """What was found in files, by path, size and time of change, in one database a user.
+
+    ``problem`` says why nothing could be kept, where that is so: a training goes on without.
+    """
+
+    def __init__(self) -> None:
+        self.path = cache_folder() / FILE
+        self.problem: str | None = None
+
+    def of(
+        self, kind: str, files: Iterable[Path], look: Callable[[Path], T]
+    ) -> dict[Path, T | DataError]:
+        """What ``look`` finds in each file, or why it cannot.
+
+        Args:
+            kind: tells facts of different sorts apart.
+            files: where to look, in parallel.
+            look: gives something that JSON can hold; a DataError is kept for this time only.
+        """
+        facts: dict[Path, T | DataError] = {}
+        waiting = list(dict.fromkeys(files))
+        for start in range(0, len(waiting), CHUNK):
+            facts |= self._chunk(kind, waiting[start : start + CHUNK], look)
+        return facts
+
+    def _chunk(
+        self, kind: str, files: Sequence[Path], look: Callable[[Path], T]
+    ) -> dict[Path, T | DataError]:
+        def attempt(file: Path) -> T | DataError:
+            try:
+                return look(file)
+            except DataError as error:
+                return error
+
+        stamps = {file: _stamp(file) for file in files}
+        known = self._recall(kind, stamps)
+        unknown = [file for file in files if file not in known]
+        with ThreadPoolExecutor(READERS) as pool:
+            found = dict(zip(unknown, pool.map(attempt, unknown), strict=True))
+        self._keep(kind, stamps, found)
+        return {file: found[file] if file in found else known[file] for file in files}
+
+    def _recall(self, kind: str, stamps: Mapping[Path, Stamp]) -> dict[Path, Any]:
+        known = {}
+        try:
+            with closing(self._database()) as database:
+                for file, stamp in stamps.items():
+                    row = database.execute(
+                        "select size, mtime_ns, fact from facts where path = ? and kind = ?",
+                        (str(file.absolute()), kind),
+                    ).fetchone()
+                    if row is not None and row[:2] == stamp:
+                        known[file] = json.loads(row[2])
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return {}
+        return known
+
+    def _keep(
+        self, kind: str, stamps: Mapping[Path, Stamp], found: Mapping[Path, T | DataError]
+    ) -> None:
+        settled = time.time_ns() - RACY * 1e9
+        rows = [
+            (str(file.absolute()), kind, *stamp, json.dumps(fact))
+            for file, fact in found.items()
+            if not isinstance(fact, DataError)
+            and (stamp := stamps[file]) is not None
+            and stamp[1] < settled
+        ]
+        try:
+            with closing(self._database()) as database, database:
+                database.executemany("insert or replace into facts values (?, ?, ?, ?, ?)", rows)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _database(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self.path)
+        database.execute(_TABLE)
+        return database
+
+    def _give_up(self, error: Exception) -> None:
+        self.problem = f"what is found in the images cannot be kept in {self.path}: {error}"
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,101 @@
+"""Decoded images, kept in one buffer that the reading processes share."""
+
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectgan.config import DataConfig
+from defectgan.errors import DataError
+
+MIB = 2**20
+# Of the disk's free space, the share that the images may take without being told to.
+DISK_SHARE = 0.5
+
+Shape = tuple[int, int, int]
+Kind = Literal["ram", "disk", "none"]
+
+
+class Store:
+    """A slot for each image, filled by whoever decodes it first; a forked process sees and fills
+    the same slots.
+
+    ``kind`` says where they are; ``whole`` whether every image has a slot.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], config: DataConfig, folder: Path | None) -> None:
+        """Make room.
+
+        Args:
+            shapes: [height, width, channels] of each image, those that are drawn most often first:
+                where memory is short they get the slots.
+            config: where, and how much of it.
+            folder: for images on the disk; None where there is none: memory serves instead.
+
+        Raises:
+            DataError: if the disk was asked for and has no room.
+        """
+        self._shapes = shapes
+        sizes = np.array([np.prod(shape) for shape in shapes], dtype=np.int64)
+        self._ends = sizes.cumsum()
+        total = int(self._ends[-1])
+        self.kind = _choose(config, total, folder)
+        limit = {"ram": config.cache_mib * MIB, "disk": total, "none": 0}[self.kind]
+        self._slots = int(np.searchsorted(self._ends, limit, side="right"))
+        self.whole = self._slots == len(shapes)
+        self.room = int(self._ends[self._slots - 1]) if self._slots else 0
+        buffer = self._on_disk(folder) if self.kind == "disk" and folder else _memory(self.room)
+        self._pixels = np.frombuffer(buffer, dtype=np.uint8)
+        self._filled = np.frombuffer(_memory(self._slots), dtype=np.bool_)
+
+    def _on_disk(self, folder: Path) -> mmap.mmap:
+        # Without a name the file is gone with the last process that has it open, however that ends.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                # Room is taken now: a full disk found later would kill the process.
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, self.room)
+                else:
+                    file.truncate(self.room)
+            except OSError as error:
+                raise DataError(
+                    f"no room for {self.room / MIB:.0f} MiB of decoded images in {folder}: "
+                    f"{error.strerror}; free some, or keep them elsewhere (data.cache)"
+                ) from error
+            return mmap.mmap(file.fileno(), self.room)
+
+    def get(self, i: int) -> NDArray[np.uint8] | None:
+        """Image i, [H, W, C]; None where it is not kept yet."""
+        return self._slot(i) if i < self._slots and self._filled[i] else None
+
+    def put(self, i: int, image: NDArray[np.uint8]) -> None:
+        """Keep image i, if it has a slot."""
+        if i < self._slots:
+            self._slot(i)[:] = image
+            self._filled[i] = True
+
+    def _slot(self, i: int) -> NDArray[np.uint8]:
+        end = self._ends[i]
+        start = self._ends[i - 1] if i else 0
+        return self._pixels[start:end].reshape(self._shapes[i])
+
+
+def _choose(config: DataConfig, total: int, folder: Path | None) -> Kind:
+    if folder is None:
+        return "none" if config.cache == "none" else "ram"
+    if config.cache != "auto":
+        return config.cache
+    if total <= config.cache_mib * MIB:
+        return "ram"
+    return "disk" if total <= shutil.disk_usage(folder).free * DISK_SHARE else "ram"
+
+
+def _memory(size: int) -> mmap.mmap:
+    """Zeros that forked processes share."""
+    return mmap.mmap(-1, max(1, size))
