@@ -73,6 +73,20 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert exported["files"][0].keys() == {"path", "format", "max_difference"}
 
 
+def test_windows_of_another_shape_are_trained_painted_inspected_and_exported(place: Path) -> None:
+    call("train --data pcb --image-size 32x48 --crop-to-defect 24")
+    call("generate --normal imgs --n 4 --out made")
+    rows = [json.loads(line) for line in (place / "made/manifest.jsonl").read_text().splitlines()]
+    assert all(row["window"][2:] == [36, 24] for row in rows)
+    call("inspect-masks")
+    call("export")
+
+
+def test_windows_are_refused_beside_another_fit(place: Path) -> None:
+    result = call("train --data pcb --fit letterbox --crop-to-defect 24", code=2)
+    assert "crop_size 24 is of use with the fit crop alone" in " ".join(result.stderr.split())
+
+
 def test_a_dry_run_says_what_would_happen_and_makes_nothing(place: Path) -> None:
     plan = result_of("train --data pcb --classes tin --dry-run")
     assert {"layout", "classes", "skipped", "split", "parameters", "out"} <= plan.keys()
