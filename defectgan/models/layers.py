@@ -19,10 +19,12 @@ def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         scale, shift: anything that broadcasts against x. Where they are constant over the image the
             arithmetic folds into one multiply-add a pixel.
     """
-    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
+    # Not torch.var_mean: on a CPU it takes thirty times as long as a mean.
+    centred = x.float()
+    centred = centred - centred.mean((2, 3), keepdim=True)
+    variance = centred.square().mean((2, 3), keepdim=True)
     scale = scale * torch.rsqrt(variance + NORM_EPSILON)
-    shift = shift - mean * scale
-    return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+    return torch.addcmul(shift, centred, scale).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
