@@ -15,6 +15,7 @@ from defectgan.config import GeneratorConfig
 from defectgan.models.layers import (
     AdaptiveNoise,
     Conv,
+    HeadConv,
     InstanceNorm,
     ResidualBlock,
     Spade,
@@ -24,7 +25,7 @@ from defectgan.models.layers import (
 
 
 def _stage(conv: Conv, channels: int) -> nn.Sequential:
-    return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU())
+    return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU(inplace=True))
 
 
 def _at(control: Tensor, size: tuple[int, int]) -> Tensor:
@@ -81,7 +82,7 @@ class Generator(nn.Module):
         self.last_noise = AdaptiveNoise(config.noise_scale)
         self.last_spade = Spade(w, classes, hidden)
         seen = w + channels if config.head_sees_image else w
-        self.head = Conv(seen, channels + 1, 7)
+        self.head = HeadConv(seen, channels + 1, 7)
         if config.residual_foreground:
             # Nothing is painted at first: otherwise the first hundreds of steps go into taking
             # random paint back, and the mask dies over it.
@@ -125,17 +126,18 @@ class Generator(nn.Module):
         for block, z, skip in zip(self.decoder, maps[:-1], skipped, strict=True):
             x = block(x, control, z)
             x = x if skip is None else x + skip
-        x = torch.relu(self.last_spade(self.last_noise(x, maps[-1]), control))
+        x = torch.relu_(self.last_spade(self.last_noise(x, maps[-1]), control))
         if self.config.head_sees_image:
             x = torch.cat([x, image.to(x.dtype)], dim=1)
         out = self.head(x).float()
-        paint, mask = out[:, :-1], torch.sigmoid(out[:, -1:])
-        return Layer(self._foreground(image, paint), mask)
+        # Of all channels: of some of them it would be computed one value at a time.
+        paint = torch.tanh(out)[:, :-1]
+        return Layer(self._foreground(image, paint), torch.sigmoid(out[:, -1:]))
 
     def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
         if not self.config.residual_foreground:
-            return torch.tanh(paint)
-        moved = image + 2 * torch.tanh(paint)
+            return paint
+        moved = image + 2 * paint
         # Clipped, but with the gradient of the unclipped sum: otherwise a pixel that starts white
         # could never learn to darken once its residual had drifted above 0 (half of all pixels of a
         # two-level image).

@@ -66,6 +66,24 @@ class Conv(nn.Conv2d):
         )
 
 
+class HeadConv(Conv):
+    """A convolution of odd kernel with few output channels, for images of even size.
+
+    Four neighbouring outputs are computed at once, as channels of one convolution of stride 2 whose
+    kernel holds the given one in four places: the same numbers. Vector units have room for 16
+    output channels, and 4 leave most of it idle (measured: a third of the time forwards).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        border = self.padding[0]
+        assert isinstance(border, int)
+        padded = F.pad(x, (border,) * 4, mode="replicate")
+        placed = [F.pad(self.weight, (c, 1 - c, r, 1 - r)) for r in (0, 1) for c in (0, 1)]
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        four = F.conv2d(padded, torch.stack(placed, dim=1).flatten(0, 1), bias, stride=2)
+        return F.pixel_shuffle(four, 2)
+
+
 class ControlConv(Conv):
     """A 3 x 3 convolution that knows when its input is constant over the image.
 
@@ -153,7 +171,7 @@ class SpadeResidualBlock(nn.Module):
     def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
         refined: Tensor = self.noise(x, noise)
         for spade, conv in zip(self.spades, self.convs, strict=True):
-            refined = conv(F.relu(spade(refined, control)))
+            refined = conv(F.relu(spade(refined, control), inplace=True))
         return x + refined
 
 
@@ -179,7 +197,7 @@ class SpadeBlock(nn.Module):
         self.conv = Conv(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
-        x = F.relu(self.spade(self.noise(x, noise), control))
+        x = F.relu(self.spade(self.noise(x, noise), control), inplace=True)
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         convolved: Tensor = self.conv(x)

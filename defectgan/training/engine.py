@@ -3,7 +3,7 @@ keeps.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -78,8 +78,9 @@ class Engine:
         self.set_learning_rates(t)
         rng = self._rng(t)
         terms: Terms = {}
-        for part in range(training.n_critic):
-            terms |= self._critic_step(self._sides(batches(t, part)), rng, t)
+        parts = [self._sides(batches(t, part)) for part in range(training.n_critic)]
+        for batch, fake in zip(parts, self._fakes(parts, rng), strict=True):
+            terms |= self._critic_step(batch, fake, rng, t)
         last = self._sides(batches(t, training.n_critic))
         terms |= self._generator_step(last, rng, t)
         self._update_average(t)
@@ -100,11 +101,18 @@ class Engine:
         self._update("critic", self.config.loss.cls_r * loss)
         return {"cls_r": loss.detach()}
 
-    def _critic_step(self, batch: Sides, rng: torch.Generator, step: int) -> Terms:
+    @torch.no_grad()
+    def _fakes(self, parts: Sequence[Sides], rng: torch.Generator) -> tuple[Tensor, ...]:
+        """The fakes of all critic steps in one pass: the generator stands still meanwhile."""
+        images = torch.cat([batch.images for batch in parts])
+        target = torch.cat([batch.target for batch in parts])
         with self._autocast():
-            with torch.no_grad():
-                noise = draw_noise(self.generator, batch.images, rng)
-                fake, _ = self.generator.paint(batch.images, constant_map(batch.target), noise)
+            noise = draw_noise(self.generator, images, rng)
+            fakes, _ = self.generator.paint(images, constant_map(target), noise)
+        return fakes.chunk(len(parts))
+
+    def _critic_step(self, batch: Sides, fake: Tensor, rng: torch.Generator, step: int) -> Terms:
+        with self._autocast():
             t = torch.rand(len(fake), generator=rng, device=self.device)
             weights = self.config.loss
             warmup = risen(step, weights.cls_s_warmup)

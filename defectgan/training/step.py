@@ -90,20 +90,27 @@ def critic_loss(
         warmup: share of ``cls_s`` that is in force, in [0, 1].
     """
     real, label = batch.real, batch.target
-    verdict = critic(real)
-    judged = critic(fake) if weights.cls_s else Verdict(critic.scores(fake), fake.new_empty(0))
+    on_real, on_fake = verdicts(critic, real, fake)
     terms = {
-        "wgan": losses.wasserstein_critic(verdict.of(label), judged.of(label)),
+        "wgan": losses.wasserstein_critic(on_real.of(label), on_fake.of(label)),
         "gp": penalty(critic, losses.interpolate(real, fake, t), label),
-        "cls_r": classification(verdict.logits, label, batch),
+        "cls_r": classification(on_real.logits, label, batch),
     }
     total = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
     if weights.cls_s:
         # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
         # a tint, a rim, a bright dot.
-        terms["cls_s"] = classification(judged.logits, batch.source, batch)
+        terms["cls_s"] = classification(on_fake.logits, batch.source, batch)
         total = total + warmup * weights.cls_s * terms["cls_s"]
     return total, terms
+
+
+def verdicts(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Verdict, Verdict]:
+    """The critic's verdicts on real and fake images, in one pass: no layer of its mixes images."""
+    score, logits = critic(torch.cat([real, fake]))
+    return Verdict(score[: len(real)], logits[: len(real)]), Verdict(
+        score[len(real) :], logits[len(real) :]
+    )
 
 
 def classification(logits: Tensor, label: Tensor, batch: Sides) -> Tensor:

@@ -1,0 +1,125 @@
+"""What makes a step fast changes no number: golden losses, fast forms against plain ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from defectgan.config import Config
+from defectgan.control import constant_map
+from defectgan.data.dataset import Batch
+from defectgan.models.critic import Critic
+from defectgan.models.generator import Generator
+from defectgan.models.layers import Conv, HeadConv
+from defectgan.training.checkpoint import ModelInfo
+from defectgan.training.engine import Engine
+from defectgan.training.step import verdicts
+from tests.conftest import tiny_with
+
+CPU = torch.device("cpu")
+GOLDEN = Path(__file__).parent / "golden" / "losses.json"
+STEPS = 20
+CLASSES = ("normal", "a", "b", "c")
+
+
+def engine(config: Config) -> Engine:
+    return Engine(ModelInfo(config, CLASSES, 3), device=CPU, bf16=False)
+
+
+def batch(step: int, part: int, *, half: int = 2) -> Batch:
+    """Noise, with a dark or bright or coloured square that tells the class."""
+    rng = torch.Generator().manual_seed(100 * step + part)
+    normal, defect = (torch.rand(half, 3, 32, 32, generator=rng) - 0.5 for _ in range(2))
+    label = torch.eye(len(CLASSES))[1 + torch.arange(half) % (len(CLASSES) - 1)]
+    for image, k in zip(defect, label.argmax(1), strict=True):
+        image[k - 1, 8:16, 8:16] = 1
+    return Batch(normal, defect, label)
+
+
+def run(config: Config) -> list[dict[str, float]]:
+    trained = engine(config)
+    # From a head of zeros nearly all gradients are rounding at first, and Adam makes steps of them.
+    with torch.no_grad():
+        trained.generator.head.weight.normal_(std=0.1)
+    return [
+        {name: float(term) for name, term in trained.step(t, batch).items()} for t in range(STEPS)
+    ]
+
+
+def test_the_first_losses_are_the_golden_ones() -> None:
+    """A change of these numbers is a change of the method: say why, and write them anew with
+    python -m tests.test_engine.
+    """
+    golden = json.loads(GOLDEN.read_text())
+    lines = run(tiny_with(training={"n_critic": 2, "steps": 100}))
+    for line, expected in zip(lines, golden, strict=True):
+        assert line == pytest.approx(expected, rel=5e-3, abs=1e-3)
+
+
+def test_the_head_that_makes_four_pixels_at_once_is_a_convolution() -> None:
+    torch.manual_seed(0)
+    head = HeadConv(5, 4, 7)
+    x = torch.randn(2, 5, 12, 16, requires_grad=True)
+    fast, plain = head(x), Conv.forward(head, x)
+    assert_close(fast, plain)
+    inputs = (x, head.weight, head.bias)
+    pull = torch.randn_like(plain)
+    for one, other in zip(
+        torch.autograd.grad(fast, inputs, pull),
+        torch.autograd.grad(plain, inputs, pull),
+        strict=True,
+    ):
+        assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_real_and_fake_judged_together_get_the_verdicts_they_get_alone(tiny: Config) -> None:
+    torch.manual_seed(0)
+    critic = Critic(3, 4, tiny.critic)
+    real, fake = torch.randn(2, 4, 3, 32, 32)
+    for together, alone in zip(
+        verdicts(critic, real, fake), map(critic, (real, fake)), strict=True
+    ):
+        assert_close(together.score, alone.score)
+        assert_close(together.logits, alone.logits)
+
+
+def test_fakes_of_all_critic_steps_made_together_are_those_made_one_by_one(tiny: Config) -> None:
+    generator = Generator(3, 4, tiny.generator)
+    with torch.no_grad():
+        generator.head.weight.normal_(std=0.5)
+        images, noise = torch.randn(8, 3, 32, 32), torch.randn(8, generator.noise_size(32, 32))
+        control = constant_map(torch.eye(4).repeat(2, 1))
+        together, _ = generator.paint(images, control, noise)
+        for one, several in zip(
+            zip(images.chunk(2), control.chunk(2), noise.chunk(2), strict=True),
+            together.chunk(2),
+            strict=True,
+        ):
+            assert_close(generator.paint(*one)[0], several)
+
+
+def test_a_step_is_the_same_without_the_fast_forms() -> None:
+    """Control maps at full resolution and the head as one plain convolution."""
+    config = tiny_with(training={"n_critic": 2})
+    fast = engine(config).step(0, batch)
+
+    def full_map(label: Any) -> Any:
+        return label[:, :, None, None].expand(-1, -1, 32, 32)
+
+    with (
+        mock.patch.object(HeadConv, "forward", Conv.forward),
+        mock.patch("defectgan.training.step.constant_map", full_map),
+        mock.patch("defectgan.training.engine.constant_map", full_map),
+    ):
+        plain = engine(config).step(0, batch)
+    for name, term in fast.items():
+        assert_close(term, plain[name], rtol=1e-4, atol=1e-5)
+
+
+if __name__ == "__main__":
+    rows = run(tiny_with(training={"n_critic": 2, "steps": 100}))
+    GOLDEN.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
