@@ -186,6 +186,9 @@ class TrainingConfig(Settings):
     lead_until: float = Field(
         0.6, gt=0, le=1, description="share of chance's cross-entropy at which that lead ends"
     )
+    max_bad_steps: int = Field(
+        50, ge=0, description="steps with a loss or gradient that is not finite before it gives up"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     precision: Precision = "auto"
     log_every: int = Field(50, ge=1, description="steps between lines of stats.jsonl")

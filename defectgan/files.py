@@ -47,11 +47,19 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON Lines file; they are on the disk when this returns."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_json_lines(rows))
-        file.flush()
-        os.fsync(file.fileno())
+    """Append rows to a JSON Lines file; they are on the disk when this returns, and where they
+    cannot be written the file stays as it was.
+    """
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            data = _json_lines(rows).encode()
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:

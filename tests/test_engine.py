@@ -45,9 +45,9 @@ def run(config: Config) -> list[dict[str, float]]:
     # From a head of zeros nearly all gradients are rounding at first, and Adam makes steps of them.
     with torch.no_grad():
         trained.generator.head.weight.normal_(std=0.1)
-    return [
-        {name: float(term) for name, term in trained.step(t, batch).items()} for t in range(STEPS)
-    ]
+    lines = [trained.step(t, batch) for t in range(STEPS)]
+    assert not any(line.pop("skipped") for line in lines)
+    return [{name: float(term) for name, term in line.items()} for line in lines]
 
 
 def test_the_first_losses_are_the_golden_ones() -> None:
@@ -100,6 +100,28 @@ def test_fakes_of_all_critic_steps_made_together_are_those_made_one_by_one(tiny:
             strict=True,
         ):
             assert_close(generator.paint(*one)[0], several)
+
+
+def state_of(trained: Engine) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trained.state().items()}
+
+
+def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
+    """Weights, running average and both optimisers stay as they were; the next step goes on."""
+    trained = engine(tiny)
+    trained.step(0, batch)
+    before = state_of(trained)
+
+    def broken(step: int, part: int) -> Batch:
+        normal, defect, label = batch(step, part)
+        return Batch(normal, defect * float("nan"), label)
+
+    assert trained.step(1, broken)["skipped"] == 1
+    after = state_of(trained)
+    kept = {name for name in before if not name.startswith("generator.")}
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert trained.step(2, batch)["skipped"] == 0
+    assert not torch.equal(before["raw.stem.0.weight"], state_of(trained)["raw.stem.0.weight"])
 
 
 def test_a_step_is_the_same_without_the_fast_forms() -> None:

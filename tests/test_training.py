@@ -1,10 +1,13 @@
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from defectgan import losses
 from defectgan.config import Config, DataConfig, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
-from defectgan.files import read_json_lines
+from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder, new_run
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
@@ -101,7 +105,7 @@ from pathlib import Path
 import torch
 from defectgan.config import DataConfig, load_config
 from defectgan.data.index import index_data
-from defectgan.files import read_json_lines
+from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.loop import Training
 from tests.conftest import CLASSES, Silent
@@ -166,22 +170,128 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
         resumed_job(tmp_path, {})
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
+def spoilt(monkeypatch: pytest.MonkeyPatch, steps: range) -> None:
+    """Let the reconstruction loss be infinite in these steps."""
+    step, reconstruction = Engine.step, losses.reconstruction
+    now = [0]
+
+    def count(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
+        now[0] = t
+        return step(self, t, batches)
+
+    def diverge(image: torch.Tensor, cycled: torch.Tensor) -> torch.Tensor:
+        return reconstruction(image, cycled) / (0 if now[0] in steps else 1)
+
+    monkeypatch.setattr(Engine, "step", count)
+    monkeypatch.setattr(losses, "reconstruction", diverge)
+
+
+def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Config
+) -> None:
+    spoilt(monkeypatch, range(2, 3))
+    watcher = Silent()
+    outcome = start(tiny, boards, tmp_path, watcher=watcher)
+    assert outcome.steps == 6 and any("1 steps up to step 4" in w for w in watcher.warnings)
+    assert [line["skipped"] for line in watcher.lines] == [0, 0.5, 0]
+    assert all(np.isfinite(list(line.values())).all() for line in watcher.lines)
+    assert all(tensor.isfinite().all() for tensor in weights_of(outcome.run).values())
+
+
+def test_a_run_that_stays_not_finite_ends_with_its_last_good_weights(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt(monkeypatch, range(2, 100))
+    config = tiny_with(training={"steps": 20, "max_bad_steps": 3})
+    with pytest.raises(TrainingError, match="steps had a loss or a gradient not finite"):
+        start(config, boards, tmp_path)
+    run = (tmp_path / "latest").resolve()
+    assert all(tensor.isfinite().all() for tensor in weights_of(run).values())
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Engine.step
 
-    def diverge(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
-        terms = step(self, t, batches)
-        return terms | {"rec": terms["rec"] / (0 if t == 3 else 1)}
+    def short_of_memory(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
+        if len(batches(t, 0).label) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, t, batches)
 
-    monkeypatch.setattr(Engine, "step", diverge)
-    index, run = index_data(boards, DataConfig()), new_run(tmp_path, "diverging")
-    config = tiny_with()
-    training = Training(config, index, run, device=torch.device("cpu"), watcher=Silent())
-    with pytest.raises(TrainingError, match="rec not finite at step 4"):
-        training.go(lambda: False)
-    assert load_tensors(run.state)[1].step == 2
+    monkeypatch.setattr(Engine, "step", short_of_memory)
+    config = tiny_with(training={"batch_size": 16})
+    with pytest.raises(TrainingError, match=r"a batch of 16 does not fit .* a batch of 4 fits"):
+        start(config, boards, tmp_path)
+
+
+@pytest.fixture
+def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard writes in a thread of its own, whose errors belong to no test."""
+    monkeypatch.setattr("defectgan.training.monitor.find_spec", lambda name: None)
+
+
+@contextmanager
+def full_disk(bytes_left: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("no_events")
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one_and_the_run_goes_on(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Config
+) -> None:
+    write = Training._write_checkpoint
+    seen: list[int] = []
+
+    def once_full(self: Training) -> None:
+        if self._step == 4:
+            with full_disk(1000):
+                write(self)
+        seen.append(self._step)
+        write(self)
+
+    monkeypatch.setattr(Training, "_write_checkpoint", once_full)
+    watcher = Silent()
+    outcome = start(tiny, boards, tmp_path, watcher=watcher)
+    assert seen == [0, 2, 6] and load_tensors(outcome.run / "state.safetensors")[1].step == 6
+    assert sum("previous files are kept" in warning for warning in watcher.warnings) == 1
+    assert not list(outcome.run.rglob("*.part"))
+
+
+@pytest.mark.usefixtures("no_events")
+def test_a_disk_that_stays_full_ends_the_run_with_a_whole_checkpoint(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Config
+) -> None:
+    write = Training._write_checkpoint
+
+    def full(self: Training) -> None:
+        if self._step < 4:
+            write(self)
+            return
+        with full_disk(1000):
+            write(self)
+
+    monkeypatch.setattr(Training, "_write_checkpoint", full)
+    with pytest.raises((TrainingError, OSError)):
+        start(tiny, boards, tmp_path)
+    assert load_tensors((tmp_path / "latest").resolve() / "state.safetensors")[1].step == 2
+
+
+def test_lines_that_cannot_be_appended_leave_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    append_json_lines(path, [{"step": 1}])
+    with full_disk(20), pytest.raises(OSError):
+        append_json_lines(path, [{"step": 2, "rest": "x" * 100}])
+    append_json_lines(path, [{"step": 3}])
+    assert read_json_lines(path) == [{"step": 1}, {"step": 3}]
 
 
 def test_dead_masks_are_said_loudly_and_not_at_once(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ class Batch(NamedTuple):
     defect: Tensor
     label: Tensor
 
+    def first(self, half: int) -> "Batch":
+        """The first ``half`` images of each half."""
+        return Batch(self.normal[:half], self.defect[:half], self.label[:half])
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, images in channels-last order."""
         normal, defect = (

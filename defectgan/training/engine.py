@@ -50,6 +50,7 @@ class Engine:
         self.config = info.config
         self.device = device
         self._bf16 = bf16
+        self._skipped = torch.zeros((), device=device)
         torch.manual_seed(self.config.training.seed)
         self.generator = place(info.generator(), device)
         self.critic = place(info.critic(), device)
@@ -68,13 +69,15 @@ class Engine:
             for params, lr in ((others, optim.lr), (tower, optim.tower_lr or optim.lr))
             if params
         ]
-        return torch.optim.Adam(groups, betas=optim.betas)
+        return torch.optim.Adam(groups, betas=optim.betas, fused=True)
 
     def step(self, t: int, batches: Callable[[int, int], Batch]) -> Terms:
         """n_critic critic steps and one generator step; returns the named terms, still on the
-        device.
+        device, and ``skipped``: 1 where an update was left out because a loss or a gradient was
+        not finite.
         """
         training = self.config.training
+        self._skipped = torch.zeros((), device=self.device)
         self.set_learning_rates(t)
         rng = self._rng(t)
         terms: Terms = {}
@@ -84,6 +87,7 @@ class Engine:
         last = self._sides(batches(t, training.n_critic))
         terms |= self._generator_step(last, rng, t)
         self._update_average(t)
+        terms["skipped"] = self._skipped.sign()
         return {name: term.detach() for name, term in terms.items()}
 
     def _sides(self, batch: Batch) -> Sides:
@@ -147,7 +151,29 @@ class Engine:
         adam = self.optimisers[network]
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for group in adam.param_groups for p in group["params"]]
+        norms = torch._foreach_norm([g for g in gradients if g is not None])
+        bad = torch.stack([loss.detach(), *norms]).isfinite().all().logical_not().float()
+        # Fused Adam leaves everything as it is where this is 1, without the host having to know.
+        adam.found_inf = bad  # type: ignore[attr-defined]
         adam.step()
+        self._skipped += bad
+
+    def largest_batch(self, size: int, batches: Callable[[int, int], Batch]) -> int:
+        """The first of half the size, a quarter ... for which memory suffices; 0 if none does.
+
+        The networks take steps meanwhile: nothing but the answer may be used afterwards.
+        """
+        while size > 2:
+            size = size // 4 * 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                self.step(0, lambda t, part: batches(t, part).first(size // 2))  # noqa: B023
+            except torch.OutOfMemoryError:
+                continue
+            return size
+        return 0
 
     def set_learning_rates(self, t: int) -> None:
         """To those of step t: linear from each group's first at the first step to ``final_lr`` at

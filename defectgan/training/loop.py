@@ -26,7 +26,10 @@ from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.engine import LEAD_PART, Engine
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
+from defectgan.training.step import Terms
 
+# Files that could not be written, one after the other, before the training stops.
+MAX_UNWRITTEN = 4
 # Lead steps over which the classifier's progress is averaged.
 LEAD_WINDOW = 50
 
@@ -111,6 +114,9 @@ class Training:
         self._step = 0
         self._started = self._logged = 0.0
         self._logged_step = 0
+        self._bad_steps = 0
+        self._unwritten = 0
+        self._saved = -1
         write_atomically(run.config, dump_config(config).encode())
         write_split(run.split, index)
         if index.skipped:
@@ -136,7 +142,8 @@ class Training:
         """Train to the last step, or until ``stop`` says so.
 
         Raises:
-            TrainingError: if a loss or a weight is not finite; the last checkpoint stays as it was.
+            TrainingError: if losses or gradients stay not finite, memory does not suffice, or the
+                disk stays full; the last checkpoint is whole.
         """
         self._started = time.perf_counter()
         first = self._step
@@ -157,7 +164,7 @@ class Training:
         self._watcher.phase("training")
         with self._loader(product(steps, parts)) as batches:
             while self._step < training.steps and not stop():
-                self._averages.add(self._engine.step(self._step, batches))
+                self._averages.add(self._one_step(batches))
                 self._step += 1
                 self._report_damage()
                 self._watcher.stepped(self._step)
@@ -168,8 +175,20 @@ class Training:
                     self._sample()
                 if last or self._step % training.save_every == 0:
                     self._save()
-        if self._step < training.steps:
-            self._save()
+        if self._saved < self._step:
+            self._write_checkpoint()
+
+    def _one_step(self, batches: Loader) -> Terms:
+        try:
+            return self._engine.step(self._step, batches)
+        except torch.OutOfMemoryError as error:
+            size = self.config.training.batch_size
+            fits = self._engine.largest_batch(size, self._batches)
+            remedy = f"a batch of {fits} fits" if fits else "not even a batch of 2 fits"
+            raise TrainingError(
+                f"a batch of {size} does not fit into the memory of {self._engine.device}: "
+                f"{remedy}; train with a smaller batch or image size"
+            ) from error
 
     def _loader(self, keys: Iterable[Key]) -> Loader:
         return Loader(self._batches, keys, workers=self._workers)
@@ -222,9 +241,17 @@ class Training:
 
     def _log(self, events: Events, batches: Loader) -> None:
         now = time.perf_counter()
+        skipped = round(self._averages.total("skipped"))
         terms = self._averages.flush()
-        if bad := [name for name, value in terms.items() if not math.isfinite(value)]:
-            raise self._diverged(f"{', '.join(bad)} not finite")
+        self._bad_steps += skipped
+        if skipped:
+            self._watcher.warn(
+                f"{skipped} steps up to step {self._step} were left out: a loss or a gradient was "
+                "not finite"
+            )
+        if self._bad_steps > self.config.training.max_bad_steps or "rec" not in terms:
+            self._save()  # what was not finite has changed nothing
+            raise self._diverged(f"{self._bad_steps} steps had a loss or a gradient not finite")
         interval = self._step - self._logged_step
         seconds = now - self._logged
         self._logged, self._logged_step = now, self._step
@@ -238,21 +265,45 @@ class Training:
             "cls_chance": self._chance(),
             **terms,
         }
-        if warning := self._stats.append(line):
-            self._watcher.warn(warning)
-        events.append(line)
+        with self._full_disk_waits():
+            if warning := self._stats.append(line):
+                self._watcher.warn(warning)
+            events.append(line)
         self._watcher.logged(line)
 
     def _sample(self) -> None:
         path = self.run.samples / f"step-{self._step:06d}.png"
-        self._sampler.sheet(path, self._engine.average)
+        with self._full_disk_waits():
+            self._sampler.sheet(path, self._engine.average)
+
+    @contextmanager
+    def _full_disk_waits(self) -> Iterator[None]:
+        """A file that cannot be written is done without, unless that happens time and again."""
+        try:
+            yield
+        except OSError as error:
+            self._unwritten += 1
+            what = f"{error.filename or self.run.path}: {error.strerror or error}"
+            if self._unwritten == MAX_UNWRITTEN:
+                raise TrainingError(
+                    f"{what}; {MAX_UNWRITTEN} files in a row could not be written. The last whole "
+                    f"checkpoint is in {self.run.path}: free some room and resume"
+                ) from error
+            self._watcher.warn(f"{what}; the previous files are kept, and the training goes on")
+        else:
+            self._unwritten = 0
 
     def _save(self) -> None:
+        with self._full_disk_waits():
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
         state = self._engine.state() | self._averages.state()
         if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
             raise self._diverged(f"{bad[0]} not finite")
         save_tensors(self.run.state, state, self._now())
         self._save_weights()
+        self._saved = self._step
 
     def _save_weights(self) -> None:
         save_tensors(self.run.weights, self._engine.weights(), self._now())
@@ -262,8 +313,8 @@ class Training:
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
-            f"{what} at step {self._step}: the checkpoint in {self.run.path} is from before. "
-            "Resume in fp32, or train with a lower learning rate"
+            f"{what} at step {self._step}: the checkpoint in {self.run.path} holds the last good "
+            "weights. Resume in fp32, or train with a lower learning rate"
         )
 
     def _plot(self) -> None:

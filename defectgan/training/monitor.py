@@ -27,37 +27,44 @@ NOT_PLOTTED = (
     "seconds_per_step",
     "images_per_second",
     "data_wait",
+    "skipped",
     "cls_chance",
 )
 
 
 class Averages:
-    """Means of named terms over a log interval; nothing leaves the device before it ends."""
+    """Means of named terms over a log interval; nothing leaves the device before it ends.
+
+    A step's terms that are not finite do not count.
+    """
 
     def __init__(self) -> None:
-        self._sums: Terms = {}
-        self._count = 0
+        self._sums: Terms = {}  # each [2]: the sum, and how many went into it
 
     def add(self, terms: Terms) -> None:
         """Count a step's terms in."""
         for name, term in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(term)) + term.double()
-        self._count += 1
+            value = torch.stack([term.double(), torch.ones_like(term, dtype=torch.float64)])
+            counted = torch.where(term.isfinite(), value, torch.zeros_like(value))
+            self._sums[name] = self._sums[name] + counted if name in self._sums else counted
+
+    def total(self, name: str) -> float:
+        """The sum of a term over the interval so far."""
+        return float(self._sums[name][0])
 
     def flush(self) -> dict[str, float]:
-        """The means, and a fresh start."""
-        means = {name: float(total) / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        return means
+        """The means of the terms that were finite at least once, and a fresh start."""
+        pairs = {name: pair.tolist() for name, pair in self._sums.items()}
+        self._sums = {}
+        return {name: total / n for name, (total, n) in pairs.items() if n}
 
     def state(self) -> dict[str, Tensor]:
         """For the checkpoint: an interval that a kill cuts in two still gets its own mean."""
-        return with_prefix("averages", self._sums | {"count": torch.tensor(self._count)})
+        return with_prefix("averages", self._sums)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what ``state`` gave."""
         self._sums = below_prefix("averages", tensors)
-        self._count = int(self._sums.pop("count"))
 
 
 class Stats:
@@ -97,10 +104,18 @@ class Events:
             self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add a line of stats.jsonl."""
+        """Add a line of stats.jsonl.
+
+        Raises:
+            OSError: if they cannot be written; there will be no more of them.
+        """
         if self._writer is not None:
-            for name, value in line.items():
-                self._writer.add_scalar(name, value, line["step"])
+            try:
+                for name, value in line.items():
+                    self._writer.add_scalar(name, value, line["step"])
+            except OSError:
+                self._writer = None
+                raise
 
     def close(self) -> None:
         """Write what is left."""
