@@ -186,6 +186,9 @@ class TrainingConfig(Settings):
     lead_until: float = Field(
         0.6, gt=0, le=1, description="share of chance's cross-entropy at which that lead ends"
     )
+    init_from: str | None = Field(
+        None, description="run folder or weights to begin with; None: at random"
+    )
     max_bad_steps: int = Field(
         50, ge=0, description="steps with a loss or gradient that is not finite before it gives up"
     )

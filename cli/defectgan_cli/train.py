@@ -103,6 +103,15 @@ def train(
     save_every: Annotated[
         int | None, setting("SAVE_EVERY", "Steps between checkpoints.", default=PRESET)
     ] = None,
+    init_from: Annotated[
+        Path | None,
+        setting(
+            "INIT_FROM",
+            "Begin with the weights of this run or file, also for other classes.",
+            default="at random",
+            metavar="MODEL",
+        ),
+    ] = None,
     device: options.Device = "auto",
     out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path(
         "runs"
@@ -161,6 +170,7 @@ def train(
             "seed": seed,
             "precision": precision,
             "save_every": save_every,
+            "init_from": str(init_from.resolve()) if init_from else None,
         },
     }
     if resume is not None:

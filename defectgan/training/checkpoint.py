@@ -180,13 +180,18 @@ class Model:
     sha256: str
 
 
+def weights_file(model: Path) -> Path:
+    """The weights of a run folder, or the file itself."""
+    return RunFolder(model).weights if model.is_dir() else model
+
+
 def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     """The model of a run folder or of a .safetensors file.
 
     Raises:
         ModelError: if there is none, or it is damaged.
     """
-    file = RunFolder(path).weights if path.is_dir() else path
+    file = weights_file(path)
     tensors, info = load_tensors(file)
     generator = info.generator()
     _fill(generator, below_prefix("generator", tensors), file)

@@ -23,6 +23,7 @@ from defectgan.training.step import (
     generator_loss,
     sides,
 )
+from defectgan.training.transfer import Classes, take_over
 
 # In the place of a batch's part number: noise and batches have the same seed and step.
 NOISE_STREAM = 2_000_000
@@ -190,6 +191,19 @@ class Engine:
         torch._foreach_lerp_(
             list(self.average.parameters()), list(self.generator.parameters()), 1 - decay
         )
+
+    def begin_from(self, tensors: Mapping[str, Tensor], classes: Classes) -> bool:
+        """Start with the weights of an earlier training; whether they had a critic.
+
+        Raises:
+            ModelError: if they are those of other networks.
+        """
+        take_over(self.generator, below_prefix("generator", tensors), classes)
+        self.average.load_state_dict(self.generator.state_dict())
+        critic = below_prefix("critic", tensors)
+        if critic:
+            take_over(self.critic, critic, classes)
+        return bool(critic)
 
     def weights(self) -> dict[str, Tensor]:
         """All that generating and judging needs: the averaged generator and the critic."""

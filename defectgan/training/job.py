@@ -16,7 +16,7 @@ from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import ModelInfo, read_info
+from defectgan.training.checkpoint import ModelInfo, read_info, weights_file
 from defectgan.training.loop import Outcome, Training, Watcher
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -73,11 +73,18 @@ class Job:
 def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
     """A new training on a data folder, by a preset or a YAML file with overrides.
 
+    Where it begins with the weights of another training, its networks are of that training's form.
+
     Raises:
         SettingError: if a setting cannot be.
         DataError: if the folder cannot be learned from.
+        ModelError: if there are no weights to begin with.
     """
     settings = load_config(config, overrides)
+    if settings.training.init_from is not None:
+        earlier = read_info(weights_file(Path(settings.training.init_from))).config
+        form = {"generator": earlier.generator, "critic": earlier.critic}
+        settings = parse_config({**settings.model_dump(), **form}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
 
 

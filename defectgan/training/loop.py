@@ -23,10 +23,11 @@ from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
 from defectgan.files import append_json_lines, read_json_lines, write_atomically
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
+from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.step import Terms
+from defectgan.training.transfer import Classes
 
 # Files that could not be written, one after the other, before the training stops.
 MAX_UNWRITTEN = 4
@@ -148,6 +149,7 @@ class Training:
         self._started = time.perf_counter()
         first = self._step
         if not self.run.state.is_file():
+            self._begin()
             if not self._lead(stop):
                 return self._outcome(0)
             self._sample()
@@ -177,6 +179,17 @@ class Training:
                     self._save()
         if self._saved < self._step:
             self._write_checkpoint()
+
+    def _begin(self) -> None:
+        """Take over the weights to begin with, if there are to be any, and say what came along."""
+        start = self.config.training.init_from
+        if start is None:
+            return
+        tensors, info = load_tensors(weights_file(Path(start)))
+        classes = Classes(info.classes, self._info.classes)
+        with_critic = self._engine.begin_from(tensors, classes)
+        critic = "" if with_critic else "; the file has no critic, which begins at random"
+        self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{critic}")
 
     def _one_step(self, batches: Loader) -> Terms:
         try:

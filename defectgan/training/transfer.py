@@ -1,0 +1,76 @@
+"""Weights of an earlier training as the start of a new one, also with other classes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from defectgan.errors import ModelError
+
+# Parameters with a slice for each class, and along which axis: what SPADE reads the control map
+# with, and the heads of the critic.
+CLASS_AXES = (
+    (re.compile(r"(^|\.)shared\.weight$"), 1),
+    (re.compile(r"^(logits|tower\.head)\.(weight|bias)$"), 0),
+)
+CLASS_SCORE = re.compile(r"^score\.weight$")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a training and of the one before it, normal first in both."""
+
+    old: Sequence[str]
+    new: Sequence[str]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Old and new number of each class that both know; normal is normal, whatever its name."""
+        common = [name for name in self.new[1:] if name in self.old[1:]]
+        return [(0, 0), *((self.old.index(n), self.new.index(n)) for n in common)]
+
+    def describe(self) -> str:
+        """What is carried over and what is not, for a person."""
+        kept = [name for name in self.new[1:] if name in self.old[1:]]
+        added = [name for name in self.new[1:] if name not in self.old[1:]]
+        left = [name for name in self.old[1:] if name not in self.new[1:]]
+        parts = (("carried over", kept), ("new", added), ("left behind", left))
+        return ", ".join(f"{what}: {' '.join(names)}" for what, names in parts if names)
+
+
+@torch.no_grad()
+def take_over(network: nn.Module, tensors: Mapping[str, Tensor], classes: Classes) -> None:
+    """Fill a fresh network; the slices of classes that are new keep their random start.
+
+    Raises:
+        ModelError: if the tensors are those of another network.
+    """
+    for name, parameter in network.state_dict().items():
+        old = tensors.get(name)
+        axis = _class_axis(name, parameter, len(classes.new))
+        if old is None or not _fits(parameter, old, axis, classes):
+            found = "none" if old is None else list(old.shape)
+            raise ModelError(
+                f"the weights to begin from do not fit: {name} is {list(parameter.shape)} here and "
+                f"{found} there; the images must be gray or colour as they were, and the networks "
+                "the same"
+            )
+        if axis is None:
+            parameter.copy_(old)
+            continue
+        for there, here in classes.pairs():
+            parameter.select(axis, here).copy_(old.select(axis, there))
+
+
+def _class_axis(name: str, parameter: Tensor, count: int) -> int | None:
+    if CLASS_SCORE.search(name):
+        return 0 if len(parameter) == count > 1 else None
+    return next((axis for pattern, axis in CLASS_AXES if pattern.search(name)), None)
+
+
+def _fits(parameter: Tensor, old: Tensor, axis: int | None, classes: Classes) -> bool:
+    expected = list(parameter.shape)
+    if axis is not None:
+        expected[axis] = len(classes.old)
+    return list(old.shape) == expected
