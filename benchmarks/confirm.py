@@ -52,7 +52,8 @@ def train_classifier(classes: list[list[np.ndarray]], steps: int, seed: int) -> 
         rng = np.random.default_rng([seed, step])
         labels = rng.integers(len(classes), size=BATCH)
         chosen = [unit(classes[k][rng.integers(len(classes[k]))]) for k in labels]
-        images = to_tensor(augment(chosen, seed=int(rng.integers(2**31))))
+        seeds = rng.integers(2**31, size=BATCH).tolist()
+        images = to_tensor([augment(i, seed=s) for i, s in zip(chosen, seeds, strict=True)])
         loss = F.cross_entropy(net(images), torch.from_numpy(labels))
         adam.zero_grad()
         loss.backward()

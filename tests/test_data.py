@@ -176,9 +176,9 @@ def test_values_lie_in_the_range_of_the_networks(boards: Path) -> None:
 def test_exposure_changes_brightness_and_no_setting_changes_nothing() -> None:
     image = np.full((8, 8, 1), 0.5, np.float32)
     still = Augment(AugmentConfig(flip=False, rotate=False))
-    assert np.array_equal(still([image], seed=1)[0], image)
+    assert np.array_equal(still(image, seed=1), image)
     moved = Augment(AugmentConfig(brightness=0.3))
-    means = {round(float(moved([image], seed=s)[0].mean()), 4) for s in range(5)}
+    means = {round(float(moved(image, seed=s).mean()), 4) for s in range(5)}
     assert len(means) == 5
 
 

@@ -28,6 +28,10 @@ def networks() -> tuple[Generator, Critic]:
     return generator, Critic(1, 3, CriticConfig(width=4, layers=3))
 
 
+def noise_for(generator: Generator, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    return draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
+
+
 def test_normal_images_go_to_the_classes_of_the_defects_and_these_to_normal() -> None:
     data = batch()
     both = sides(data)
@@ -46,7 +50,11 @@ def test_every_fake_is_held_against_a_real_image_of_its_target_class() -> None:
 def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
     generator, critic = networks()
     both, t = sides(batch()), torch.tensor([0.1, 0.4, 0.6, 0.9])
-    noise = draw_noise(generator, both.images, torch.Generator().manual_seed(0))
+    noise = noise_for(
+        generator,
+        both.images,
+        torch.Generator().manual_seed(0),
+    )
     fake = generator.paint(both.images, both.target[:, :, None, None], noise)[0].detach()
     weights = LossWeights(gp=3.0, cls_r=0.5, cls_s=0.25)
     total, terms = critic_loss(critic, both, fake, t, weights)
@@ -74,7 +82,10 @@ def test_the_published_critic_does_not_classify_fakes() -> None:
 def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
     generator, critic = networks()
     both, rng = sides(batch()), torch.Generator().manual_seed(0)
-    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    noise = (
+        noise_for(generator, both.images, rng),
+        noise_for(generator, both.images, rng),
+    )
     weights = LossWeights(adv=0.5, cls_f=2.0, rec=3.0, sd_cyc=4.0, sd_con=6.0)
     passes = cycle(generator, both, noise)
     total, terms = generator_loss(critic, both, passes, weights, warmup=0.25)
@@ -93,7 +104,10 @@ def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
 def test_an_image_pays_for_its_mask_as_far_as_the_critic_recognises_it() -> None:
     generator, critic = networks()
     both, rng = sides(batch()), torch.Generator().manual_seed(0)
-    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    noise = (
+        noise_for(generator, both.images, rng),
+        noise_for(generator, both.images, rng),
+    )
     passes = cycle(generator, both, noise)
     _, terms = generator_loss(critic, both, passes, LossWeights(sparsity_by_class=True))
     share = (critic(passes.there).logits.softmax(1) * both.target).sum(1)
@@ -112,7 +126,10 @@ def test_the_penalty_is_computed_in_fp32_also_under_autocast() -> None:
 def test_the_cycle_starts_from_the_image_and_goes_back_from_what_was_painted() -> None:
     generator, _ = networks()
     both, rng = sides(batch()), torch.Generator().manual_seed(0)
-    noise = (draw_noise(generator, both.images, rng), draw_noise(generator, both.images, rng))
+    noise = (
+        noise_for(generator, both.images, rng),
+        noise_for(generator, both.images, rng),
+    )
     passes = cycle(generator, both, noise)
     there, _ = generator.paint(both.images, both.target[:, :, None, None], noise[0])
     back, mask = generator.paint(there, both.source[:, :, None, None], noise[1])

@@ -27,8 +27,9 @@ SHOWN = ("wgan", "gp", "cls_r", "cls_chance", "cls_f", "rec", "mask_deface", "ma
 class Reporter:
     """Says things once: to the terminal unless quiet, and to a log file, once there is one."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool, silent: bool = False) -> None:
+        """Args: no sentences but warnings; nothing at all."""
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
         self.quiet = quiet
         self._log: Path | None = None
         self._unwritten: list[str] = []

@@ -144,12 +144,14 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import find_run, new_run, plain_name
+    from defectgan.runs import RunFolder, find_run, new_run, plain_name
     from defectgan.training.job import new_job, resumed_job
     from defectgan.training.loop import stop_signals
+    from defectgan.training.peers import join_peers, own_device
 
-    reporter = Reporter(quiet=quiet)
-    target = pick_device(device)
+    peers = join_peers()
+    reporter = Reporter(quiet=quiet, silent=not peers.first)
+    target = own_device(pick_device(device))
     overrides: Overrides = {
         "data": {
             "image_size": image_size,
@@ -196,11 +198,16 @@ def train(
     if dry_run:
         _show_plan(job, out / f"<time>-{title}", as_json=as_json)
         return
-    folder = job.resumed or new_run(out, title)
-    reporter.write_to(folder.log)
+    made = str((job.resumed or new_run(out, title)).path) if peers.first else ""
+    folder = RunFolder(Path(peers.tell(made)))
+    if peers.first:
+        reporter.write_to(folder.log)
     reporter.say(f"run folder {folder.path}")
     with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
-        outcome = job.run(folder, device=target, watcher=report, stop=stop)
+        outcome = job.run(folder, device=target, watcher=report, stop=stop, peers=peers)
+    peers.leave()
+    if not peers.first:
+        raise typer.Exit(options.INTERRUPTED if outcome.interrupted else 0)
     _show_outcome(outcome, reporter, as_json=as_json)
 
 

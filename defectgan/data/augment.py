@@ -43,9 +43,8 @@ class Augment:
             steps.append(albumentations.RandomGamma(gamma_limit=limits, p=1.0))
         self._transform = albumentations.Compose(steps)
 
-    def __call__(
-        self, images: list[NDArray[np.float32]], *, seed: int
-    ) -> list[NDArray[np.float32]]:
-        """Augment images [H, W, C] in [0, 1]; the same images and seed give the same result."""
+    def __call__(self, image: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
+        """Augment an image [H, W, C] in [0, 1]; the same image and seed give the same result."""
         self._transform.set_random_seed(seed)
-        return [self._transform(image=image)["image"] for image in images]
+        augmented: NDArray[np.float32] = self._transform(image=image)["image"]
+        return augmented

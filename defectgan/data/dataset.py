@@ -163,10 +163,18 @@ class Batches:
     """
 
     def __init__(
-        self, images: ImageSet, *, batch_size: int, augment: AugmentConfig, seed: int
+        self,
+        images: ImageSet,
+        *,
+        batch_size: int,
+        augment: AugmentConfig,
+        seed: int,
+        rows: slice = slice(None),
     ) -> None:
+        """Args: the images, the settings, and which rows of each half of a batch are made."""
         self.images = images
         self._half = batch_size // 2
+        self._rows = rows
         height, width = images.frame
         self._augment = Augment(augment, square=height == width)
         self._seed = seed
@@ -178,14 +186,23 @@ class Batches:
         rng = np.random.default_rng([self._seed, step, part])
         classes = [0] * self._half + self._classes(rng)
         members = self.images.index.members
-        chosen = [self.images.sound(k, int(rng.integers(len(members[k])))) for k in classes]
-        seed = int(rng.integers(2**31))
-        views = [
-            self.images.view(*drawn, k, rng=rng) for k, drawn in zip(classes, chosen, strict=True)
-        ]
-        images = to_tensor(self._augment([unit(image) for image, _ in views], seed=seed))
-        label = self._labels([numbers for _, numbers in views[self._half :]])
-        return Batch(images[: self._half], images[self._half :], label)
+        # Drawn for the whole batch, of which a process makes its own rows.
+        drawn = [(k, int(rng.integers(len(members[k]))), int(rng.integers(2**31))) for k in classes]
+        normal, defects = (
+            [self._example(*one) for one in half[self._rows]]
+            for half in (drawn[: self._half], drawn[self._half :])
+        )
+        return Batch(
+            to_tensor([image for image, _ in normal]),
+            to_tensor([image for image, _ in defects]),
+            self._labels([numbers for _, numbers in defects]),
+        )
+
+    def _example(self, k: int, i: int, seed: int) -> tuple[NDArray[np.float32], list[int]]:
+        """Image i of class k as the networks see it, augmented, and the classes in it."""
+        rng = np.random.default_rng(seed)
+        image, numbers = self.images.view(*self.images.sound(k, i), k, rng=rng)
+        return self._augment(unit(image), seed=seed), numbers
 
     def _labels(self, rows: Sequence[Sequence[int]]) -> Tensor:
         label = torch.zeros(len(rows), len(self.images.index.classes))
@@ -209,9 +226,13 @@ class Batches:
         return [int(k) for k in drawn[: self._half]]
 
 
-def make_batches(config: Config, images: ImageSet) -> Batches:
-    """The batches of a training with these settings."""
+def make_batches(config: Config, images: ImageSet, *, rows: slice = slice(None)) -> Batches:
+    """The batches of a training with these settings; of each half only some rows where told."""
     training = config.training
     return Batches(
-        images, batch_size=training.batch_size, augment=config.augment, seed=training.seed
+        images,
+        batch_size=training.batch_size,
+        augment=config.augment,
+        seed=training.seed,
+        rows=rows,
     )

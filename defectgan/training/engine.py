@@ -13,6 +13,7 @@ from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place
 from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
+from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import (
     Sides,
     Terms,
@@ -46,8 +47,11 @@ class Engine:
     at random is a function of (seed, t), so a training that is resumed goes on exactly.
     """
 
-    def __init__(self, info: ModelInfo, *, device: torch.device, bf16: bool) -> None:
+    def __init__(
+        self, info: ModelInfo, *, device: torch.device, bf16: bool, peers: Peers = ALONE
+    ) -> None:
         self.info = info
+        self.peers = peers
         self.config = info.config
         self.device = device
         self._bf16 = bf16
@@ -112,13 +116,13 @@ class Engine:
         images = torch.cat([batch.images for batch in parts])
         target = torch.cat([batch.target for batch in parts])
         with self._autocast():
-            noise = draw_noise(self.generator, images, rng)
+            noise = torch.cat([self._draw_noise(batch, rng) for batch in parts])
             fakes, _ = self.generator.paint(images, constant_map(target), noise)
         return fakes.chunk(len(parts))
 
     def _critic_step(self, batch: Sides, fake: Tensor, rng: torch.Generator, step: int) -> Terms:
         with self._autocast():
-            t = torch.rand(len(fake), generator=rng, device=self.device)
+            t = self._own(torch.rand(self._batch_size(batch), generator=rng, device=self.device))
             weights = self.config.loss
             warmup = risen(step, weights.cls_s_warmup)
             total, terms = critic_loss(self.critic, batch, fake, t, weights, warmup=warmup)
@@ -126,10 +130,7 @@ class Engine:
         return terms
 
     def _generator_step(self, batch: Sides, rng: torch.Generator, t: int) -> Terms:
-        noise = (
-            draw_noise(self.generator, batch.images, rng),
-            draw_noise(self.generator, batch.images, rng),
-        )
+        noise = (self._draw_noise(batch, rng), self._draw_noise(batch, rng))
         self.critic.requires_grad_(False)
         with self._autocast():
             passes = cycle(self.generator, batch, noise)
@@ -145,6 +146,19 @@ class Engine:
         deface, restore = passes.mask.detach().chunk(2)
         return terms | {"mask_deface": deface.mean(), "mask_restore": restore.mean()}
 
+    def _batch_size(self, batch: Sides) -> int:
+        """Of the whole batch, of which this process has its part."""
+        return len(batch.images) * self.peers.size
+
+    def _own(self, drawn: Tensor) -> Tensor:
+        """This process's rows of what was drawn for the whole batch, normal images first."""
+        rows = self.peers.part(len(drawn) // 2)
+        return torch.cat([half[rows] for half in drawn.chunk(2)])
+
+    def _draw_noise(self, batch: Sides, rng: torch.Generator) -> Tensor:
+        size = self.generator.noise_size(*batch.images.shape[2:])
+        return self._own(draw_noise(self._batch_size(batch), size, rng).to(self.device))
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
@@ -152,9 +166,12 @@ class Engine:
         adam = self.optimisers[network]
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for group in adam.param_groups for p in group["params"]]
-        norms = torch._foreach_norm([g for g in gradients if g is not None])
-        bad = torch.stack([loss.detach(), *norms]).isfinite().all().logical_not().float()
+        parameters = (p for group in adam.param_groups for p in group["params"])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        loss = loss.detach().clone()
+        self.peers.average([loss, *gradients])
+        norms = torch._foreach_norm(gradients)
+        bad = torch.stack([loss, *norms]).isfinite().all().logical_not().float()
         # Fused Adam leaves everything as it is where this is 1, without the host having to know.
         adam.found_inf = bad  # type: ignore[attr-defined]
         adam.step()

@@ -18,6 +18,7 @@ from defectgan.images import save_png, tile, to_bytes
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, read_info, weights_file
 from defectgan.training.loop import Outcome, Training, Watcher
+from defectgan.training.peers import ALONE, Peers
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -61,10 +62,18 @@ class Job:
         save_png(path, tile([c for r in rows for c in r[:PREVIEW_COLUMNS]], PREVIEW_COLUMNS))
 
     def run(
-        self, folder: RunFolder, *, device: torch.device, watcher: Watcher, stop: Callable[[], bool]
+        self,
+        folder: RunFolder,
+        *,
+        device: torch.device,
+        watcher: Watcher,
+        stop: Callable[[], bool],
+        peers: Peers = ALONE,
     ) -> Outcome:
         """Train in a run folder until the last step, or until ``stop`` says so."""
-        training = Training(self.config, self.index, folder, device=device, watcher=watcher)
+        training = Training(
+            self.config, self.index, folder, device=device, watcher=watcher, peers=peers
+        )
         if self.resumed:
             training.resume()
         return training.go(stop)

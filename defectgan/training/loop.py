@@ -26,6 +26,7 @@ from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
+from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import Terms
 from defectgan.training.transfer import Classes
 
@@ -98,15 +99,18 @@ class Training:
         *,
         device: torch.device,
         watcher: Watcher,
+        peers: Peers = ALONE,
     ) -> None:
         self.config = config
+        self.peers = peers
         self.run = run
         self._watcher = watcher
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
-        self._engine = Engine(self._info, device=device, bf16=bf16)
+        self._engine = Engine(self._info, device=device, bf16=bf16, peers=peers)
         self._images = ImageSet(index, config.data, folder=run.path)
-        self._batches = make_batches(config, self._images)
+        rows = peers.part(config.training.batch_size // 2)
+        self._batches = make_batches(config, self._images, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device)
         self._averages = Averages()
@@ -118,10 +122,11 @@ class Training:
         self._bad_steps = 0
         self._unwritten = 0
         self._saved = -1
-        write_atomically(run.config, dump_config(config).encode())
-        write_split(run.split, index)
-        if index.skipped:
-            append_json_lines(run.skipped, map(_skipped, index.skipped))
+        if peers.first:
+            write_atomically(run.config, dump_config(config).encode())
+            write_split(run.split, index)
+            if index.skipped:
+                append_json_lines(run.skipped, map(_skipped, index.skipped))
         self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
     def resume(self) -> None:
@@ -135,9 +140,11 @@ class Training:
             self._engine.restore(tensors)
             self._averages.restore(tensors)
             self._step = info.step
-            # A kill may have come between the two files of a checkpoint.
-            self._save_weights()
-        self._stats.rewind(self._step)
+            if self.peers.first:
+                # A kill may have come between the two files of a checkpoint.
+                self._save_weights()
+        if self.peers.first:
+            self._stats.rewind(self._step)
 
     def go(self, stop: Callable[[], bool]) -> Outcome:
         """Train to the last step, or until ``stop`` says so.
@@ -148,15 +155,17 @@ class Training:
         """
         self._started = time.perf_counter()
         first = self._step
-        if not self.run.state.is_file():
+        if self._step == 0 and not self.peers.any(self.run.state.is_file()):
             self._begin()
             if not self._lead(stop):
                 return self._outcome(0)
             self._sample()
             self._save()
-        with closing(Events(self.run.path, first_step=first + 1)) as events:
+        events = Events(self.run.path if self.peers.first else None, first_step=first + 1)
+        with closing(events):
             self._loop(stop, events)
-        self._plot()
+        if self.peers.first:
+            self._plot()
         return self._outcome(self._step - first)
 
     def _loop(self, stop: Callable[[], bool], events: Events) -> None:
@@ -165,7 +174,7 @@ class Training:
         self._logged, self._logged_step = time.perf_counter(), self._step
         self._watcher.phase("training")
         with self._loader(product(steps, parts)) as batches:
-            while self._step < training.steps and not stop():
+            while self._step < training.steps and not self.peers.any(stop()):
                 self._averages.add(self._one_step(batches))
                 self._step += 1
                 self._report_damage()
@@ -223,11 +232,11 @@ class Training:
         window: list[Tensor] = []
         with self._loader((t, LEAD_PART) for t in range(training.lead_steps)) as batches:
             for t in range(training.lead_steps):
-                if stop():
+                if self.peers.any(stop()):
                     return False
                 window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, batches)["cls_r"]]
                 if (t + 1) % LEAD_WINDOW == 0:
-                    mean = float(torch.stack(window).mean())
+                    mean = float(self._shared_mean(window))
                     self._watcher.phase(
                         f"classifier ahead: step {t + 1}, cross-entropy {mean:.2f} "
                         f"(chance {self._chance():.2f}, goal {goal:.2f})"
@@ -240,6 +249,11 @@ class Training:
                 "classes are hard to tell apart, expect the generator to learn slowly"
             )
         return True
+
+    def _shared_mean(self, values: list[Tensor]) -> Tensor:
+        mean = torch.stack(values).mean()
+        self.peers.average([mean])
+        return mean
 
     def _chance(self) -> float:
         """The classification loss of a critic that knows only how often classes are drawn."""
@@ -254,7 +268,8 @@ class Training:
 
     def _log(self, events: Events, batches: Loader) -> None:
         now = time.perf_counter()
-        skipped = round(self._averages.total("skipped"))
+        self._averages.share(self.peers)
+        skipped = round(self._averages.total("skipped") / self.peers.size)
         terms = self._averages.flush()
         self._bad_steps += skipped
         if skipped:
@@ -278,13 +293,17 @@ class Training:
             "cls_chance": self._chance(),
             **terms,
         }
+        self._watcher.logged(line)
+        if not self.peers.first:
+            return
         with self._full_disk_waits():
             if warning := self._stats.append(line):
                 self._watcher.warn(warning)
             events.append(line)
-        self._watcher.logged(line)
 
     def _sample(self) -> None:
+        if not self.peers.first:
+            return
         path = self.run.samples / f"step-{self._step:06d}.png"
         with self._full_disk_waits():
             self._sampler.sheet(path, self._engine.average)
@@ -314,8 +333,9 @@ class Training:
         state = self._engine.state() | self._averages.state()
         if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
             raise self._diverged(f"{bad[0]} not finite")
-        save_tensors(self.run.state, state, self._now())
-        self._save_weights()
+        if self.peers.first:
+            save_tensors(self.run.state, state, self._now())
+            self._save_weights()
         self._saved = self._step
 
     def _save_weights(self) -> None:

@@ -14,6 +14,7 @@ from defectgan.files import append_json_lines, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import below_prefix, with_prefix
+from defectgan.training.peers import Peers
 from defectgan.training.step import Terms, draw_noise
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
@@ -47,6 +48,10 @@ class Averages:
             value = torch.stack([term.double(), torch.ones_like(term, dtype=torch.float64)])
             counted = torch.where(term.isfinite(), value, torch.zeros_like(value))
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
+
+    def share(self, peers: Peers) -> None:
+        """Count in what the other processes have."""
+        peers.add(list(self._sums.values()))
 
     def total(self, name: str) -> float:
         """The sum of a term over the interval so far."""
@@ -94,11 +99,13 @@ class Stats:
 
 
 class Events:
-    """TensorBoard events of the log lines, where tensorboard is installed."""
+    """TensorBoard events of the log lines, where tensorboard is installed; none without a
+    folder.
+    """
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
+    def __init__(self, folder: Path | None, *, first_step: int) -> None:
         self._writer = None
-        if find_spec("tensorboard") is not None:
+        if folder is not None and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder), purge_step=first_step)
@@ -174,4 +181,5 @@ class Sampler:
     def _paint(self, generator: Generator, images: Tensor, label: int) -> tuple[Tensor, Tensor]:
         rng = torch.Generator(self._device).manual_seed(0)
         control = constant_map(one_hot([label] * len(images), self._classes).to(self._device))
-        return generator.paint(images, control, draw_noise(generator, images, rng))
+        noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
+        return generator.paint(images, control, noise)

@@ -64,10 +64,9 @@ def sides(batch: Batch, *, multi_label: bool = False) -> Sides:
     )
 
 
-def draw_noise(generator: Generator, like: Tensor, rng: torch.Generator) -> Tensor:
-    """Noise [B, N] for images [B, C, H, W]."""
-    size = generator.noise_size(*like.shape[2:])
-    return torch.randn(len(like), size, generator=rng, device=rng.device).to(like.device)
+def draw_noise(count: int, size: int, rng: torch.Generator) -> Tensor:
+    """Noise [count, size] for as many images, on the device of ``rng``."""
+    return torch.randn(count, size, generator=rng, device=rng.device)
 
 
 def critic_loss(

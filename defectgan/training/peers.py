@@ -1,0 +1,121 @@
+"""One training on several processes, also of several machines.
+
+Each process takes its part of every batch; before an update the gradients are averaged, so all of
+them take the step that one process would take on the whole batch. The networks are not wrapped:
+DistributedDataParallel would count the backward passes of the gradient penalty wrongly.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from defectgan.errors import SettingError, TrainingError
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The processes of a training: this one's rank, how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """This process's rows of ``count``.
+
+        Raises:
+            SettingError: if they cannot be divided evenly: some would weigh more than others.
+        """
+        if count % self.size:
+            raise SettingError(
+                f"a batch of {2 * count} images, half of them normal, cannot be shared evenly by "
+                f"{self.size} processes: take a batch size that is a multiple of {2 * self.size}"
+            )
+        each = count // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes, in one exchange for all."""
+        self._reduce(tensors, 1 / self.size)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes."""
+        self._reduce(tensors, 1.0)
+
+    def _reduce(self, tensors: Sequence[Tensor], factor: float) -> None:
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _in_company():
+            distributed.all_reduce(flat)
+        flat *= factor
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so; all get the same answer."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor(int(flag))
+        with _in_company():
+            distributed.all_reduce(said, distributed.ReduceOp.MAX)
+        return bool(said)
+
+    def tell(self, text: str) -> str:
+        """What the first process says, to all."""
+        if self.size == 1:
+            return text
+        data = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        length = torch.tensor(len(data))
+        with _in_company():
+            distributed.broadcast(length, 0)
+            data = data if self.first else torch.zeros(int(length), dtype=torch.uint8)
+            distributed.broadcast(data, 0)
+        return bytes(data.tolist()).decode()
+
+    def leave(self) -> None:
+        """Part, when all is done."""
+        if self.size > 1:
+            distributed.destroy_process_group()
+
+
+@contextmanager
+def _in_company() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            "another process of this training has ended: see what it said. The last checkpoint is "
+            f"whole; start all processes again with resume ({str(error).splitlines()[0]})"
+        ) from error
+
+
+ALONE = Peers()
+
+
+def join_peers() -> Peers:
+    """The processes that torchrun started; one where it did not."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE
+    # Small things are agreed on by the CPU, so that no GPU has to be waited for.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend)
+    return Peers(distributed.get_rank(), size)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The GPU of this process where there are several processes on a machine with GPUs."""
+    local = os.environ.get("LOCAL_RANK")
+    if device.type != "cuda" or device.index is not None or local is None:
+        return device
+    return torch.device("cuda", int(local))

@@ -1,0 +1,175 @@
+"""Several processes take the step of one. They talk by gloo over this machine's loopback."""
+
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.testing import assert_close
+
+from defectgan.config import AugmentConfig, DataConfig
+from defectgan.data.dataset import Batches, ImageSet
+from defectgan.data.index import index_data
+from defectgan.errors import SettingError
+from defectgan.files import read_json_lines
+from defectgan.training.checkpoint import ModelInfo, load_tensors
+from defectgan.training.engine import Engine
+from defectgan.training.peers import ALONE, Peers, join_peers
+from tests.conftest import TINY, tiny_with
+
+STEPS = 10
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(rank: int, size: int, port: int) -> dict[str, str]:
+    """What torchrun sets."""
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+
+
+def batches(boards: Path, rows: slice) -> Batches:
+    config = DataConfig(image_size=32)
+    images = ImageSet(index_data(boards, config), config)
+    return Batches(images, batch_size=8, augment=AugmentConfig(contrast=0.3), seed=0, rows=rows)
+
+
+def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """A few steps; the terms of each, averaged over the processes, and the weights."""
+    torch.set_num_threads(1)
+    mine = batches(boards, peers.part(4))
+    info = ModelInfo.of(tiny_with(training={"n_critic": 2, "steps": 100}), mine.images.index)
+    engine = Engine(info, device=torch.device("cpu"), bf16=False, peers=peers)
+    with torch.no_grad():  # see the golden losses
+        engine.generator.head.weight.normal_(std=0.1)
+    lines = []
+    for t in range(STEPS):
+        terms = engine.step(t, mine)
+        peers.average(list(terms.values()))
+        lines.append({name: float(term) for name, term in terms.items()})
+    return lines, engine.weights()
+
+
+def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
+    os.environ |= environment(rank, 2, port)
+    peers = join_peers()
+    assert peers.tell("from the first" if peers.first else "") == "from the first"
+    assert peers.any(rank == 1) and not peers.any(False)
+    lines, weights = train(boards, peers)
+    torch.save((lines, weights), folder / f"{rank}.pt")
+    peers.leave()
+
+
+def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
+    boards: Path, tmp_path: Path
+) -> None:
+    context, port = multiprocessing.get_context("spawn"), free_port()
+    both = [
+        context.Process(target=one_of_two, args=(rank, port, boards, tmp_path)) for rank in (0, 1)
+    ]
+    for process in both:
+        process.start()
+    expected, weights = train(boards, ALONE)
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    for rank in (0, 1):
+        lines, theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for line, one in zip(lines, expected, strict=True):
+            assert line == pytest.approx(one, rel=1e-4, abs=1e-5)
+        for name, tensor in weights.items():
+            if name.startswith("generator.") and re.search(r"\.convs?\.(\d\.)?bias$", name):
+                continue  # a normalization behind it takes it away: its gradient is rounding alone
+            assert_close(theirs[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
+    whole = batches(boards, slice(None))(3, 1)
+    parts = [batches(boards, Peers(rank, 2).part(4))(3, 1) for rank in (0, 1)]
+    for i, tensor in enumerate(whole):
+        assert torch.equal(torch.cat([part[i] for part in parts]), tensor)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(SettingError, match="batch size that is a multiple of 6"):
+        Peers(0, 3).part(8)
+
+
+def start(place: Path, size: int, *words: str) -> list[subprocess.Popen[bytes]]:
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "defectgan_cli",
+        "train",
+        "--data",
+        "pcb",
+        "--config",
+        "t.yaml",
+    ]
+    return [
+        subprocess.Popen(
+            [*command, "--config", "t.yaml", *words],
+            cwd=place,
+            env=os.environ | environment(rank, size, port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(size)
+    ]
+
+
+@pytest.fixture
+def place(boards: Path, tmp_path: Path) -> Path:
+    (tmp_path / "pcb").symlink_to(boards)
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TINY))
+    return tmp_path
+
+
+def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
+    for words in ([], ["--resume", "--steps", "8"]):
+        both = start(place, 2, *words)
+        results = [process.communicate(timeout=120) for process in both]
+        assert [process.returncode for process in both] == [0, 0], results
+        assert results[0][0].startswith(b"weights: ") and results[1][0] == b""
+        assert results[1][1] == b""
+    (run,) = [path for path in (place / "runs").iterdir() if path.name != "latest"]
+    assert [line["step"] for line in read_json_lines(run / "stats.jsonl")] == [2, 4, 6, 8]
+    assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
+
+
+def wait_for(happened: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_process_that_dies_ends_the_others(place: Path) -> None:
+    both = start(place, 2, "--steps", "100000")
+    wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
+    both[1].kill()
+    both[1].communicate(timeout=60)
+    _, message = both[0].communicate(timeout=60)
+    assert both[0].returncode == 3
+    assert "another process of this training has ended" in " ".join(message.decode().split())
