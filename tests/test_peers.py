@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from defectgan_cli.launch import gpus_asked_for, launch
 from torch.testing import assert_close
 
 from defectgan.config import AugmentConfig, DataConfig
@@ -156,6 +157,59 @@ def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     (run,) = [path for path in (place / "runs").iterdir() if path.name != "latest"]
     assert [line["step"] for line in read_json_lines(run / "stats.jsonl")] == [2, 4, 6, 8]
     assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
+
+
+LAUNCHED = """
+import sys
+from defectgan_cli.launch import run_together
+sys.exit(run_together(2, sys.argv[1:]))
+"""
+
+
+def launched(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LAUNCHED, "train", "--data", "pcb", *words],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
+    result = launched(place, "--config", "t.yaml", "--device", "cpu")
+    assert result.returncode == 0 and result.stdout.startswith("weights: "), result.stderr
+    assert len(list((place / "runs").iterdir())) == 2  # the run, and latest
+
+
+def test_the_exit_code_of_a_launched_command_is_that_of_its_first_failure(place: Path) -> None:
+    result = launched(place, "--config", "t.yaml", "--classes", "none")
+    assert result.returncode == 3 and "no class none" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "numbers"),
+    [
+        ("auto", None, []),
+        ("cuda:1", None, []),
+        ("cuda:0,2", None, ["0", "2"]),
+        ("auto", 3, ["0", "1", "2"]),
+        ("cuda", 1, []),
+    ],
+)
+def test_gpus_are_asked_for_by_their_count_or_their_numbers(
+    device: str, gpus: int | None, numbers: list[str]
+) -> None:
+    assert gpus_asked_for(device, gpus) == numbers
+
+
+def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
+    with pytest.raises(SettingError, match="name one or the other"):
+        gpus_asked_for("cuda:0,1", 2)
+    with pytest.raises(SettingError, match="GPUs 0, 99 were asked for: found"):
+        launch(["0", "99"])
 
 
 def wait_for(happened: Callable[[], Any]) -> None:

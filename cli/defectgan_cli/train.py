@@ -7,6 +7,7 @@ import typer
 
 from defectgan_cli import options
 from defectgan_cli.console import Reporter, TrainingReport, print_json, print_table
+from defectgan_cli.launch import gpus_asked_for, launch
 from defectgan_cli.options import PRESET, setting
 
 if TYPE_CHECKING:
@@ -112,7 +113,11 @@ def train(
             metavar="MODEL",
         ),
     ] = None,
-    device: options.Device = "auto",
+    device: Annotated[str, setting("DEVICE", "auto, cpu, cuda, cuda:N or cuda:N,M.")] = "auto",
+    gpus: Annotated[
+        int | None,
+        setting("GPUS", "Train on so many GPUs of this machine.", default="one", min=1),
+    ] = None,
     out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path(
         "runs"
     ),
@@ -149,9 +154,11 @@ def train(
     from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device
 
+    if numbers := gpus_asked_for(device, gpus):
+        raise typer.Exit(launch(numbers))
     peers = join_peers()
     reporter = Reporter(quiet=quiet, silent=not peers.first)
-    target = own_device(pick_device(device))
+    target = own_device(device) if peers.size > 1 else pick_device(device)
     overrides: Overrides = {
         "data": {
             "image_size": image_size,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
+from defectgan.devices import pick_device
 from defectgan.errors import SettingError, TrainingError
 
 
@@ -113,9 +114,12 @@ def join_peers() -> Peers:
     return Peers(distributed.get_rank(), size)
 
 
-def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process where there are several processes on a machine with GPUs."""
-    local = os.environ.get("LOCAL_RANK")
-    if device.type != "cuda" or device.index is not None or local is None:
-        return device
-    return torch.device("cuda", int(local))
+def own_device(name: str) -> torch.device:
+    """Where one of several processes computes: those of a machine have a GPU each.
+
+    Raises:
+        SettingError: if there is none for it.
+    """
+    if name.startswith("cuda") or (name == "auto" and torch.cuda.is_available()):
+        return pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    return pick_device(name)

@@ -1,0 +1,62 @@
+"""The same command in several processes on one machine, a GPU each."""
+
+import os
+import sys
+import uuid
+
+from defectgan.errors import SettingError
+
+
+def gpus_asked_for(device: str, gpus: int | None) -> list[str]:
+    """The numbers of the GPUs that ``--device cuda:0,1`` or ``--gpus 2`` name; none for one or no
+    GPU, and in a process that was launched already.
+
+    Raises:
+        SettingError: if the two options contradict each other.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return []
+    named = device.removeprefix("cuda:").split(",") if device.startswith("cuda:") else []
+    if gpus is None:
+        return named if len(named) > 1 else []
+    if named or device == "cpu":
+        raise SettingError(f"{gpus} GPUs and the device {device}: name one or the other")
+    return [str(i) for i in range(gpus)] if gpus > 1 else []
+
+
+def launch(numbers: list[str]) -> int:
+    """Run this command once for each GPU; returns the exit code of the first process that failed,
+    else 0.
+
+    Raises:
+        SettingError: if there are fewer GPUs.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if any(not number.isdigit() or int(number) >= count for number in numbers):
+        raise SettingError(f"GPUs {', '.join(numbers)} were asked for: found {count} here")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
+    return run_together(len(numbers), sys.argv[1:])
+
+
+def run_together(count: int, words: list[str]) -> int:
+    """``defectgan WORDS`` in so many processes that know of each other, as torchrun would."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    together = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=1,
+    )
+    try:
+        elastic_launch(together, sys.executable)("-m", "defectgan_cli", *words)
+    except ChildFailedError as error:
+        return max(1, error.get_first_failure()[1].exitcode)
+    return 0
