@@ -24,6 +24,10 @@ from defectgan.errors import ModelError
 
 RUNS = Path("runs")
 LATEST = "latest"
+# What torchrun tells its processes: which job they are of, how often it was started again, and how
+# often it may be.
+ELASTIC_JOB = "TORCHELASTIC_RUN_ID"
+ELASTIC_RESTARTS, ELASTIC_LIMIT = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS"
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,18 @@ def new_run(runs: Path, name: str) -> RunFolder:
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{plain_name(name)}"
     path = unused(runs / stem)
     path.mkdir(parents=True)
-    _point_latest(runs, path)
+    _point(runs / LATEST, path)
+    if int(os.environ.get(ELASTIC_LIMIT, "0")):
+        _point(runs / f".{plain_name(os.environ[ELASTIC_JOB])}", path)
     return RunFolder(path)
+
+
+def restarted_run(runs: Path) -> Path | None:
+    """The run of this job where torchrun has started its processes again, else None."""
+    if int(os.environ.get(ELASTIC_RESTARTS, "0")) == 0:
+        return None
+    link = runs / f".{plain_name(os.environ[ELASTIC_JOB])}"
+    return link.resolve() if link.is_dir() else None
 
 
 def beside(model: Path) -> Path:
@@ -99,11 +113,11 @@ def unused(path: Path) -> Path:
     return candidate
 
 
-def _point_latest(runs: Path, path: Path) -> None:
-    link = runs / f".{LATEST}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.name, target_is_directory=True)
-    os.replace(link, runs / LATEST)
+def _point(link: Path, path: Path) -> None:
+    made = link.with_name(f".{link.name}-{os.getpid()}")
+    made.unlink(missing_ok=True)
+    made.symlink_to(path.name, target_is_directory=True)
+    os.replace(made, link)
 
 
 def find_run(run: Path | None, *, runs: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -227,3 +228,25 @@ def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     _, message = both[0].communicate(timeout=60)
     assert both[0].returncode == 3
     assert "another process of this training has ended" in " ".join(message.decode().split())
+
+
+def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    training = ["defectgan_cli", "train", "--data", "pcb", "--config", "t.yaml", "--steps", "60"]
+    agent = subprocess.Popen(
+        [sys.executable, "-m", *command, "--max-restarts", "1", "-m", *training],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, said = agent.communicate(timeout=120)
+    assert agent.returncode == 0, said.decode()[-2000:]
+    runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
+    assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 60
+    assert [line["step"] for line in read_json_lines(runs[0] / "stats.jsonl")] == list(
+        range(2, 61, 2)
+    )

@@ -149,7 +149,7 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import RunFolder, find_run, new_run, plain_name
+    from defectgan.runs import RunFolder, find_run, new_run, plain_name, restarted_run
     from defectgan.training.job import new_job, resumed_job
     from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device
@@ -182,7 +182,9 @@ def train(
             "init_from": str(init_from.resolve()) if init_from else None,
         },
     }
-    if resume is not None:
+    if restarted := restarted_run(out):
+        job = resumed_job(restarted, {}, data=data)
+    elif resume is not None:
         for option, value in (("--config", config), ("--name", name)):
             if value is not None:
                 reporter.warn(f"a resumed run keeps its own: {option} {value} is not used")
