@@ -205,11 +205,13 @@ class Training:
             return self._engine.step(self._step, batches)
         except torch.OutOfMemoryError as error:
             size = self.config.training.batch_size
-            fits = self._engine.largest_batch(size, self._batches)
-            remedy = f"a batch of {fits} fits" if fits else "not even a batch of 2 fits"
+            fits = ""
+            if self.peers.size == 1:  # several could not try together: one of them is here alone
+                largest = self._engine.largest_batch(size, self._batches)
+                fits = f"a batch of {largest} fits; " if largest else "no batch fits; "
             raise TrainingError(
                 f"a batch of {size} does not fit into the memory of {self._engine.device}: "
-                f"{remedy}; train with a smaller batch or image size"
+                f"{fits}train with a smaller batch or image size"
             ) from error
 
     def _loader(self, keys: Iterable[Key]) -> Loader:
