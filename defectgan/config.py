@@ -82,7 +82,9 @@ class DataConfig(Settings):
         description="where decoded images are kept; auto: in memory if they fit, else in the run "
         "folder if they fit there, else nowhere",
     )
-    cache_mib: int = Field(4096, ge=0, description="of memory for decoded images, at most, a process")
+    cache_mib: int = Field(
+        4096, ge=0, description="of memory for decoded images, at most, a process"
+    )
     workers: int | None = Field(
         None, ge=0, description="processes that read ahead; None: as many as serve"
     )

@@ -9,12 +9,14 @@ from PIL import Image
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
 from defectgan.errors import DataError
-from defectgan.images import save_png
+from defectgan.images import Picture, save_png, write_picture
 from defectgan.inspection.measure import Measures, Subject, iou, measure, summarize
 from defectgan.inspection.report import ContactSheet, overlay
 from defectgan.inspection.run import inspect_generated, inspect_model
+from defectgan.inspection.subjects import _shown
 from defectgan.runs import new_run
 from defectgan.training.loop import Training
+from defectgan.views import Window
 from tests.conftest import Silent
 
 
@@ -121,3 +123,11 @@ def test_a_run_that_held_images_out_is_inspected_on_those(
     assert "held out" in result.subject
     # One of four images of each defect, restored, and one or two normal ones, defaced.
     assert all(row["images"] in (2, 3) for row in result.summary.values())
+
+
+def test_a_twelve_bit_image_is_not_shown_black(tmp_path: Path) -> None:
+    pixels = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
+    write_picture(tmp_path / "deep.png", Picture(pixels))
+    shown = _shown(tmp_path / "deep.png", Window(0, 0, 8, 8))
+    assert shown.min() == 0 and shown.max() == 255
+    assert _shown(tmp_path / "deep.png", Window(4, 0, 2, 8)).shape == (8, 2, 1)

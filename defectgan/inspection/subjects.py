@@ -14,10 +14,10 @@ from defectgan.errors import DataError
 from defectgan.generation.layer import model_view
 from defectgan.generation.run import row_noise
 from defectgan.generation.writers import MANIFEST, read_manifest
-from defectgan.images import read_mask, read_picture, to_bytes
+from defectgan.images import Levels, read_mask, read_picture, to_bytes, to_signed
 from defectgan.inspection.measure import Pixels, Subject
 from defectgan.training.checkpoint import Model
-from defectgan.views import Viewer
+from defectgan.views import Viewer, Window
 
 NORMAL = 0
 # A pixel of a frame is defect where at least half of what it shows of the image is.
@@ -71,7 +71,7 @@ def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.d
 
 
 def generated_subjects(folder: Path) -> Iterator[Subject]:
-    """The images of a generated set, by its manifest.
+    """The images of a generated set, by its manifest: of each what the model saw of its source.
 
     Raises:
         DataError: if the folder has no manifest or a file that it names is gone.
@@ -82,18 +82,24 @@ def generated_subjects(folder: Path) -> Iterator[Subject]:
             f"no {MANIFEST} with images in {folder}: expected a folder that generate wrote"
         )
     for row in rows:
-        source = Path(row["source"])
+        source, window = Path(row["source"]), Window(*row["window"])
         yield Subject(
             name=row["output"],
             defect=row["class"],
             direction="generated",
-            before=_shown(source) if source.is_file() else None,
-            after=_shown(folder / row["output"]),
-            mask=read_mask(folder / row["mask"]) * np.float32(1 / 255),
+            before=_shown(source, window) if source.is_file() else None,
+            after=_shown(folder / row["output"], window),
+            mask=window.cut(read_mask(folder / row["mask"])) * np.float32(1 / 255),
         )
 
 
-def _shown(path: Path) -> Pixels:
+def _shown(path: Path, window: Window) -> Pixels:
+    """A part of an image in 8 bits; of a deeper one the values that it has fill the range, for a
+    12-bit camera's are all near black in 16 bits.
+    """
     picture = read_picture(path)
-    scaled = picture.pixels.clip(*picture.full) * (255 / picture.full.white)
-    return np.asarray(scaled, dtype=np.uint8)
+    levels = picture.full
+    if picture.pixels.dtype != np.uint8:
+        black = float(picture.pixels.min())
+        levels = Levels(black, max(float(picture.pixels.max()), black + 1e-6))
+    return to_bytes(to_signed(window.cut(picture.pixels.transpose(2, 0, 1)), levels))
