@@ -130,15 +130,19 @@ class Plain:
     ) -> dict[str, float]:
         weights = self.config.loss
         there, mask = self.generator.paint(images, full_map(target, images), self.noise(images))
-        back, back_mask = self.generator.paint(there, full_map(source, images), self.noise(images))
+        n = len(there) if weights.cycle_defects else len(there) // 2
+        back, back_mask = self.generator.paint(
+            there[:n], full_map(source[:n], images), self.noise(images[:n])
+        )
         verdict = self.critic(there)
-        share = losses.probability(verdict.logits.detach(), target)
+        share, part = losses.probability(verdict.logits.detach(), target), n / len(there)
         terms = {
             "adv": losses.wasserstein_generator(verdict.of(target)),
             "cls_f": losses.classification(verdict.logits, target),
-            "rec": losses.reconstruction(images, back),
-            "sd_cyc": losses.mask_cycle(mask, back_mask),
-            "sd_con": losses.mask_sparsity(mask, back_mask, share),
+            "rec": part * losses.reconstruction(images[:n], back),
+            "sd_cyc": part * losses.mask_cycle(mask[:n], back_mask),
+            "sd_con": losses.mask_sparsity(mask, share)
+            + part * losses.mask_sparsity(back_mask, share[:n]),
         }
         loss = sum(getattr(weights, name) * term for name, term in terms.items())
         assert isinstance(loss, Tensor)

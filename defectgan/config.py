@@ -155,6 +155,11 @@ class LossWeights(Settings):
     rec: float = Field(5.0, ge=0)
     sd_cyc: float = Field(5.0, ge=0)
     sd_con: float = Field(1.0, ge=0)
+    cycle_defects: bool = Field(
+        True,
+        description="a restored defect must come back as the same defect: then a restoration keeps "
+        "a trace of it, if only a larger defect",
+    )
     sparsity_by_class: bool = Field(
         False,
         description="charge an image for its mask in proportion to the probability that the critic "

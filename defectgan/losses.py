@@ -91,12 +91,11 @@ def mask_cycle(mask: Tensor, cycled_mask: Tensor) -> Tensor:
     return F.l1_loss(cycled_mask, mask)
 
 
-def mask_sparsity(mask: Tensor, cycled_mask: Tensor, share: Tensor) -> Tensor:
-    """``|m|_1 + |m_cycled|_1``, means over pixels: a layer covers no more than it needs.
+def mask_sparsity(mask: Tensor, share: Tensor) -> Tensor:
+    """``|m|_1``, mean over pixels, of either pass: a layer covers no more than it needs.
 
     Args:
-        mask, cycled_mask: [B, 1, H, W].
+        mask: [B, 1, H, W].
         share: [B], in [0, 1], how much of the term each image is charged; all 1 is the paper's.
     """
-    area = mask.mean((1, 2, 3)) + cycled_mask.mean((1, 2, 3))
-    return (share * area).mean()
+    return (share * mask.mean((1, 2, 3))).mean()

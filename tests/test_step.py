@@ -115,6 +115,20 @@ def test_an_image_pays_for_its_mask_as_far_as_the_critic_recognises_it() -> None
     assert_close(terms["sd_con"], (share * area).mean())
 
 
+def test_defects_need_not_come_back_and_normal_images_then_weigh_as_before() -> None:
+    generator, critic = networks()
+    both, rng = sides(batch()), torch.Generator().manual_seed(0)
+    noise = (noise_for(generator, both.images, rng), noise_for(generator, both.images, rng))
+    whole, half = (cycle(generator, both, noise, defects=defects) for defects in (True, False))
+    assert_close(half.there, whole.there)
+    assert_close(half.back, whole.back[:2])
+    _, terms = generator_loss(critic, both, half, LossWeights())
+    n = slice(0, 2)  # normal images come first
+    rec = (both.images[n] - whole.back[n]).abs().mean((1, 2, 3)).sum() / 4
+    assert_close(terms["rec"], rec)
+    assert_close(terms["sd_con"], whole.mask.mean() + whole.back_mask[n].mean() / 2)
+
+
 def test_the_penalty_is_computed_in_fp32_also_under_autocast() -> None:
     _, critic = networks()
     both = sides(batch())

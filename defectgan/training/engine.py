@@ -133,7 +133,8 @@ class Engine:
         noise = (self._draw_noise(batch, rng), self._draw_noise(batch, rng))
         self.critic.requires_grad_(False)
         with self._autocast():
-            passes = cycle(self.generator, batch, noise)
+            defects = self.config.loss.cycle_defects
+            passes = cycle(self.generator, batch, noise, defects=defects)
             total, terms = generator_loss(
                 self.critic,
                 batch,

@@ -29,7 +29,9 @@ Terms = dict[str, Tensor]
 
 
 class Passes(NamedTuple):
-    """The two generator passes of a batch: images and masks there, images and masks back."""
+    """The two generator passes of a batch: images and masks there, images and masks back; back only
+    for the first n where the others need not come back.
+    """
 
     there: Tensor
     mask: Tensor
@@ -124,10 +126,15 @@ def penalty(critic: Critic, image: Tensor, label: Tensor) -> Tensor:
         return losses.gradient_penalty(score_of(critic.scores(image), label), image)
 
 
-def cycle(generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor]) -> Passes:
-    """Every image to its target class, and what came of it back to its own class."""
+def cycle(
+    generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor], *, defects: bool = True
+) -> Passes:
+    """Every image to its target class, and what came of it back to its own class; of what came of
+    defects only if asked for.
+    """
     there, mask = generator.paint(batch.images, constant_map(batch.target), noise[0])
-    back, back_mask = generator.paint(there, constant_map(batch.source), noise[1])
+    n = len(there) if defects else len(there) // 2
+    back, back_mask = generator.paint(there[:n], constant_map(batch.source[:n]), noise[1][:n])
     return Passes(there, mask, back, back_mask)
 
 
@@ -146,12 +153,18 @@ def generator_loss(
         # for its mask, so the mask cannot die before the critic has a class to ask for.
         logits = verdict.logits.detach()
         share = losses.probability(logits, batch.target, multi_label=batch.multi_label)
+    n = len(passes.back)
+    came_back = n / len(passes.there)  # an image weighs as much whether the others come back or not
     terms = {
         "adv": losses.wasserstein_generator(verdict.of(batch.target)),
         "cls_f": classification(verdict.logits, batch.target, batch),
-        "rec": losses.reconstruction(batch.images, passes.back),
-        "sd_cyc": losses.mask_cycle(passes.mask, passes.back_mask),
-        "sd_con": losses.mask_sparsity(passes.mask, passes.back_mask, warmup * share),
+        "rec": came_back * losses.reconstruction(batch.images[:n], passes.back),
+        "sd_cyc": came_back * losses.mask_cycle(passes.mask[:n], passes.back_mask),
+        "sd_con": warmup
+        * (
+            losses.mask_sparsity(passes.mask, share)
+            + came_back * losses.mask_sparsity(passes.back_mask, share[:n])
+        ),
     }
     total = (
         weights.adv * terms["adv"]
