@@ -243,7 +243,7 @@ def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: P
     wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    _, said = agent.communicate(timeout=120)
+    _, said = agent.communicate(timeout=400)
     assert agent.returncode == 0, said.decode()[-2000:]
     runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
     assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 60
