@@ -67,7 +67,7 @@ def time_index(root: Path) -> dict[str, Any]:
 def time_feed(root: Path, cache: str, workers: int, steps: int, crop: bool) -> dict[str, Any]:
     """Batches alone, without a network; the first round fills what is kept."""
     from defectgan.config import Config, DataConfig, load_config
-    from defectgan.data.dataset import ImageSet, make_batches
+    from defectgan.data.dataset import make_batches
     from defectgan.data.index import index_data
     from defectgan.data.loader import Loader
 
@@ -77,7 +77,7 @@ def time_feed(root: Path, cache: str, workers: int, steps: int, crop: bool) -> d
     config: Config = quick.model_copy(update={"data": data})
     index = index_data(root, data)
     with tempfile.TemporaryDirectory() as folder:
-        batches = make_batches(config, ImageSet(index, data, folder=Path(folder)))
+        batches = make_batches(config, index, folder=Path(folder))
         rates = []
         for _ in range(2):
             keys = list(product(range(steps), range(3)))

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import flop_registry
 from defectgan import losses
 from defectgan.config import Config, load_config
 from defectgan.control import normal_label
-from defectgan.data.dataset import Batch, ImageSet, make_batches
+from defectgan.data.dataset import Batch, make_batches
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
 from defectgan.devices import bf16_serves, pick_device
@@ -215,9 +215,9 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
 def feeds(config: Config, root: Path, steps: int, device: torch.device) -> Iterator[Any]:
     """Index, and the batches of the engine and of the plain way."""
     index = index_data(root, config.data)
-    kept = make_batches(config, ImageSet(index, config.data))
+    kept = make_batches(config, index)
     read = config.data.model_copy(update={"cache": "none"})
-    anew = make_batches(config, ImageSet(index, read))
+    anew = make_batches(config.model_copy(update={"data": read}), index)
     keys = product(range(steps), range(config.training.n_critic + 1))
     with Loader(kept, keys, workers=worker_count(None, kept, device)) as ahead:
         yield index, ahead, anew

@@ -106,6 +106,11 @@ class AugmentConfig(Settings):
     contrast: float = Field(0.0, ge=0, lt=1, description="factor drawn from 1 +- this")
     brightness: float = Field(0.0, ge=0, lt=1, description="shift drawn from +- this, range 1")
     gamma: float = Field(0.0, ge=0, le=2, description="exponent between 1 / (1 + this), 1 + this")
+    adaptive: bool = Field(
+        False,
+        description="also augment what the critic sees, painted images too, the more the better it "
+        "tells them from real ones: for few images",
+    )
 
 
 class GeneratorConfig(Settings):
@@ -164,6 +169,9 @@ class LossWeights(Settings):
         False,
         description="charge an image for its mask in proportion to the probability that the critic "
         "gives to the class it was painted as",
+    )
+    mask_supervision: float = Field(
+        0.0, ge=0, description="restoration masks are the true ones, where images have any"
     )
     sparsity_warmup: int = Field(0, ge=0, description="steps over which sd_con rises from 0")
     cls_s_warmup: int = Field(0, ge=0, description="steps over which cls_s rises from 0")

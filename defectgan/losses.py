@@ -99,3 +99,20 @@ def mask_sparsity(mask: Tensor, share: Tensor) -> Tensor:
         share: [B], in [0, 1], how much of the term each image is charged; all 1 is the paper's.
     """
     return (share * mask.mean((1, 2, 3))).mean()
+
+
+def mask_supervision(mask: Tensor, truth: Tensor) -> Tensor:
+    """``1 - 2 <m, t> / (|m|_1 + |t|_1)``, mean over the images whose true mask is known; 0 if none
+    is: a restoration covers the defect, however small, and nothing else.
+
+    Args:
+        mask: [B, 1, H, W], of restorations.
+        truth: [B, 1, H, W] in [0, 1], NaN where it is not known.
+
+    Source: Milletari et al., "V-Net", 3DV 2016, with absolute instead of squared norms. Not in the
+        paper: for the few images that somebody has marked.
+    """
+    known = truth.isfinite().flatten(1).all(1).float()
+    t = truth.nan_to_num()
+    both, either = ((mask * t).sum((1, 2, 3)), (mask + t).sum((1, 2, 3)))
+    return ((1 - 2 * both / (either + NORM_EPSILON)) * known).sum() / known.sum().clamp(min=1)

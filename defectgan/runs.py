@@ -24,10 +24,8 @@ from defectgan.errors import ModelError
 
 RUNS = Path("runs")
 LATEST = "latest"
-# What torchrun tells its processes: which job they are of, how often it was started again, and how
-# often it may be.
-ELASTIC_JOB = "TORCHELASTIC_RUN_ID"
-ELASTIC_RESTARTS, ELASTIC_LIMIT = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS"
+# What torchrun tells its processes: which job they are of, how often it may be started again.
+ELASTIC_JOB, ELASTIC_LIMIT = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_MAX_RESTARTS"
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ def new_run(runs: Path, name: str) -> RunFolder:
 
 
 def restarted_run(runs: Path) -> Path | None:
-    """The run of this job where torchrun has started its processes again, else None."""
-    if int(os.environ.get(ELASTIC_RESTARTS, "0")) == 0:
-        return None
+    """The run that this torchrun job made before its processes were started again, if any."""
     link = runs / f".{plain_name(os.environ[ELASTIC_JOB])}"
     return link.resolve() if link.is_dir() else None
 

@@ -47,6 +47,8 @@ def run(config: Config) -> list[dict[str, float]]:
         trained.generator.head.weight.normal_(std=0.1)
     lines = [trained.step(t, batch) for t in range(STEPS)]
     assert not any(line.pop("skipped") for line in lines)
+    for line in lines:
+        del line["separation"]  # counts signs, which rounding can turn while D is still near 0
     return [{name: float(term) for name, term in line.items()} for line in lines]
 
 
@@ -113,8 +115,7 @@ def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
     before = state_of(trained)
 
     def broken(step: int, part: int) -> Batch:
-        normal, defect, label = batch(step, part)
-        return Batch(normal, defect * float("nan"), label)
+        return batch(step, part)._replace(defect=torch.full((2, 3, 32, 32), float("nan")))
 
     assert trained.step(1, broken)["skipped"] == 1
     after = state_of(trained)

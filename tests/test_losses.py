@@ -93,3 +93,26 @@ def test_the_probability_of_one_class_is_its_softmax() -> None:
     logits = torch.tensor([[0.0, 0.0], [0.0, float(torch.log(torch.tensor(3.0)))]])
     label = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert_close(losses.probability(logits, label), torch.tensor([0.5, 0.75]))
+
+
+def test_mask_supervision_is_0_on_the_true_mask_1_beside_it_and_skips_unknown_ones() -> None:
+    truth = torch.zeros(3, 1, 8, 8)
+    truth[0, :, :4, :4] = truth[1, :, :4, :4] = 1
+    truth[2] = float("nan")
+    mask = truth.clone()
+    mask[1] = 1 - truth[1]
+    mask[2] = 0.7
+    assert_close(losses.mask_supervision(mask, truth), torch.tensor(0.5))
+    # Twice the area with the defect in it: 1 - 2 * 16 / (32 + 16).
+    mask[0, :, :4] = 1
+    assert_close(losses.mask_supervision(mask[:1], truth[:1]), torch.tensor(1 / 3))
+    assert losses.mask_supervision(mask[2:], truth[2:]) == 0
+
+
+def test_mask_supervision_is_1_for_a_mask_of_nothing_and_its_gradient_is_finite() -> None:
+    truth = torch.full((2, 1, 4, 4), float("nan"))
+    truth[0] = 0
+    mask = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    loss = losses.mask_supervision(mask, truth)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss == 1 and mask.grad is not None and mask.grad.isfinite().all()

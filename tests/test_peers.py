@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +18,7 @@ import yaml
 from defectgan_cli.launch import gpus_asked_for, launch
 from torch.testing import assert_close
 
-from defectgan.config import AugmentConfig, DataConfig
-from defectgan.data.dataset import Batches, ImageSet
+from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import index_data
 from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
@@ -28,6 +28,11 @@ from defectgan.training.peers import ALONE, Peers, join_peers
 from tests.conftest import TINY, tiny_with
 
 STEPS = 10
+SETTINGS = tiny_with(
+    augment={"contrast": 0.3, "adaptive": True},
+    loss={"mask_supervision": 1.0},
+    training={"n_critic": 2, "steps": 100, "batch_size": 8},
+)
 
 
 def free_port() -> int:
@@ -50,15 +55,13 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
 
 
 def batches(boards: Path, rows: slice) -> Batches:
-    config = DataConfig(image_size=32)
-    images = ImageSet(index_data(boards, config), config)
-    return Batches(images, batch_size=8, augment=AugmentConfig(contrast=0.3), seed=0, rows=rows)
+    return make_batches(SETTINGS, index_data(boards, SETTINGS.data), rows=rows)
 
 
 def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """A few steps; the terms of each, averaged over the processes, and the weights."""
     mine = batches(boards, peers.part(4))
-    info = ModelInfo.of(tiny_with(training={"n_critic": 2, "steps": 100}), mine.images.index)
+    info = ModelInfo.of(SETTINGS, mine.images.index)
     engine = Engine(info, device=torch.device("cpu"), bf16=False, peers=peers)
     with torch.no_grad():  # see the golden losses
         engine.generator.head.weight.normal_(std=0.1)
@@ -230,3 +233,25 @@ def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     _, message = both[0].communicate(timeout=60)
     assert both[0].returncode == 3
     assert "another process of this training has ended" in " ".join(message.decode().split())
+
+
+def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    training = ["defectgan_cli", "train", "--data", "pcb", "--config", "t.yaml", "--steps", "40"]
+    agent = subprocess.Popen(
+        [sys.executable, "-m", *command, "--max-restarts", "1", "-m", *training],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, said = agent.communicate(timeout=400)
+    assert agent.returncode == 0, said.decode()[-2000:]
+    runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
+    assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 40
+    assert [line["step"] for line in read_json_lines(runs[0] / "stats.jsonl")] == list(
+        range(2, 41, 2)
+    )

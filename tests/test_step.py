@@ -76,7 +76,7 @@ def test_the_published_critic_does_not_classify_fakes() -> None:
     _, critic = networks()
     both = sides(batch())
     _, terms = critic_loss(critic, both, both.images, torch.rand(4), LossWeights())
-    assert set(terms) == {"wgan", "gp", "cls_r"}
+    assert set(terms) == {"wgan", "gp", "cls_r", "separation"}
 
 
 def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
@@ -113,6 +113,33 @@ def test_an_image_pays_for_its_mask_as_far_as_the_critic_recognises_it() -> None
     share = (critic(passes.there).logits.softmax(1) * both.target).sum(1)
     area = (passes.mask + passes.back_mask).mean((1, 2, 3))
     assert_close(terms["sd_con"], (share * area).mean())
+
+
+def test_true_masks_supervise_the_restoration_of_those_defects_that_have_one() -> None:
+    generator, critic = networks()
+    truth = torch.full((2, 1, 16, 16), float("nan"))
+    truth[1] = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(1))
+    both, rng = sides(batch()._replace(truth=truth)), torch.Generator().manual_seed(0)
+    noise = (noise_for(generator, both.images, rng), noise_for(generator, both.images, rng))
+    passes = cycle(generator, both, noise)
+    plain, _ = generator_loss(critic, both, passes, LossWeights())
+    total, terms = generator_loss(critic, both, passes, LossWeights(mask_supervision=3.0))
+    assert_close(terms["mask_supervision"], losses.mask_supervision(passes.mask[3:], truth[1:]))
+    assert_close(total, plain + 3 * terms["mask_supervision"])
+
+
+def test_the_critic_judges_what_it_is_shown() -> None:
+    generator, critic = networks()
+    both, rng = sides(batch()), torch.Generator().manual_seed(0)
+    noise = (noise_for(generator, both.images, rng), noise_for(generator, both.images, rng))
+    passes = cycle(generator, both, noise)
+    _, terms = generator_loss(critic, both, passes, LossWeights(), shown=passes.there.flip(3))
+    assert_close(
+        terms["adv"],
+        losses.wasserstein_generator(critic(passes.there.flip(3)).of(both.target)),
+    )
+    _, plain = generator_loss(critic, both, passes, LossWeights())
+    assert_close(terms["rec"], plain["rec"])
 
 
 def test_defects_need_not_come_back_and_normal_images_then_weigh_as_before() -> None:

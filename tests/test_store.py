@@ -175,7 +175,7 @@ def test_a_window_shows_the_defect_that_it_was_drawn_for_and_has_its_class_alone
     rng = np.random.default_rng(0)
     for k, value in ((1, 100), (2, 200)):
         for sample in made.index.members[k]:
-            seen, numbers = made.view(sample, made.image(sample), k, rng=rng)
+            seen, numbers, _ = made.view(sample, made.image(sample), k, rng=rng)
             assert (seen == value).sum() == 100 and numbers == [k]
 
 
@@ -184,7 +184,7 @@ def test_windows_of_coco_images_train_patches_round_the_boxes(boards: Path, tmp_
     config = DataConfig(image_size=16, fit="crop", crop_size=24)
     made = ImageSet(index_data(root, config), config)
     sample = made.index.members[1][0]
-    view, numbers = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
+    view, numbers, _ = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
     assert view.shape == (16, 16, 3) and 1 in numbers
 
 

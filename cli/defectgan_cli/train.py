@@ -152,7 +152,7 @@ def train(
     from defectgan.runs import RunFolder, find_run, new_run, plain_name, restarted_run
     from defectgan.training.job import new_job, resumed_job
     from defectgan.training.loop import stop_signals
-    from defectgan.training.peers import join_peers, own_device
+    from defectgan.training.peers import join_peers, own_device, restarts
 
     if numbers := gpus_asked_for(device, gpus):
         raise typer.Exit(launch(numbers))
@@ -182,8 +182,9 @@ def train(
             "init_from": str(init_from.resolve()) if init_from else None,
         },
     }
-    if restarted := restarted_run(out):
-        job = resumed_job(restarted, {}, data=data)
+    before = restarted_run(out) if peers.any(restarts() > 0) else None
+    if before is not None:
+        job = resumed_job(before, {}, data=data)
     elif resume is not None:
         for option, value in (("--config", config), ("--name", name)):
             if value is not None:

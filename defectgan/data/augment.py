@@ -45,6 +45,13 @@ class Augment:
 
     def __call__(self, image: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
         """Augment an image [H, W, C] in [0, 1]; the same image and seed give the same result."""
+        return self.together(image, None, seed=seed)[0]
+
+    def together(
+        self, image: NDArray[np.float32], mask: NDArray[np.float32] | None, *, seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Augment an image and its mask [H, W, 1], which takes its pose alone."""
         self._transform.set_random_seed(seed)
-        augmented: NDArray[np.float32] = self._transform(image=image)["image"]
-        return augmented
+        masks = {} if mask is None else {"mask": mask}
+        made = self._transform(image=image, **masks)
+        return made["image"], made.get("mask")

@@ -1,9 +1,9 @@
 """Samples to tensors: which images stand in a batch, decoded, cached and augmented."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from defectgan.config import AugmentConfig, Config, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
+from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
 from defectgan.data.store import Shape, Store
 from defectgan.errors import DataError
@@ -26,23 +27,36 @@ class Batch(NamedTuple):
     """Half normal, half defect images.
 
     ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K] in {0, 1}, the classes
-    of the defect images, and at once those that the normal images are to be turned into.
+    of the defect images, and at once those that the normal images are to be turned into; ``truth``
+    [B/2, 1, H, W] in [0, 1], the true masks of the defect images, NaN where there is none, and
+    empty where nobody learns from them.
     """
 
     normal: Tensor
     defect: Tensor
     label: Tensor
+    truth: Tensor = torch.empty(0)
 
     def first(self, half: int) -> "Batch":
         """The first ``half`` images of each half."""
-        return Batch(self.normal[:half], self.defect[:half], self.label[:half])
+        return Batch(*(tensor[:half] for tensor in self))
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, images in channels-last order."""
         normal, defect = (
             t.to(device, memory_format=torch.channels_last) for t in (self.normal, self.defect)
         )
-        return Batch(normal, defect, self.label.to(device))
+        return Batch(normal, defect, self.label.to(device), self.truth.to(device))
+
+
+class Seen(NamedTuple):
+    """What the networks see of a sample: ``image`` [H, W, C], the numbers of the ``classes`` in it,
+    and its true mask ``truth`` [H, W, 1] in 0..255, None where it is unknown or nobody asks.
+    """
+
+    image: NDArray[np.uint8]
+    classes: list[int]
+    truth: NDArray[np.uint8] | None = None
 
 
 class ImageSet:
@@ -53,23 +67,41 @@ class ImageSet:
     damaged is noted in ``damaged``, with its reason.
     """
 
-    def __init__(self, index: Index, config: DataConfig, *, folder: Path | None = None) -> None:
-        """Args: the images, how they are seen and kept, and where on the disk, if anywhere."""
+    def __init__(
+        self,
+        index: Index,
+        config: DataConfig,
+        *,
+        folder: Path | None = None,
+        truths: bool = False,
+    ) -> None:
+        """Make room.
+
+        Args:
+            index: the images.
+            config: how they are seen and kept.
+            folder: where on the disk they may be kept, if anywhere.
+            truths: whether their true masks are seen too.
+        """
         self.index = index
         self.damaged: dict[Path, str] = {}
         self._viewer = Viewer(config)
         self._strict = config.strict
         # Classes are drawn evenly: images of the scarce ones come most often.
         scarce = sorted(index.members, key=len)
-        files = {s.file: s for members in scarce for s in members}
-        self._number = {file: i for i, file in enumerate(files)}
-        self.store = Store([self._shape(s) for s in files.values()], config, folder)
+        samples = [sample for members in scarce for sample in members]
+        shapes = {sample.file: self._shape(sample, index.channels) for sample in samples}
+        if truths:
+            shapes |= {s.mask: self._shape(s, 1) for s in samples if s.mask is not None}
+        self.truths = truths
+        self._number = {file: i for i, file in enumerate(shapes)}
+        self.store = Store(list(shapes.values()), config, folder)
 
-    def _shape(self, sample: Sample) -> Shape:
-        """Of the image as it is kept."""
+    def _shape(self, sample: Sample, channels: int) -> Shape:
+        """Of the image or its mask as it is kept."""
         if not self._viewer.whole and sample.header is not None:
-            return sample.header.height, sample.header.width, self.index.channels
-        return *self._viewer.frame, self.index.channels
+            return sample.header.height, sample.header.width, channels
+        return *self._viewer.frame, channels
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -82,25 +114,48 @@ class ImageSet:
         Raises:
             DataError: if the file is damaged, or no longer what it was.
         """
-        number = self._number[sample.file]
+        return self._kept(sample.file, self._shape(sample, self.index.channels), self._decode)
+
+    def truth(self, sample: Sample) -> NDArray[np.uint8] | None:
+        """The true mask of a sample as it is kept, [H, W, 1]; None where it is unknown.
+
+        Raises:
+            DataError: as ``image``.
+        """
+        if sample.mask is None or not self.truths:
+            return None
+        return self._kept(sample.mask, self._shape(sample, 1), self._decode_truth)
+
+    def _kept(
+        self, file: Path, shape: Shape, decode: Callable[[Path], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        number = self._number[file]
         kept = self.store.get(number)
         if kept is not None:
             return kept
-        picture = read_picture(sample.file)
-        pixels = as_channels(picture, self.index.channels)
-        if self._viewer.whole:
-            pixels = self._viewer(picture.size).see(pixels)
-        if pixels.shape != self._shape(sample):
+        pixels = decode(file)
+        if pixels.shape != shape:
             raise DataError(
-                f"{sample.file} has changed: it is {pixels.shape[1]} x {pixels.shape[0]} now; "
+                f"{file} has changed: it is {pixels.shape[1]} x {pixels.shape[0]} now; "
                 "leave images alone while they are learned from"
             )
+        self.store.put(number, pixels)
+        return pixels
+
+    def _decode(self, file: Path) -> NDArray[np.uint8]:
+        picture = read_picture(file)
+        pixels = self._framed(as_channels(picture, self.index.channels))
         levels = self.index.levels or picture.full
         if levels != BYTES:
             pixels = np.rint((to_signed(pixels, levels) + 1) * np.float32(127.5))
-        image = np.asarray(pixels, dtype=np.uint8)
-        self.store.put(number, image)
-        return image
+        return np.asarray(pixels, dtype=np.uint8)
+
+    def _decode_truth(self, file: Path) -> NDArray[np.uint8]:
+        return self._framed(np.uint8(255) * read_region(file)[..., None])
+
+    def _framed(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """As it is kept: a whole image's only view, or all of an image to cut windows from."""
+        return self._viewer(pixels.shape[:2]).see(pixels) if self._viewer.whole else pixels
 
     def view(
         self,
@@ -109,23 +164,28 @@ class ImageSet:
         k: int,
         *,
         rng: np.random.Generator | None = None,
-    ) -> tuple[NDArray[np.uint8], list[int]]:
-        """What the networks see of a sample that was drawn for class k, and the classes in it.
+    ) -> Seen:
+        """What the networks see of a sample that was drawn for class k.
 
         A window lies round a defect of class k where that is known, and anywhere else at random;
         without ``rng`` it lies in the middle of where it may.
         """
+        truth = self.truth(sample)
         if self._viewer.whole:
-            return image, self.index.numbers(sample.labels)
+            return Seen(image, self.index.numbers(sample.labels), truth)
         name = self.index.classes[k]
         marks = [mark for mark in sample.marks if mark.label in (None, name)] if k else []
         chosen = marks[0 if rng is None else int(rng.integers(len(marks)))] if marks else None
         view = self._viewer(image.shape[:2], rng=rng, around=chosen and chosen.box)
-        seen = view.see(image)
-        if chosen is None or chosen.label is None:
-            return seen, self.index.numbers(sample.labels)
-        shown = {str(mark.label) for mark in sample.marks if view.window.holds_centre(mark.box)}
-        return seen, self.index.numbers(sorted(shown | {name}))
+        labels: Iterable[str] = sample.labels
+        if chosen is not None and chosen.label is not None:
+            inside = [mark for mark in sample.marks if view.window.holds_centre(mark.box)]
+            labels = sorted({name, *(str(mark.label) for mark in inside)})
+        return Seen(
+            view.see(image),
+            self.index.numbers(labels),
+            None if truth is None else view.see(truth),
+        )
 
     def sound(self, k: int, i: int) -> tuple[Sample, NDArray[np.uint8]]:
         """Sample i of class k and its image; in the place of a damaged one the next that is not, so
@@ -144,6 +204,14 @@ class ImageSet:
             f"all images of class {self.index.classes[k]} are damaged, the last: "
             f"{self.damaged[members[i].file]}"
         )
+
+
+class Example(NamedTuple):
+    """An augmented sample: as ``Seen``, values in [0, 1]."""
+
+    image: NDArray[np.float32]
+    classes: list[int]
+    truth: NDArray[np.float32] | None
 
 
 def unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -193,16 +261,19 @@ class Batches:
             for half in (drawn[: self._half], drawn[self._half :])
         )
         return Batch(
-            to_tensor([image for image, _ in normal]),
-            to_tensor([image for image, _ in defects]),
-            self._labels([numbers for _, numbers in defects]),
+            to_tensor([one.image for one in normal]),
+            to_tensor([one.image for one in defects]),
+            self._labels([one.classes for one in defects]),
+            self._truths([one.truth for one in defects]),
         )
 
-    def _example(self, k: int, i: int, seed: int) -> tuple[NDArray[np.float32], list[int]]:
-        """Image i of class k as the networks see it, augmented, and the classes in it."""
+    def _example(self, k: int, i: int, seed: int) -> Example:
+        """Image i of class k as the networks see it, augmented."""
         rng = np.random.default_rng(seed)
-        image, numbers = self.images.view(*self.images.sound(k, i), k, rng=rng)
-        return self._augment(unit(image), seed=seed), numbers
+        seen = self.images.view(*self.images.sound(k, i), k, rng=rng)
+        truth = None if seen.truth is None else unit(seen.truth)
+        image, truth = self._augment.together(unit(seen.image), truth, seed=seed)
+        return Example(image, seen.classes, truth)
 
     def _labels(self, rows: Sequence[Sequence[int]]) -> Tensor:
         label = torch.zeros(len(rows), len(self.images.index.classes))
@@ -210,13 +281,20 @@ class Batches:
             row[numbers] = 1
         return label
 
+    def _truths(self, masks: Sequence[NDArray[np.float32] | None]) -> Tensor:
+        if not self.images.truths:
+            return torch.empty(0)
+        unknown = np.full((*self.images.frame, 1), np.nan, dtype=np.float32)
+        known = np.stack([unknown if mask is None else mask for mask in masks])
+        return torch.from_numpy(np.ascontiguousarray(known.transpose(0, 3, 1, 2)))
+
     def fixed(self, k: int, count: int) -> Tensor:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
         fewer images repeats them.
         """
         total = len(self.images.index.members[k])
         drawn = [self.images.sound(k, i * total // count) for i in range(count)]
-        return to_tensor([unit(self.images.view(*one, k)[0]) for one in drawn])
+        return to_tensor([unit(self.images.view(*one, k).image) for one in drawn])
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""
@@ -226,11 +304,21 @@ class Batches:
         return [int(k) for k in drawn[: self._half]]
 
 
-def make_batches(config: Config, images: ImageSet, *, rows: slice = slice(None)) -> Batches:
-    """The batches of a training with these settings; of each half only some rows where told."""
+def make_batches(
+    config: Config, index: Index, *, folder: Path | None = None, rows: slice = slice(None)
+) -> Batches:
+    """The batches of a training with these settings.
+
+    Args:
+        config: the settings.
+        index: the images.
+        folder: where on the disk they may be kept, if anywhere.
+        rows: which rows of each half of a batch are made.
+    """
+    truths = config.loss.mask_supervision > 0
     training = config.training
     return Batches(
-        images,
+        ImageSet(index, config.data, folder=folder, truths=truths),
         batch_size=training.batch_size,
         augment=config.augment,
         seed=training.seed,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,7 @@ class Index:
         """Whether any image shows defects of several classes."""
         return any(len(s.labels) > 1 for s in self.samples)
 
-    def numbers(self, labels: Sequence[str]) -> list[int]:
+    def numbers(self, labels: Iterable[str]) -> list[int]:
         """The class numbers of a sample's labels, [0] for a normal one's."""
         return [self.classes.index(name) for name in labels] or [0]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place
+from defectgan.training.adaptive import adapted, augment, draw_augmentation
 from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import (
@@ -56,6 +57,7 @@ class Engine:
         self.device = device
         self._bf16 = bf16
         self._skipped = torch.zeros((), device=device)
+        self._strength = torch.zeros((), device=device)
         torch.manual_seed(self.config.training.seed)
         self.generator = place(info.generator(), device)
         self.critic = place(info.critic(), device)
@@ -125,9 +127,28 @@ class Engine:
             t = self._own(torch.rand(self._batch_size(batch), generator=rng, device=self.device))
             weights = self.config.loss
             warmup = risen(step, weights.cls_s_warmup)
+            batch = batch._replace(real=self._shown(batch.real, batch, rng))
+            fake = self._shown(fake, batch, rng)
             total, terms = critic_loss(self.critic, batch, fake, t, weights, warmup=warmup)
         self._update("critic", total)
-        return terms
+        return terms | self._adapt(terms["separation"])
+
+    def _shown(self, images: Tensor, batch: Sides, rng: torch.Generator) -> Tensor:
+        """What the critic is shown of a batch's images."""
+        if not self.config.augment.adaptive:
+            return images
+        drawn = draw_augmentation(self._batch_size(batch), rng)
+        return augment(images, self._own(drawn), self._strength)
+
+    def _adapt(self, separated: Tensor) -> Terms:
+        """Let the strength of the augmentation follow the critic's success."""
+        if not self.config.augment.adaptive:
+            return {}
+        separated = separated.clone()
+        self.peers.average([separated])
+        training = self.config.training
+        self._strength = adapted(self._strength, separated, training.steps * training.n_critic)
+        return {"augmented": self._strength}
 
     def _generator_step(self, batch: Sides, rng: torch.Generator, t: int) -> Terms:
         noise = (self._draw_noise(batch, rng), self._draw_noise(batch, rng))
@@ -141,6 +162,7 @@ class Engine:
                 passes,
                 self.config.loss,
                 warmup=risen(t, self.config.loss.sparsity_warmup),
+                shown=self._shown(passes.there, batch, rng),
             )
         self._update("generator", total)
         self.critic.requires_grad_(True)
@@ -232,6 +254,7 @@ class Engine:
     def state(self) -> dict[str, Tensor]:
         """All that going on needs, optimisers included."""
         tensors = self.weights() | with_prefix("raw", self.generator.state_dict())
+        tensors["strength"] = self._strength
         for network, adam in self.optimisers.items():
             for i, slots in adam.state_dict()["state"].items():
                 tensors |= with_prefix(f"adam.{network}.{i}", slots)
@@ -242,6 +265,7 @@ class Engine:
         self.average.load_state_dict(below_prefix("generator", tensors))
         self.critic.load_state_dict(below_prefix("critic", tensors))
         self.generator.load_state_dict(below_prefix("raw", tensors))
+        self._strength = tensors["strength"].to(self.device)
         for network, adam in self.optimisers.items():
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in below_prefix(f"adam.{network}", tensors).items():

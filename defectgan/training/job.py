@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectgan.config import Config, load_config, parse_config
-from defectgan.data.dataset import ImageSet, make_batches
+from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
@@ -44,13 +44,13 @@ class Job:
 
     def image_cache_mib(self) -> float:
         """How much memory the decoded images will take, in MiB."""
-        return round(ImageSet(self.index, self.config.data).store.room / MIB, 1)
+        return round(make_batches(self.config, self.index).images.store.room / MIB, 1)
 
     def preview(self, path: Path) -> None:
         """Draw what the networks will see, after augmentation: a row of normal images, and one of
         each class of defects; as PNG.
         """
-        batches = make_batches(self.config, ImageSet(self.index, self.config.data))
+        batches = make_batches(self.config, self.index)
         rows: list[list[NDArray[np.uint8]]] = [[] for _ in self.index.classes]
         step = 0
         while min(map(len, rows)) < PREVIEW_COLUMNS:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from defectgan.config import Config, dump_config
-from defectgan.data.dataset import ImageSet, make_batches
+from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index, write_split
 from defectgan.data.loader import Key, Loader, worker_count
 from defectgan.devices import bf16_serves
@@ -108,9 +108,8 @@ class Training:
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         self._engine = Engine(self._info, device=device, bf16=bf16, peers=peers)
-        self._images = ImageSet(index, config.data, folder=run.path)
         rows = peers.part(config.training.batch_size // 2)
-        self._batches = make_batches(config, self._images, rows=rows)
+        self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device)
         self._averages = Averages()
@@ -219,7 +218,7 @@ class Training:
 
     def _report_damage(self) -> None:
         """Write down the files that turned out to be damaged, once each."""
-        for file in self._images.damaged.items():
+        for file in self._batches.images.damaged.items():
             if str(file[0]) not in self._reported:
                 self._reported.add(str(file[0]))
                 append_json_lines(self.run.skipped, [_skipped(file)])
@@ -261,7 +260,7 @@ class Training:
         """The classification loss of a critic that knows only how often classes are drawn."""
         if not self._info.multi_label:
             return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
-        members = self._images.index.members[1:]
+        members = self._batches.images.index.members[1:]
         shares = [0.5] + [
             0.5 * fmean(fmean(name in s.labels for s in of_class) for of_class in members)
             for name in self._info.classes[1:]

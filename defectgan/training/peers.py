@@ -12,9 +12,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError, TrainingError
+
+# What torchrun tells its processes: how often they were started again, on how many machines they
+# are.
+RESTARTS, GROUP_COUNT = "TORCHELASTIC_RESTART_COUNT", "GROUP_WORLD_SIZE"
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,18 @@ def join_peers() -> Peers:
         return ALONE
     # Small things are agreed on by the CPU, so that no GPU has to be waited for.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend)
-    return Peers(distributed.get_rank(), size)
+    store, rank, size = next(rendezvous("env://"))
+    if int(os.environ.get(GROUP_COUNT, "1")) == 1:
+        # After a restart torchrun's store still holds the addresses of the dead processes. Several
+        # machines count their restarts differently: docs/servers.md has what they need.
+        store = PrefixStore(f"start-{restarts()}", store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    return Peers(rank, size)
+
+
+def restarts() -> int:
+    """How often torchrun has started this machine's processes again."""
+    return int(os.environ.get(RESTARTS, "0"))
 
 
 def own_device(name: str) -> torch.device:

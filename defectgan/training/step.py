@@ -24,6 +24,7 @@ from defectgan.control import constant_map, normal_label
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic, Verdict, score_of
 from defectgan.models.generator import Generator
+from defectgan.training.adaptive import separation
 
 Terms = dict[str, Tensor]
 
@@ -43,14 +44,15 @@ class Sides(NamedTuple):
     """A batch as the networks take it, both directions at once; [B, ...] each.
 
     ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which
-    ``real`` (d, n) are true examples; with ``multi_label`` some images of the data have several
-    classes.
+    ``real`` (d, n) are true examples; ``truth`` are the true masks of d, as in ``Batch``; with
+    ``multi_label`` some images of the data have several classes.
     """
 
     images: Tensor
     source: Tensor
     target: Tensor
     real: Tensor
+    truth: Tensor
     multi_label: bool = False
 
 
@@ -62,6 +64,7 @@ def sides(batch: Batch, *, multi_label: bool = False) -> Sides:
         source=torch.cat([normal, batch.label]),
         target=torch.cat([batch.label, normal]),
         real=torch.cat([batch.defect, batch.normal]),
+        truth=batch.truth,
         multi_label=multi_label,
     )
 
@@ -80,7 +83,7 @@ def critic_loss(
     *,
     warmup: float = 1.0,
 ) -> tuple[Tensor, Terms]:
-    """``L_D`` and its named terms.
+    """``L_D`` and its named terms, and how well D tells real and fake apart (``separation``).
 
     Args:
         critic: D.
@@ -92,8 +95,9 @@ def critic_loss(
     """
     real, label = batch.real, batch.target
     on_real, on_fake = verdicts(critic, real, fake)
+    real_score, fake_score = on_real.of(label), on_fake.of(label)
     terms = {
-        "wgan": losses.wasserstein_critic(on_real.of(label), on_fake.of(label)),
+        "wgan": losses.wasserstein_critic(real_score, fake_score),
         "gp": penalty(critic, losses.interpolate(real, fake, t), label),
         "cls_r": classification(on_real.logits, label, batch),
     }
@@ -103,7 +107,7 @@ def critic_loss(
         # a tint, a rim, a bright dot.
         terms["cls_s"] = classification(on_fake.logits, batch.source, batch)
         total = total + warmup * weights.cls_s * terms["cls_s"]
-    return total, terms
+    return total, terms | {"separation": separation(real_score.detach(), fake_score.detach())}
 
 
 def verdicts(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Verdict, Verdict]:
@@ -139,14 +143,25 @@ def cycle(
 
 
 def generator_loss(
-    critic: Critic, batch: Sides, passes: Passes, weights: LossWeights, *, warmup: float = 1.0
+    critic: Critic,
+    batch: Sides,
+    passes: Passes,
+    weights: LossWeights,
+    *,
+    warmup: float = 1.0,
+    shown: Tensor | None = None,
 ) -> tuple[Tensor, Terms]:
     """``L_G`` and its named terms; the critic's parameters need no gradient here.
 
     Args:
+        critic: D.
+        batch: what was painted on.
+        passes: what was painted.
+        weights: the weights of the terms.
         warmup: share of the sparsity weight that is in force, in [0, 1].
+        shown: what the critic is shown of ``passes.there``; None: just that.
     """
-    verdict = critic(passes.there)
+    verdict = critic(passes.there if shown is None else shown)
     share = torch.ones(len(passes.there), device=passes.there.device)
     if weights.sparsity_by_class:
         # First learn to paint, then to paint little: an image that is not recognised pays nothing
@@ -173,4 +188,8 @@ def generator_loss(
         + weights.sd_cyc * terms["sd_cyc"]
         + weights.sd_con * terms["sd_con"]
     )
+    if weights.mask_supervision:
+        restored = passes.mask.chunk(2)[1]
+        terms["mask_supervision"] = losses.mask_supervision(restored, batch.truth)
+        total = total + weights.mask_supervision * terms["mask_supervision"]
     return total, terms
