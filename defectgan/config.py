@@ -1,7 +1,8 @@
 """Every setting, validated once.
 
 A setting's unit and meaning stand in its description. Presets in ``configs/`` hold overrides only;
-what they leave out has the value below, which is the published recipe.
+what they leave out has the value below, which is the published recipe, or that of the preset that
+they begin with.
 """
 
 import difflib
@@ -22,6 +23,9 @@ from pydantic import (
 )
 
 from defectgan.errors import SettingError
+
+# In a file of settings: the preset that it begins with.
+BASE = "preset"
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -238,24 +242,18 @@ def preset_folder() -> Path:
 
 def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
     """A preset's name or a YAML file, with overrides ``{section: {key: value}}`` on top; values of
-    None are left out.
+    None are left out. A file that names a ``preset`` begins with that one's settings.
 
     Raises:
         SettingError: if there is no such preset or file, a key is unknown, or a value is out of
             range.
     """
     path = _find(source)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise SettingError(f"{path} holds a {type(tree).__name__}; expected sections of settings")
-    for section, values in overrides.items():
-        given = {key: value for key, value in values.items() if value is not None}
-        if given:
-            tree[section] = {**(tree.get(section) or {}), **given}
-    return parse_config(tree, origin=str(path))
+    given = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in overrides.items()
+    }
+    return parse_config(_laid_over(_read(path), given), origin=str(path))
 
 
 def parse_config(tree: Mapping[str, Any], *, origin: str) -> Config:
@@ -271,16 +269,42 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """The settings of a file, over those of the preset that it begins with."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingError(f"{path} holds a {type(tree).__name__}; expected sections of settings")
+    preset = tree.pop(BASE, None)
+    return tree if preset is None else _laid_over(_read(_preset(preset)), tree)
+
+
+def _laid_over(tree: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of settings with those of ``top`` in their place; what is no section is left for
+    the validation to refuse.
+    """
+    merged = {**tree}
+    for section, values in top.items():
+        below = tree.get(section) or {}
+        both = isinstance(values, Mapping) and isinstance(below, Mapping)
+        merged[section] = {**below, **values} if both else values or below
+    return merged
+
+
 def _find(source: str | Path) -> Path:
     path = Path(source)
-    if path.is_file():
-        return path
-    preset = preset_folder() / f"{source}.yaml"
-    if os.sep not in str(source) and preset.is_file():
+    return path if path.is_file() else _preset(source)
+
+
+def _preset(name: str | Path) -> Path:
+    preset = preset_folder() / f"{name}.yaml"
+    if os.sep not in str(name) and preset.is_file():
         return preset
     known = ", ".join(sorted(p.stem for p in preset_folder().glob("*.yaml")))
     raise SettingError(
-        f"no configuration {source}: expected a YAML file or one of the presets {known}"
+        f"no configuration {name}: expected a YAML file or one of the presets {known}"
     )
 
 

@@ -12,7 +12,7 @@ PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml"))
 def test_every_preset_is_valid_and_opens_with_what_it_is_for(name: str) -> None:
     load_config(name, {})
     assert (preset_folder() / f"{name}.yaml").read_text().startswith(
-        "# For a "
+        "# For "
     ) or name == "defectgan"
 
 
@@ -48,6 +48,13 @@ def test_overrides_win_and_none_leaves_the_file_alone() -> None:
     assert config.training.steps == 7 and config.training.seed == 0 and config.optim.lr == 1e-3
 
 
+def test_a_file_may_begin_with_a_preset(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("preset: quick\nloss: {rec: 7}\naugment: {}\n")
+    mine, quick = load_config(tmp_path / "mine.yaml", {"loss": {"adv": 2}}), load_config("quick", {})
+    assert mine.loss == quick.loss.model_copy(update={"rec": 7.0, "adv": 2.0})
+    assert mine.model_copy(update={"loss": quick.loss}) == quick
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -57,6 +64,8 @@ def test_overrides_win_and_none_leaves_the_file_alone() -> None:
         ("optim: {lr: fast}", r"optim\.lr: found 'fast'"),
         ("optim: {lr: 1.0e-7}", r"final_lr 1e-06 is larger than lr 1e-07"),
         ("data: {image_size: 16}", r"6 critic layers leave nothing of 16 px"),
+        ("preset: quik", r"no configuration quik: .* presets defectgan, quick"),
+        ("loss: 3", r"loss: found 3"),
         ("[1, 2]", r"holds a list; expected sections"),
         ("a: [", r"is not valid YAML"),
     ],
