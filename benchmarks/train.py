@@ -37,7 +37,7 @@ from defectgan.devices import bf16_serves, pick_device
 from defectgan.models.critic import score_of
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
-from defectgan.training.engine import Engine, risen
+from defectgan.training.engine import Engine
 
 SHAPES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "quick": ("quick", {}),
@@ -96,7 +96,7 @@ class Plain:
         return terms
 
     def sides(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        normal, defect, label = (part.contiguous().to(self.device) for part in batch)
+        normal, defect, label = (part.contiguous().to(self.device) for part in batch[:3])
         good = normal_label(label)
         images, real = torch.cat([normal, defect]), torch.cat([defect, normal])
         return images, real, torch.cat([good, label]), torch.cat([label, good])
@@ -106,7 +106,7 @@ class Plain:
         return torch.randn(len(like), size, device=self.device)
 
     def critic_step(
-        self, t: int, images: Tensor, real: Tensor, source: Tensor, target: Tensor
+        self, images: Tensor, real: Tensor, source: Tensor, target: Tensor
     ) -> dict[str, float]:
         weights = self.config.loss
         with torch.no_grad():
@@ -120,9 +120,8 @@ class Plain:
             "cls_r": losses.classification(on_real.logits, target),
             "cls_s": losses.classification(on_fake.logits, source),
         }
-        share = risen(t, weights.cls_s_warmup) * weights.cls_s
         loss = terms["wgan"] + weights.gp * terms["gp"]
-        loss = loss + weights.cls_r * terms["cls_r"] + share * terms["cls_s"]
+        loss = loss + weights.cls_r * terms["cls_r"] + weights.cls_s * terms["cls_s"]
         return self.update(self.critic, loss, terms)
 
     def generator_step(
@@ -135,7 +134,9 @@ class Plain:
             there[:n], full_map(source[:n], images), self.noise(images[:n])
         )
         verdict = self.critic(there)
-        share, part = losses.probability(verdict.logits.detach(), target), n / len(there)
+        share, part = torch.ones(len(there), device=self.device), n / len(there)
+        if weights.sparsity_by_class:
+            share = losses.probability(verdict.logits.detach(), target)
         terms = {
             "adv": losses.wasserstein_generator(verdict.of(target)),
             "cls_f": losses.classification(verdict.logits, target),

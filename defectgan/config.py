@@ -178,7 +178,6 @@ class LossWeights(Settings):
         0.0, ge=0, description="restoration masks are the true ones, where images have any"
     )
     sparsity_warmup: int = Field(0, ge=0, description="steps over which sd_con rises from 0")
-    cls_s_warmup: int = Field(0, ge=0, description="steps over which cls_s rises from 0")
 
 
 class OptimConfig(Settings):
@@ -215,6 +214,9 @@ class TrainingConfig(Settings):
     precision: Precision = "auto"
     log_every: int = Field(50, ge=1, description="steps between lines of stats.jsonl")
     sample_every: int = Field(250, ge=1, description="steps between sample sheets")
+    eval_every: int = Field(
+        250, ge=1, description="steps between judgements of the model, made with the next log line"
+    )
     save_every: int = Field(250, ge=1, description="steps between checkpoints")
 
 

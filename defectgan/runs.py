@@ -9,6 +9,7 @@ runs/<time>-<name>/
     samples/step-*.png         what it paints
     weights/last.safetensors   averaged generator, critic, settings, classes: all that generating
                                needs
+    weights/best.safetensors   the same of the step that was judged best so far
     state.safetensors          networks, optimisers, step: all that going on needs
     log.txt                    what was said
 runs/latest                    points to the newest
@@ -61,6 +62,10 @@ class RunFolder:
     @property
     def weights(self) -> Path:
         return self.path / "weights" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "weights" / "best.safetensors"
 
     @property
     def state(self) -> Path:

@@ -13,10 +13,12 @@ import torch
 
 from defectgan.config import Config, DataConfig, parse_config
 from defectgan.data.index import index_data
-from defectgan.runs import RunFolder, new_run
-from defectgan.training.loop import Outcome, Training
+from defectgan.runs import RunFolder
+from defectgan.training.job import Job, resumed_job
+from defectgan.training.loop import Outcome
 
 ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
 CLASSES = ("thread", "brushing", "tin", "wound")
 
 TINY: dict[str, Any] = {
@@ -102,19 +104,26 @@ def start(
     stop: Callable[[], bool] = lambda: False,
     watcher: Silent | None = None,
 ) -> Outcome:
-    """Train in a new run folder."""
-    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
-    run = new_run(runs, "tiny")
-    training = Training(config, index, run, device=torch.device("cpu"), watcher=watcher or Silent())
-    return training.go(stop)
+    """Train on the boards in a new run folder."""
+    job = Job(config, index_data(boards, DataConfig(classes=tuple(CLASSES))))
+    return run_job(job, runs, stop=stop, watcher=watcher)
 
 
-def go_on(config: Config, boards: Path, run: Path) -> Outcome:
+def run_job(
+    job: Job,
+    runs: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    watcher: Silent | None = None,
+) -> Outcome:
+    """Run a job in a new run folder."""
+    return job.run(job.begin(runs, "tiny"), device=CPU, watcher=watcher or Silent(), stop=stop)
+
+
+def go_on(run: Path) -> Outcome:
     """Go on with a run."""
-    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
-    training = Training(config, index, RunFolder(run), device=torch.device("cpu"), watcher=Silent())
-    training.resume()
-    return training.go(lambda: False)
+    job = resumed_job(run, {})
+    return job.run(RunFolder(run), device=CPU, watcher=Silent(), stop=lambda: False)
 
 
 @pytest.fixture(scope="session")

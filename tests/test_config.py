@@ -50,7 +50,10 @@ def test_overrides_win_and_none_leaves_the_file_alone() -> None:
 
 def test_a_file_may_begin_with_a_preset(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("preset: quick\nloss: {rec: 7}\naugment: {}\n")
-    mine, quick = load_config(tmp_path / "mine.yaml", {"loss": {"adv": 2}}), load_config("quick", {})
+    mine, quick = (
+        load_config(tmp_path / "mine.yaml", {"loss": {"adv": 2}}),
+        load_config("quick", {}),
+    )
     assert mine.loss == quick.loss.model_copy(update={"rec": 7.0, "adv": 2.0})
     assert mine.model_copy(update={"loss": quick.loss}) == quick
 

@@ -15,9 +15,9 @@ from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.files import read_json_lines
-from defectgan.runs import RunFolder, new_run
-from defectgan.training.loop import Training
-from tests.conftest import Silent, spoil
+from defectgan.runs import RunFolder
+from defectgan.training.job import Job
+from tests.conftest import Silent, run_job, spoil
 
 
 def whole(path: Path) -> bytes:
@@ -100,10 +100,10 @@ def test_an_image_that_turns_out_damaged_is_replaced_and_written_down(
     root = shutil.copytree(boards, tmp_path / "pcb")
     bad = sorted((root / "tin").iterdir())[1]
     spoil(bad)
-    index, run = index_data(root, DataConfig()), new_run(tmp_path / "runs", "damaged")
     watcher = Silent()
-    Training(tiny, index, run, device=torch.device("cpu"), watcher=watcher).go(lambda: False)
-    rows = read_json_lines(RunFolder(run.path).skipped)
+    job = Job(tiny, index_data(root, DataConfig()))
+    run = run_job(job, tmp_path / "runs", watcher=watcher).run
+    rows = read_json_lines(RunFolder(run).skipped)
     assert [row["file"] for row in rows] == [str(bad)]
     assert "is damaged" in rows[0]["reason"]
     assert any(str(bad) in warning for warning in watcher.warnings)

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from defectgan.config import Config, DataConfig
@@ -14,10 +13,9 @@ from defectgan.inspection.measure import Measures, Subject, iou, measure, summar
 from defectgan.inspection.report import ContactSheet, overlay
 from defectgan.inspection.run import inspect_generated, inspect_model
 from defectgan.inspection.subjects import _shown
-from defectgan.runs import new_run
-from defectgan.training.loop import Training
+from defectgan.training.job import Job
 from defectgan.views import Window
-from tests.conftest import Silent
+from tests.conftest import run_job
 
 
 def disc(radius: float, size: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -114,12 +112,8 @@ def test_a_run_that_held_images_out_is_inspected_on_those(
     boards: Path, tiny: Config, tmp_path: Path
 ) -> None:
     index = index_data(boards, DataConfig(val_fraction=0.25))
-    folder = new_run(tmp_path / "runs", "held")
-    training = Training(tiny, index, folder, device=torch.device("cpu"), watcher=Silent())
-    training.go(lambda: False)
-    result = inspect_model(
-        folder.path, data=None, out=None, per_class=9, threshold=0.3, device="cpu"
-    )
+    run = run_job(Job(tiny, index), tmp_path / "runs").run
+    result = inspect_model(run, data=None, out=None, per_class=9, threshold=0.3, device="cpu")
     assert "held out" in result.subject
     # One of four images of each defect, restored, and one or two normal ones, defaced.
     assert all(row["images"] in (2, 3) for row in result.summary.values())

@@ -20,13 +20,13 @@ from defectgan.config import Config, DataConfig, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
-from defectgan.runs import RunFolder, new_run
+from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
-from defectgan.training.job import resumed_job
+from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Stats
-from tests.conftest import Silent, go_on, start, tiny_with
+from tests.conftest import Silent, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
 
@@ -94,7 +94,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     """In the classifier's lead, on and off a log interval: as if it had never been stopped."""
     stopped = start(tiny, boards, tmp_path, stop=StopAfter(calls))
     assert stopped.interrupted
-    finished = go_on(tiny, boards, stopped.run)
+    finished = go_on(stopped.run)
     assert not finished.interrupted
     assert_same_run(finished.run, run)
 
@@ -105,10 +105,9 @@ from pathlib import Path
 import torch
 from defectgan.config import DataConfig, load_config
 from defectgan.data.index import index_data
-from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
-from defectgan.training.loop import Training
-from tests.conftest import CLASSES, Silent
+from defectgan.training.job import Job
+from tests.conftest import CLASSES, CPU, Silent
 config, boards, run = map(Path, sys.argv[1:])
 class Slow(Silent):
     def stepped(self, step):
@@ -116,9 +115,9 @@ class Slow(Silent):
         time.sleep(0.3)
 run.mkdir()
 index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
-Training(
-    load_config(config, {}), index, RunFolder(run), device=torch.device("cpu"), watcher=Slow()
-).go(lambda: False)
+job = Job(load_config(config, {}), index, RunFolder(run))
+job.begin(run.parent, "killed")
+job.run(RunFolder(run), device=CPU, watcher=Slow(), stop=lambda: False)
 """
 
 
@@ -135,7 +134,7 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     assert load_tensors(RunFolder(killed).state)[1].step == 4
-    go_on(tiny, boards, killed)
+    go_on(killed)
     assert_same_run(killed, run)
 
 
@@ -144,7 +143,7 @@ def test_a_kill_between_the_two_files_of_a_checkpoint_is_mended(
 ) -> None:
     killed = shutil.copytree(run, tmp_path / "killed")
     RunFolder(killed).weights.write_bytes(b"of an earlier step")
-    go_on(tiny, boards, killed)
+    go_on(killed)
     assert_same_run(killed, run)
 
 
@@ -337,16 +336,14 @@ def test_images_with_several_labels_train_by_binary_cross_entropy(
     rows += [f"thread/{n},thread" for n in names["thread"]]
     data = shutil.copytree(boards, tmp_path / "pcb")
     (data / "labels.csv").write_text("\n".join(["file,labels", *rows]))
-    index, run = index_data(data, DataConfig()), new_run(tmp_path / "runs", "multi")
-    training = Training(tiny, index, run, device=torch.device("cpu"), watcher=Silent())
-    outcome = training.go(lambda: False)
+    outcome = run_job(Job(tiny, index_data(data, DataConfig())), tmp_path / "runs")
     info = load_model(outcome.weights).info
     assert info.multi_label and info.classes == ("normal", "thread", "tin")
     # Of the images drawn for thread half show tin too, all drawn for tin show thread:
     # p = 1/2, (1/2 (1 + 1)) / 2 and (1/2 (1/2 + 1)) / 2.
     p = np.array([0.5, 0.5, 0.375])
     expected = -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()
-    assert np.isclose(read_json_lines(run.stats)[0]["cls_chance"], expected)
+    assert np.isclose(losses_of(outcome.run)[0]["cls_chance"], expected)
 
 
 def test_a_damaged_weights_file_is_named(run: Path, tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
-from defectgan.runs import new_run
 from defectgan.training.checkpoint import ModelInfo, load_tensors, with_prefix
 from defectgan.training.engine import Engine
-from defectgan.training.job import new_job
-from defectgan.training.loop import Training
+from defectgan.training.job import Job, new_job
 from defectgan.training.transfer import Classes, take_over
-from tests.conftest import CLASSES, Silent, tiny_with
+from tests.conftest import CLASSES, run_job, tiny_with
 
 OLD, NEW = ("normal", "a", "b", "c"), ("good", "c", "x", "a")
 
@@ -56,13 +54,11 @@ def test_weights_of_another_network_are_refused(tiny: Config) -> None:
         take_over(Generator(3, 4, tiny.generator), gray.state_dict(), Classes(OLD, OLD))
 
 
-def begin(config: Config, boards: Path, run: Path, tmp_path: Path, *classes: str) -> Training:
+def begin(config: Config, boards: Path, run: Path, *classes: str) -> Job:
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"init_from": str(run)})}
     )
-    index = index_data(boards, DataConfig(classes=classes))
-    folder = new_run(tmp_path / "runs", "next")
-    return Training(config, index, folder, device=torch.device("cpu"), watcher=Silent())
+    return Job(config, index_data(boards, DataConfig(classes=classes)))
 
 
 def test_a_training_begins_with_the_weights_of_another_one(
@@ -70,9 +66,9 @@ def test_a_training_begins_with_the_weights_of_another_one(
 ) -> None:
     """The first checkpoint holds them; with the same classes it is the earlier model."""
     config = tiny_with(training={"lead_steps": 0})
-    training = begin(config, boards, run, tmp_path, *CLASSES)
-    training.go(lambda: True)
-    state = load_tensors(training.run.state)[0]
+    job = begin(config, boards, run, *CLASSES)
+    stopped = run_job(job, tmp_path / "runs", stop=lambda: True)
+    state = load_tensors(stopped.run / "state.safetensors")[0]
     earlier = load_tensors(run / "weights" / "last.safetensors")[0]
     for name, tensor in earlier.items():
         assert torch.equal(state[name], tensor), name
@@ -80,8 +76,8 @@ def test_a_training_begins_with_the_weights_of_another_one(
 
 
 def test_other_classes_train_on(run: Path, boards: Path, tmp_path: Path, tiny: Config) -> None:
-    outcome = begin(tiny, boards, run, tmp_path, "tin", "thread").go(lambda: False)
-    assert outcome.steps == 6
+    job = begin(tiny, boards, run, "tin", "thread")
+    assert run_job(job, tmp_path / "runs").steps == 6
 
 
 def test_the_networks_are_of_the_form_of_the_weights(

@@ -21,7 +21,17 @@ SECONDS_A_LINE = 10
 # Steps after which the speed is known well enough to say how long the rest takes.
 TIMED_STEPS = 5
 # The terms that a line of progress shows; stats.jsonl has them all.
-SHOWN = ("wgan", "gp", "cls_r", "cls_chance", "cls_f", "rec", "mask_deface", "mask_restore")
+SHOWN = (
+    "wgan",
+    "gp",
+    "cls_r",
+    "cls_chance",
+    "cls_f",
+    "rec",
+    "mask_deface",
+    "mask_restore",
+    "kid_share",
+)
 
 
 class Reporter:
@@ -160,7 +170,7 @@ class TrainingReport:
         self._reporter.say(f"{left} steps of {each:.2f} s each: about {minutes(left * each)}")
 
     def logged(self, line: dict[str, Any]) -> None:
-        terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN)
+        terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN if name in line)
         speed = f"{line['images_per_second']:.1f} img/s"
         self._progress.update(self._task, terms=f"{terms}  {speed}")
         if self._progress.disable:

@@ -1,7 +1,7 @@
 """defectgan train."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -149,12 +149,14 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import RunFolder, find_run, new_run, plain_name, restarted_run
-    from defectgan.training.job import new_job, resumed_job
+    from defectgan.runs import RunFolder, restarted_run
+    from defectgan.training.job import shared_job
     from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device, restarts
 
-    if numbers := gpus_asked_for(device, gpus):
+    if preview is not None and not dry_run:
+        raise SettingError("--preview draws what a training would see: add --dry-run")
+    if not dry_run and (numbers := gpus_asked_for(device, gpus)):
         raise typer.Exit(launch(numbers))
     peers = join_peers()
     reporter = Reporter(quiet=quiet, silent=not peers.first)
@@ -182,36 +184,26 @@ def train(
             "init_from": str(init_from.resolve()) if init_from else None,
         },
     }
-    before = restarted_run(out) if peers.any(restarts() > 0) else None
-    if before is not None:
-        job = resumed_job(before, {}, data=data)
-    elif resume is not None:
-        for option, value in (("--config", config), ("--name", name)):
-            if value is not None:
-                reporter.warn(f"a resumed run keeps its own: {option} {value} is not used")
-        job = resumed_job(find_run(resume, runs=out), overrides, data=data)
-    elif data is None:
-        raise SettingError("no data: name the folder of the images with --data")
-    else:
-        preset = config or ("defectgan" if target.type == "cuda" else "quick")
-        job = new_job(data, preset, overrides)
-        if config is None:
-            kind = "a GPU" if target.type == "cuda" else "a CPU"
-            reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
-    title = plain_name(name or _title(data or job.index.root))
-    _describe(job, reporter)
-    if preview is not None:
-        if not dry_run:
-            raise SettingError("--preview draws what a training would see: add --dry-run")
-        job.preview(preview)
-        reporter.say(f"preview: {preview}")
-    if dry_run:
-        _show_plan(job, out / f"<time>-{title}", as_json=as_json)
+    restarted = restarted_run(out) if peers.any(restarts() > 0) else None
+    path = ""
+    if peers.first:
+        job = _job(
+            Asked(data, config, name, resume, out), overrides, restarted, target.type, reporter
+        )
+        _describe(job, reporter)
+        if dry_run:
+            _show_plan(job, out, preview, reporter, as_json=as_json)
+        else:
+            path = str(job.begin(out, name or _title(data or job.index.root)).path)
+    path = peers.tell(path)
+    if not path:
+        peers.leave()
         return
-    made = str((job.resumed or new_run(out, title)).path) if peers.first else ""
-    folder = RunFolder(Path(peers.tell(made)))
+    folder = RunFolder(Path(path))
     if peers.first:
         reporter.write_to(folder.log)
+    else:
+        job = shared_job(folder)
     reporter.say(f"run folder {folder.path}")
     with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
         outcome = job.run(folder, device=target, watcher=report, stop=stop, peers=peers)
@@ -219,6 +211,41 @@ def train(
     if not peers.first:
         raise typer.Exit(options.INTERRUPTED if outcome.interrupted else 0)
     _show_outcome(outcome, reporter, as_json=as_json)
+
+
+class Asked(NamedTuple):
+    """What train was asked to do, settings aside."""
+
+    data: Path | None
+    config: str | None
+    name: str | None
+    resume: Path | None
+    out: Path
+
+
+def _job(
+    asked: Asked, overrides: "Overrides", restarted: Path | None, device: str, reporter: Reporter
+) -> "Job":
+    """The run that was broken off, the one to go on with, or a new one."""
+    from defectgan.errors import SettingError
+    from defectgan.runs import find_run
+    from defectgan.training.job import new_job, resumed_job
+
+    if restarted is not None:
+        return resumed_job(restarted, {}, data=asked.data)
+    if asked.resume is not None:
+        for option, value in (("--config", asked.config), ("--name", asked.name)):
+            if value is not None:
+                reporter.warn(f"a resumed run keeps its own: {option} {value} is not used")
+        return resumed_job(find_run(asked.resume, runs=asked.out), overrides, data=asked.data)
+    if asked.data is None:
+        raise SettingError("no data: name the folder of the images with --data")
+    preset = asked.config or ("defectgan" if device == "cuda" else "quick")
+    job = new_job(asked.data, preset, overrides)
+    if asked.config is None:
+        kind = "a GPU" if device == "cuda" else "a CPU"
+        reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
+    return job
 
 
 def _title(data: Path) -> str:
@@ -241,7 +268,12 @@ def _describe(job: "Job", reporter: Reporter) -> None:
             reporter.warn(f"  and {len(skipped) - SKIPPED_SHOWN} more, all in skipped.jsonl")
 
 
-def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
+def _show_plan(
+    job: "Job", out: Path, preview: Path | None, reporter: Reporter, *, as_json: bool
+) -> None:
+    if preview is not None:
+        job.preview(preview)
+        reporter.say(f"preview: {preview}")
     index, config = job.index, job.config
     plan = {
         "layout": index.layout,
@@ -256,7 +288,7 @@ def _show_plan(job: "Job", out: Path, *, as_json: bool) -> None:
         "fit": config.data.fit,
         "channels": index.channels,
         "steps": config.training.steps,
-        "out": str(out),
+        "out": str(out / "<time>-<name>"),
     }
     if as_json:
         print_json(plan)

@@ -74,6 +74,13 @@ class Critic(nn.Module):
         patches: Tensor = self.score(self.trunk(image))
         return patches.float()
 
+    def features(self, image: Tensor) -> Tensor:
+        """What the classes are read from, pooled over the image, [B, F]."""
+        if self.tower:
+            return self.tower.features(image).float()
+        pooled: Tensor = self.trunk(image).mean((2, 3))
+        return pooled.float()
+
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone."""
         return self._classify(image, None if self.tower else self.trunk(image))
@@ -107,10 +114,13 @@ class ClassTower(nn.Module):
         )
         self.head = nn.Linear(2 * widths[-1], classes)
 
+    def features(self, image: Tensor) -> Tensor:
+        """Pooled, [B, F]."""
+        maps = self.stages(self.stem(image))
+        return torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
+
     def forward(self, image: Tensor) -> Tensor:
-        features = self.stages(self.stem(image))
-        pooled = torch.cat([features.amax((2, 3)), features.mean((2, 3))], dim=1)
-        logits: Tensor = self.head(pooled)
+        logits: Tensor = self.head(self.features(image))
         return logits
 
 

@@ -90,7 +90,7 @@ class Engine:
         terms: Terms = {}
         parts = [self._sides(batches(t, part)) for part in range(training.n_critic)]
         for batch, fake in zip(parts, self._fakes(parts, rng), strict=True):
-            terms |= self._critic_step(batch, fake, rng, t)
+            terms |= self._critic_step(batch, fake, rng)
         last = self._sides(batches(t, training.n_critic))
         terms |= self._generator_step(last, rng, t)
         self._update_average(t)
@@ -122,14 +122,12 @@ class Engine:
             fakes, _ = self.generator.paint(images, constant_map(target), noise)
         return fakes.chunk(len(parts))
 
-    def _critic_step(self, batch: Sides, fake: Tensor, rng: torch.Generator, step: int) -> Terms:
+    def _critic_step(self, batch: Sides, fake: Tensor, rng: torch.Generator) -> Terms:
         with self._autocast():
             t = self._own(torch.rand(self._batch_size(batch), generator=rng, device=self.device))
-            weights = self.config.loss
-            warmup = risen(step, weights.cls_s_warmup)
             batch = batch._replace(real=self._shown(batch.real, batch, rng))
             fake = self._shown(fake, batch, rng)
-            total, terms = critic_loss(self.critic, batch, fake, t, weights, warmup=warmup)
+            total, terms = critic_loss(self.critic, batch, fake, t, self.config.loss)
         self._update("critic", total)
         return terms | self._adapt(terms["separation"])
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.config import Config, load_config, parse_config
+from defectgan.config import Config, dump_config, load_config, parse_config
 from defectgan.data.dataset import make_batches
-from defectgan.data.index import Index, index_data, read_split
+from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
+from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
-from defectgan.runs import RunFolder
+from defectgan.runs import RunFolder, new_run
 from defectgan.training.checkpoint import ModelInfo, read_info, weights_file
 from defectgan.training.loop import Outcome, Training, Watcher
 from defectgan.training.peers import ALONE, Peers
@@ -61,6 +62,18 @@ class Job:
             step += 1
         save_png(path, tile([c for r in rows for c in r[:PREVIEW_COLUMNS]], PREVIEW_COLUMNS))
 
+    def begin(self, runs: Path, name: str) -> RunFolder:
+        """The folder of the run to go on with, or a new one below ``runs``, with all in it that
+        another process needs to take part, or a later one to go on.
+        """
+        folder = self.resumed or new_run(runs, name)
+        write_atomically(folder.config, dump_config(self.config).encode())
+        write_split(folder.split, self.index)
+        rows = [{"file": str(file), "reason": reason} for file, reason in self.index.skipped]
+        if rows:
+            append_json_lines(folder.skipped, rows)
+        return folder
+
     def run(
         self,
         folder: RunFolder,
@@ -70,12 +83,13 @@ class Job:
         stop: Callable[[], bool],
         peers: Peers = ALONE,
     ) -> Outcome:
-        """Train in a run folder until the last step, or until ``stop`` says so."""
+        """Train in a run folder, from where it stopped, until the last step or until ``stop`` says
+        so.
+        """
         training = Training(
             self.config, self.index, folder, device=device, watcher=watcher, peers=peers
         )
-        if self.resumed:
-            training.resume()
+        training.resume()
         return training.go(stop)
 
 
@@ -115,22 +129,23 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
     folder = RunFolder(run)
     if not folder.config.is_file():
         raise ModelError(f"{run} is not a run folder: it has no {folder.config.name}")
-    tree = load_config(folder.config, {}).model_dump()
-    done = read_info(folder.state).step if folder.state.is_file() else 0
+    began, config = load_config(folder.config, {}), load_config(folder.config, overrides)
     for section, values in overrides.items():
-        for key, value in values.items():
-            if value is None or value == tree[section][key]:
-                continue
-            if key not in RESUMABLE:
+        for key in values:
+            before, now = (getattr(getattr(c, section), key) for c in (began, config))
+            if now != before and key not in RESUMABLE:
                 raise SettingError(
-                    f"{section}.{key} is {tree[section][key]} in {run} and cannot become "
-                    f"{value}: a resumed run may "
-                    f"change {', '.join(sorted(RESUMABLE))}; train anew for the rest"
+                    f"{section}.{key} is {before} in {run} and cannot become {now}: a resumed run "
+                    f"may change {', '.join(sorted(RESUMABLE))}; train anew for the rest"
                 )
-            tree[section][key] = value
-    config = parse_config(tree, origin=str(run))
+    done = read_info(folder.state).step if folder.state.is_file() else 0
     if config.training.steps < done:
         raise SettingError(
             f"{run} has done {done} steps already: name more than {config.training.steps}"
         )
     return Job(config, read_split(folder.split, root=data), folder)
+
+
+def shared_job(folder: RunFolder, *, data: Path | None = None) -> Job:
+    """The job that the first process has begun in a folder, for another one to take part."""
+    return Job(load_config(folder.config, {}), read_split(folder.split, root=data), folder)

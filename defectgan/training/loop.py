@@ -1,39 +1,40 @@
 """The run around the method: time, logging, saving, going on."""
 
+import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from defectgan.config import Config, dump_config
+from defectgan.config import Config
 from defectgan.data.dataset import make_batches
-from defectgan.data.index import Index, write_split
+from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
 from defectgan.devices import bf16_serves
 from defectgan.errors import TrainingError
-from defectgan.files import append_json_lines, read_json_lines, write_atomically
+from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine
+from defectgan.training.guard import Guard
+from defectgan.training.judge import SCORE, Judge
+from defectgan.training.lead import chance_loss, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import Terms
 from defectgan.training.transfer import Classes
 
-# Files that could not be written, one after the other, before the training stops.
-MAX_UNWRITTEN = 4
-# Lead steps over which the classifier's progress is averaged.
-LEAD_WINDOW = 50
+CHECKPOINT = "checkpoint"
+# In the state: the best judgement so far.
+BEST = "best"
 
 
 class Watcher(Protocol):
@@ -84,10 +85,6 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _skipped(file: tuple[Path, str]) -> dict[str, str]:
-    return {"file": str(file[0]), "reason": file[1]}
-
-
 class Training:
     """One training in one run folder."""
 
@@ -105,6 +102,7 @@ class Training:
         self.peers = peers
         self.run = run
         self._watcher = watcher
+        self._guard = Guard(run.path, watcher.warn)
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         self._engine = Engine(self._info, device=device, bf16=bf16, peers=peers)
@@ -112,20 +110,17 @@ class Training:
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device)
+        self._judge = Judge(config, index, device=device)
         self._averages = Averages()
         self._stats = Stats(run.stats)
         self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
+        self._chance = chance_loss(index)
         self._step = 0
         self._started = self._logged = 0.0
         self._logged_step = 0
         self._bad_steps = 0
-        self._unwritten = 0
         self._saved = -1
-        if peers.first:
-            write_atomically(run.config, dump_config(config).encode())
-            write_split(run.split, index)
-            if index.skipped:
-                append_json_lines(run.skipped, map(_skipped, index.skipped))
+        self._best = math.inf
         self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
     def resume(self) -> None:
@@ -138,10 +133,11 @@ class Training:
             tensors, info = load_tensors(self.run.state)
             self._engine.restore(tensors)
             self._averages.restore(tensors)
+            self._best = float(tensors[BEST])
             self._step = info.step
             if self.peers.first:
                 # A kill may have come between the two files of a checkpoint.
-                self._save_weights()
+                self._save_weights(self.run.weights)
         if self.peers.first:
             self._stats.rewind(self._step)
 
@@ -161,8 +157,9 @@ class Training:
             self._sample()
             self._save()
         events = Events(self.run.path if self.peers.first else None, first_step=first + 1)
-        with closing(events):
-            self._loop(stop, events)
+        self._loop(stop, events)
+        with self._guard("events"):
+            events.close()
         if self.peers.first:
             self._plot()
         return self._outcome(self._step - first)
@@ -176,7 +173,6 @@ class Training:
             while self._step < training.steps and not self.peers.any(stop()):
                 self._averages.add(self._one_step(batches))
                 self._step += 1
-                self._report_damage()
                 self._watcher.stepped(self._step)
                 last = self._step == training.steps
                 if last or self._step % training.log_every == 0:
@@ -185,8 +181,12 @@ class Training:
                     self._sample()
                 if last or self._step % training.save_every == 0:
                     self._save()
-        if self._saved < self._step:
-            self._write_checkpoint()
+        if self.peers.any(self._saved < self._step):
+            self._averages.share(self.peers)
+            try:
+                self._write_checkpoint()
+            except OSError as error:
+                raise self._guard.lost(CHECKPOINT, error) from error
 
     def _begin(self) -> None:
         """Take over the weights to begin with, if there are to be any, and say what came along."""
@@ -202,75 +202,55 @@ class Training:
     def _one_step(self, batches: Loader) -> Terms:
         try:
             return self._engine.step(self._step, batches)
-        except torch.OutOfMemoryError as error:
-            size = self.config.training.batch_size
-            fits = ""
-            if self.peers.size == 1:  # several could not try together: one of them is here alone
-                largest = self._engine.largest_batch(size, self._batches)
-                fits = f"a batch of {largest} fits; " if largest else "no batch fits; "
-            raise TrainingError(
-                f"a batch of {size} does not fit into the memory of {self._engine.device}: "
-                f"{fits}train with a smaller batch or image size"
-            ) from error
+        except torch.OutOfMemoryError:
+            pass  # within this block its traceback would keep the step's tensors
+        size = self.config.training.batch_size
+        fits = ""
+        if self.peers.size == 1:  # several could not try together: one of them is here alone
+            largest = self._engine.largest_batch(size, self._batches)
+            fits = f"a batch of {largest} fits; " if largest else "no batch fits; "
+        raise TrainingError(
+            f"a batch of {size} does not fit into the memory of {self._engine.device}: "
+            f"{fits}train with a smaller batch or image size"
+        )
 
     def _loader(self, keys: Iterable[Key]) -> Loader:
         return Loader(self._batches, keys, workers=self._workers)
 
     def _report_damage(self) -> None:
-        """Write down the files that turned out to be damaged, once each."""
-        for file in self._batches.images.damaged.items():
-            if str(file[0]) not in self._reported:
-                self._reported.add(str(file[0]))
-                append_json_lines(self.run.skipped, [_skipped(file)])
-                self._watcher.warn(f"left out: {file[1]}")
+        """Write down the files that turned out to be damaged, whoever found them, once each."""
+        damaged = {str(file): reason for file, reason in self._batches.images.damaged.items()}
+        for found in map(json.loads, self.peers.gather(json.dumps(damaged))):
+            for file, reason in found.items():
+                if file not in self._reported:
+                    self._reported.add(file)
+                    self._watcher.warn(f"left out: {reason}")
+                    if self.peers.first:
+                        with self._guard("left-out files"):
+                            append_json_lines(self.run.skipped, [{"file": file, "reason": reason}])
 
     def _lead(self, stop: Callable[[], bool]) -> bool:
-        """Train the classifier alone until it beats chance clearly, so that the generator gets a
-        class signal at once; False if it was asked to stop.
-        """
+        """Let the classifier go ahead; False if it was asked to stop."""
         training = self.config.training
-        goal = training.lead_until * self._chance()
-        window: list[Tensor] = []
-        with self._loader((t, LEAD_PART) for t in range(training.lead_steps)) as batches:
-            for t in range(training.lead_steps):
-                if self.peers.any(stop()):
-                    return False
-                window = [*window[1 - LEAD_WINDOW :], self._engine.lead_step(t, batches)["cls_r"]]
-                if (t + 1) % LEAD_WINDOW == 0:
-                    mean = float(self._shared_mean(window))
-                    self._watcher.phase(
-                        f"classifier ahead: step {t + 1}, cross-entropy {mean:.2f} "
-                        f"(chance {self._chance():.2f}, goal {goal:.2f})"
-                    )
-                    if mean < goal:
-                        return True
-        if training.lead_steps:
+        if not training.lead_steps:
+            return True
+        keys = ((t, LEAD_PART) for t in range(training.lead_steps))
+        with self._loader(keys) as batches:
+            ahead = take_lead(
+                self._engine, batches, training, self._chance, say=self._watcher.phase, stop=stop
+            )
+        if ahead is False:
             self._watcher.warn(
                 f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
                 "classes are hard to tell apart, expect the generator to learn slowly"
             )
-        return True
-
-    def _shared_mean(self, values: list[Tensor]) -> Tensor:
-        mean = torch.stack(values).mean()
-        self.peers.average([mean])
-        return mean
-
-    def _chance(self) -> float:
-        """The classification loss of a critic that knows only how often classes are drawn."""
-        if not self._info.multi_label:
-            return math.log(2) + 0.5 * math.log(len(self._info.classes) - 1)
-        members = self._batches.images.index.members[1:]
-        shares = [0.5] + [
-            0.5 * fmean(fmean(name in s.labels for s in of_class) for of_class in members)
-            for name in self._info.classes[1:]
-        ]
-        return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in shares)
+        return ahead is not None
 
     def _log(self, events: Events, batches: Loader) -> None:
+        self._report_damage()
         now = time.perf_counter()
         self._averages.share(self.peers)
-        skipped = round(self._averages.total("skipped") / self.peers.size)
+        skipped = self._averages.total("skipped")
         terms = self._averages.flush()
         self._bad_steps += skipped
         if skipped:
@@ -278,12 +258,11 @@ class Training:
                 f"{skipped} steps up to step {self._step} were left out: a loss or a gradient was "
                 "not finite"
             )
-        if self._bad_steps > self.config.training.max_bad_steps or "rec" not in terms:
+        if self._bad_steps > self.config.training.max_bad_steps:
             self._save()  # what was not finite has changed nothing
             raise self._diverged(f"{self._bad_steps} steps had a loss or a gradient not finite")
         interval = self._step - self._logged_step
         seconds = now - self._logged
-        self._logged, self._logged_step = now, self._step
         waited, batches.waited = batches.waited, 0.0
         line = {
             "step": self._step,
@@ -291,43 +270,42 @@ class Training:
             "seconds_per_step": round(seconds / interval, 4),
             "images_per_second": round(interval * self._images_per_step / seconds, 1),
             "data_wait": round(waited / seconds, 4),
-            "cls_chance": self._chance(),
+            "cls_chance": self._chance,
             **terms,
+            **self._judged(),
         }
+        self._logged, self._logged_step = time.perf_counter(), self._step
         self._watcher.logged(line)
         if not self.peers.first:
             return
-        with self._full_disk_waits():
+        with self._guard("statistics"):
             if warning := self._stats.append(line):
                 self._watcher.warn(warning)
             events.append(line)
+
+    def _judged(self) -> dict[str, float]:
+        """The judge's measures where it is their turn; the best weights so far are kept."""
+        every = self.config.training.eval_every
+        due = self._step // every > self._logged_step // every
+        if not self.peers.first or not (due or self._step == self.config.training.steps):
+            return {}
+        measures = self._judge(self._engine.average, self._engine.critic)
+        if measures.get(SCORE, math.inf) < self._best:
+            self._best = measures[SCORE]
+            with self._guard("best weights"):
+                self._save_weights(self.run.best)
+        return measures
 
     def _sample(self) -> None:
         if not self.peers.first:
             return
         path = self.run.samples / f"step-{self._step:06d}.png"
-        with self._full_disk_waits():
+        with self._guard("samples"):
             self._sampler.sheet(path, self._engine.average)
 
-    @contextmanager
-    def _full_disk_waits(self) -> Iterator[None]:
-        """A file that cannot be written is done without, unless that happens time and again."""
-        try:
-            yield
-        except OSError as error:
-            self._unwritten += 1
-            what = f"{error.filename or self.run.path}: {error.strerror or error}"
-            if self._unwritten == MAX_UNWRITTEN:
-                raise TrainingError(
-                    f"{what}; {MAX_UNWRITTEN} files in a row could not be written. The last whole "
-                    f"checkpoint is in {self.run.path}: free some room and resume"
-                ) from error
-            self._watcher.warn(f"{what}; the previous files are kept, and the training goes on")
-        else:
-            self._unwritten = 0
-
     def _save(self) -> None:
-        with self._full_disk_waits():
+        self._averages.share(self.peers)
+        with self._guard(CHECKPOINT):
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
@@ -335,12 +313,13 @@ class Training:
         if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
             raise self._diverged(f"{bad[0]} not finite")
         if self.peers.first:
+            state[BEST] = torch.tensor(self._best, dtype=torch.float64)
             save_tensors(self.run.state, state, self._now())
-            self._save_weights()
+            self._save_weights(self.run.weights)
         self._saved = self._step
 
-    def _save_weights(self) -> None:
-        save_tensors(self.run.weights, self._engine.weights(), self._now())
+    def _save_weights(self, path: Path) -> None:
+        save_tensors(path, self._engine.weights(), self._now())
 
     def _now(self) -> ModelInfo:
         return replace(self._info, step=self._step)
@@ -356,7 +335,8 @@ class Training:
         if not lines:
             return
         try:
-            plot_losses(self.run.losses, lines)
+            with self._guard("the plot of the losses"):
+                plot_losses(self.run.losses, lines)
         except ImportError:
             self._watcher.warn(
                 f"no {self.run.losses.name}: it needs matplotlib (the extra 'plots')"

@@ -1,6 +1,7 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Batches
-from defectgan.files import append_json_lines, read_json_lines, write_json_lines
+from defectgan.files import append_json_lines, atomic_path, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import below_prefix, with_prefix
@@ -50,12 +51,12 @@ class Averages:
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
 
     def share(self, peers: Peers) -> None:
-        """Count in what the other processes have."""
-        peers.add(list(self._sums.values()))
+        """Let every process have the mean of what all have."""
+        peers.average(list(self._sums.values()))
 
-    def total(self, name: str) -> float:
-        """The sum of a term over the interval so far."""
-        return float(self._sums[name][0])
+    def total(self, name: str) -> int:
+        """The sum of a term that counts something, over the interval so far."""
+        return round(float(self._sums[name][0]))
 
     def flush(self) -> dict[str, float]:
         """The means of the terms that were finite at least once, and a fresh start."""
@@ -87,7 +88,8 @@ class Stats:
     def append(self, line: dict[str, Any]) -> str | None:
         """Write a line; returns a warning where the masks have been dead for long."""
         append_json_lines(self._path, [line])
-        mask = min(line["mask_deface"], line["mask_restore"])
+        # They are missing where no step of the interval was finite.
+        mask = min(line.get("mask_deface", 1.0), line.get("mask_restore", 1.0))
         self._dead = self._dead + 1 if mask < DEAD_MASK else 0
         if self._dead % DEAD_LINES or not self._dead:
             return None
@@ -125,7 +127,11 @@ class Events:
                 raise
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         if self._writer is not None:
             self._writer.close()
 
@@ -140,15 +146,17 @@ def plot_losses(path: Path, lines: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.use("agg")
-    names = [name for name in lines[-1] if name not in NOT_PLOTTED]
+    names = [name for name in dict.fromkeys(chain(*lines)) if name not in NOT_PLOTTED]
     columns = 4
     figure = Figure(figsize=(12, 2.2 * -(-len(names) // columns)), layout="constrained")
     for k, name in enumerate(names):
         axes = figure.add_subplot(-(-len(names) // columns), columns, k + 1)
-        axes.plot([line["step"] for line in lines], [line[name] for line in lines])
+        known = [line for line in lines if name in line]
+        axes.plot([line["step"] for line in known], [line[name] for line in known])
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=110)
 
 
 class Sampler:

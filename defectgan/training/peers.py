@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+from torch.nn import functional as F
 
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError, TrainingError
@@ -51,19 +52,12 @@ class Peers:
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, in one exchange for all."""
-        self._reduce(tensors, 1 / self.size)
-
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes."""
-        self._reduce(tensors, 1.0)
-
-    def _reduce(self, tensors: Sequence[Tensor], factor: float) -> None:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _in_company():
             distributed.all_reduce(flat)
-        flat *= factor
+        flat /= self.size
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
@@ -79,15 +73,21 @@ class Peers:
 
     def tell(self, text: str) -> str:
         """What the first process says, to all."""
+        return self.gather(text if self.first else "")[0]
+
+    def gather(self, text: str) -> list[str]:
+        """What each process says, to all, in the order of their ranks."""
         if self.size == 1:
-            return text
+            return [text]
         data = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        length = torch.tensor(len(data))
+        lengths = [torch.tensor(0) for _ in range(self.size)]
         with _in_company():
-            distributed.broadcast(length, 0)
-            data = data if self.first else torch.zeros(int(length), dtype=torch.uint8)
-            distributed.broadcast(data, 0)
-        return bytes(data.tolist()).decode()
+            distributed.all_gather(lengths, torch.tensor(len(data)))
+            longest = int(max(lengths))
+            room = [torch.zeros(longest, dtype=torch.uint8) for _ in lengths]
+            distributed.all_gather(room, F.pad(data, (0, longest - len(data))))
+        said = zip(room, lengths, strict=True)
+        return [bytes(text[: int(length)].tolist()).decode() for text, length in said]
 
     def leave(self) -> None:
         """Part, when all is done."""
@@ -99,10 +99,12 @@ class Peers:
 def _in_company() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise TrainingError(
             "another process of this training has ended: see what it said. The last checkpoint is "
-            f"whole; start all processes again with resume ({str(error).splitlines()[0]})"
+            f"whole; start all processes again with resume ({str(error).partition(chr(10))[0]})"
         ) from error
 
 

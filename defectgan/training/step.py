@@ -80,8 +80,6 @@ def critic_loss(
     fake: Tensor,
     t: Tensor,
     weights: LossWeights,
-    *,
-    warmup: float = 1.0,
 ) -> tuple[Tensor, Terms]:
     """``L_D`` and its named terms, and how well D tells real and fake apart (``separation``).
 
@@ -91,7 +89,6 @@ def critic_loss(
         fake: [B, C, H, W], without graph.
         t: [B], U[0, 1], where between real and fake the penalty is taken.
         weights: the weights of the terms.
-        warmup: share of ``cls_s`` that is in force, in [0, 1].
     """
     real, label = batch.real, batch.target
     on_real, on_fake = verdicts(critic, real, fake)
@@ -106,7 +103,7 @@ def critic_loss(
         # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
         # a tint, a rim, a bright dot.
         terms["cls_s"] = classification(on_fake.logits, batch.source, batch)
-        total = total + warmup * weights.cls_s * terms["cls_s"]
+        total = total + weights.cls_s * terms["cls_s"]
     return total, terms | {"separation": separation(real_score.detach(), fake_score.detach())}
 
 
@@ -175,18 +172,15 @@ def generator_loss(
         "cls_f": classification(verdict.logits, batch.target, batch),
         "rec": came_back * losses.reconstruction(batch.images[:n], passes.back),
         "sd_cyc": came_back * losses.mask_cycle(passes.mask[:n], passes.back_mask),
-        "sd_con": warmup
-        * (
-            losses.mask_sparsity(passes.mask, share)
-            + came_back * losses.mask_sparsity(passes.back_mask, share[:n])
-        ),
+        "sd_con": losses.mask_sparsity(passes.mask, share)
+        + came_back * losses.mask_sparsity(passes.back_mask, share[:n]),
     }
     total = (
         weights.adv * terms["adv"]
         + weights.cls_f * terms["cls_f"]
         + weights.rec * terms["rec"]
         + weights.sd_cyc * terms["sd_cyc"]
-        + weights.sd_con * terms["sd_con"]
+        + warmup * weights.sd_con * terms["sd_con"]
     )
     if weights.mask_supervision:
         restored = passes.mask.chunk(2)[1]
