@@ -112,8 +112,8 @@ class AugmentConfig(Settings):
     gamma: float = Field(0.0, ge=0, le=2, description="exponent between 1 / (1 + this), 1 + this")
     adaptive: bool = Field(
         False,
-        description="also augment what the critic sees, painted images too, the more the better it "
-        "tells them from real ones: for few images",
+        description="also augment what the critic sees, painted images too, the more the surer it "
+        "is of the classes of the real ones: for few images",
     )
 
 

@@ -102,8 +102,8 @@ def mask_sparsity(mask: Tensor, share: Tensor) -> Tensor:
 
 
 def mask_supervision(mask: Tensor, truth: Tensor) -> Tensor:
-    """``1 - 2 <m, t> / (|m|_1 + |t|_1)``, mean over the images whose true mask is known; 0 if none
-    is: a restoration covers the defect, however small, and nothing else.
+    """``1 - 2 <m, t> / (|m|_1 + |t|_1)``, 0 for an image whose true mask is not known, mean over
+    the batch: a restoration covers the defect, however small, and nothing else.
 
     Args:
         mask: [B, 1, H, W], of restorations.
@@ -115,4 +115,4 @@ def mask_supervision(mask: Tensor, truth: Tensor) -> Tensor:
     known = truth.isfinite().flatten(1).all(1).float()
     t = truth.nan_to_num()
     both, either = ((mask * t).sum((1, 2, 3)), (mask + t).sum((1, 2, 3)))
-    return ((1 - 2 * both / (either + NORM_EPSILON)) * known).sum() / known.sum().clamp(min=1)
+    return ((1 - 2 * both / (either + NORM_EPSILON)) * known).mean()

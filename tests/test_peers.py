@@ -29,7 +29,7 @@ from tests.conftest import TINY, tiny_with
 
 STEPS = 10
 SETTINGS = tiny_with(
-    augment={"contrast": 0.3, "adaptive": True},
+    augment={"contrast": 0.3},
     loss={"mask_supervision": 1.0},
     training={"n_critic": 2, "steps": 100, "batch_size": 8},
 )

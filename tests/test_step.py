@@ -68,13 +68,14 @@ def test_the_critic_loss_is_the_weighted_sum_of_its_terms() -> None:
     )
     assert_close(terms["cls_r"], losses.classification(real.logits, both.target))
     assert_close(terms["cls_s"], losses.classification(judged.logits, both.source))
+    assert_close(terms["sureness"], (real.logits.softmax(1) * both.target).sum(1).mean())
 
 
 def test_the_published_critic_does_not_classify_fakes() -> None:
     _, critic = networks()
     both = sides(batch())
     _, terms = critic_loss(critic, both, both.images, torch.rand(4), LossWeights())
-    assert set(terms) == {"wgan", "gp", "cls_r", "separation"}
+    assert set(terms) == {"wgan", "gp", "cls_r", "sureness"}
 
 
 def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
@@ -120,7 +121,10 @@ def test_true_masks_supervise_the_restoration_of_those_defects_that_have_one() -
     passes = cycle(generator, both, noise)
     plain, _ = generator_loss(critic, both, passes, LossWeights())
     total, terms = generator_loss(critic, both, passes, LossWeights(mask_supervision=3.0))
-    assert_close(terms["mask_supervision"], losses.mask_supervision(passes.mask[3:], truth[1:]))
+    assert_close(terms["mask_supervision"], losses.mask_supervision(passes.mask[2:], truth))
+    assert_close(
+        terms["mask_supervision"], losses.mask_supervision(passes.mask[3:], truth[1:]) / 2
+    )
     assert_close(total, plain + 3 * terms["mask_supervision"])
 
 

@@ -1,13 +1,14 @@
 """Augmentation of all that the critic sees, as much of it as its overfitting asks for.
 
-Real and painted images are shifted, turned, scaled and recoloured alike, so a critic that knows its
-few real images by heart gains nothing by it, and the generator does not learn to paint what no
-image of the data shows.
+Real and painted images are shifted, turned, scaled and recoloured alike, so that the critic cannot
+learn its few real images by heart, and the generator does not learn to paint what none of them
+shows.
 
 Sources: Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020;
-    Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020, whose
-    measure of overfitting, the sign of D on real images, presumes a critic that is 0 between real
-    and fake; a Wasserstein critic's zero means nothing, so a real image is held against a fake.
+    Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020. Its
+    measure of overfitting is how sure D is of the real images it learns from. A Wasserstein critic
+    is sure of nothing, its zero has no meaning; here the classifier is what overfits, and how sure
+    it is of their classes takes the place.
 """
 
 import torch
@@ -20,8 +21,8 @@ SHIFT = 1 / 8  # of the image's side
 SCALE = 0.2  # natural logarithm
 CONTRAST = 0.5  # natural logarithm
 BRIGHTNESS = 0.3  # of the range of 2
-# At this separation of real and fake the strength stays as it is.
-GOAL = 0.6
+# At this mean probability of the true classes the strength stays as it is.
+GOAL = 0.75
 # With a larger share of augmented images the generator begins to paint the augmentation.
 STRONGEST = 0.8
 # Share of a training that the way from nothing to always would take.
@@ -82,14 +83,7 @@ def _recolour(image: Tensor, contrast: Tensor, brightness: Tensor, saturation: T
     return mean + contrast * (image - mean) + brightness
 
 
-def separation(real: Tensor, fake: Tensor) -> Tensor:
-    """How much more often D scores a real image above a fake than below it, for D(real) and D(fake)
-    of [B] pairs: 1 always, 0 by chance.
-    """
-    return (real - fake).sign().mean()
-
-
-def adapted(strength: Tensor, separated: Tensor, steps: int) -> Tensor:
+def adapted(strength: Tensor, sureness: Tensor, steps: int) -> Tensor:
     """The strength after one more of ``steps`` critic steps, in [0, STRONGEST]."""
     pace = 1 / (WAY * steps)
-    return (strength + torch.where(separated > GOAL, pace, -pace)).clamp(0, STRONGEST)
+    return (strength + torch.where(sureness > GOAL, pace, -pace)).clamp(0, STRONGEST)

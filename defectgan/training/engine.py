@@ -129,7 +129,7 @@ class Engine:
             fake = self._shown(fake, batch, rng)
             total, terms = critic_loss(self.critic, batch, fake, t, self.config.loss)
         self._update("critic", total)
-        return terms | self._adapt(terms["separation"])
+        return terms | self._adapt(terms["sureness"])
 
     def _shown(self, images: Tensor, batch: Sides, rng: torch.Generator) -> Tensor:
         """What the critic is shown of a batch's images."""
@@ -138,14 +138,14 @@ class Engine:
         drawn = draw_augmentation(self._batch_size(batch), rng)
         return augment(images, self._own(drawn), self._strength)
 
-    def _adapt(self, separated: Tensor) -> Terms:
-        """Let the strength of the augmentation follow the critic's success."""
+    def _adapt(self, sureness: Tensor) -> Terms:
+        """Let the strength of the augmentation follow the classifier's success."""
         if not self.config.augment.adaptive:
             return {}
-        separated = separated.clone()
-        self.peers.average([separated])
+        sureness = sureness.clone()
+        self.peers.average([sureness])
         training = self.config.training
-        self._strength = adapted(self._strength, separated, training.steps * training.n_critic)
+        self._strength = adapted(self._strength, sureness, training.steps * training.n_critic)
         return {"augmented": self._strength}
 
     def _generator_step(self, batch: Sides, rng: torch.Generator, t: int) -> Terms:

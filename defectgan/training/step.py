@@ -24,7 +24,6 @@ from defectgan.control import constant_map, normal_label
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic, Verdict, score_of
 from defectgan.models.generator import Generator
-from defectgan.training.adaptive import separation
 
 Terms = dict[str, Tensor]
 
@@ -81,7 +80,8 @@ def critic_loss(
     t: Tensor,
     weights: LossWeights,
 ) -> tuple[Tensor, Terms]:
-    """``L_D`` and its named terms, and how well D tells real and fake apart (``separation``).
+    """``L_D`` and its named terms, and how probable the true classes of real images are to
+    the classifier (``sureness``).
 
     Args:
         critic: D.
@@ -92,9 +92,8 @@ def critic_loss(
     """
     real, label = batch.real, batch.target
     on_real, on_fake = verdicts(critic, real, fake)
-    real_score, fake_score = on_real.of(label), on_fake.of(label)
     terms = {
-        "wgan": losses.wasserstein_critic(real_score, fake_score),
+        "wgan": losses.wasserstein_critic(on_real.of(label), on_fake.of(label)),
         "gp": penalty(critic, losses.interpolate(real, fake, t), label),
         "cls_r": classification(on_real.logits, label, batch),
     }
@@ -104,7 +103,10 @@ def critic_loss(
         # a tint, a rim, a bright dot.
         terms["cls_s"] = classification(on_fake.logits, batch.source, batch)
         total = total + weights.cls_s * terms["cls_s"]
-    return total, terms | {"separation": separation(real_score.detach(), fake_score.detach())}
+    sureness = losses.probability(
+        on_real.logits.detach(), label, multi_label=batch.multi_label
+    ).mean()
+    return total, terms | {"sureness": sureness}
 
 
 def verdicts(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Verdict, Verdict]:
