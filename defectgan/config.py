@@ -84,7 +84,7 @@ class DataConfig(Settings):
     cache: Literal["auto", "ram", "disk", "none"] = Field(
         "auto",
         description="where decoded images are kept; auto: in memory if they fit, else in the run "
-        "folder if they fit there, else nowhere",
+        "folder if they fit there, else in memory as far as it goes",
     )
     cache_mib: int = Field(
         4096, ge=0, description="of memory for decoded images, at most, a process"

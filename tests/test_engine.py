@@ -13,11 +13,10 @@ from defectgan.config import Config
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic
-from defectgan.models.generator import Generator
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine
-from defectgan.training.step import verdicts
+from defectgan.training.step import draw_noise, sides, verdicts
 from tests.conftest import tiny_with
 
 CPU = torch.device("cpu")
@@ -40,11 +39,18 @@ def batch(step: int, part: int, *, half: int = 2) -> Batch:
     return Batch(normal, defect, label)
 
 
-def run(config: Config) -> list[dict[str, float]]:
-    trained = engine(config)
-    # From a head of zeros nearly all gradients are rounding at first, and Adam makes steps of them.
+def awake(config: Config) -> Engine:
+    """From a head of zeros nothing is painted, and nearly all gradients are rounding at first, of
+    which Adam makes steps.
+    """
+    woken = engine(config)
     with torch.no_grad():
-        trained.generator.head.weight.normal_(std=0.1)
+        woken.generator.head.weight.normal_(std=0.1)
+    return woken
+
+
+def run(config: Config) -> list[dict[str, float]]:
+    trained = awake(config)
     lines = [trained.step(t, batch) for t in range(STEPS)]
     assert not any(line.pop("skipped") for line in lines)
     return [{name: float(term) for name, term in line.items()} for line in lines]
@@ -88,18 +94,15 @@ def test_real_and_fake_judged_together_get_the_verdicts_they_get_alone(tiny: Con
 
 
 def test_fakes_of_all_critic_steps_made_together_are_those_made_one_by_one(tiny: Config) -> None:
-    generator = Generator(3, 4, tiny.generator)
-    with torch.no_grad():
-        generator.head.weight.normal_(std=0.5)
-        images, noise = torch.randn(8, 3, 32, 32), torch.randn(8, generator.noise_size(32, 32))
-        control = constant_map(torch.eye(4).repeat(2, 1))
-        together, _ = generator.paint(images, control, noise)
-        for one, several in zip(
-            zip(images.chunk(2), control.chunk(2), noise.chunk(2), strict=True),
-            together.chunk(2),
-            strict=True,
-        ):
-            assert_close(generator.paint(*one)[0], several)
+    trained = awake(tiny)
+    parts = [sides(batch(0, part)) for part in range(2)]
+    together = trained._fakes(parts, torch.Generator().manual_seed(7))
+    rng = torch.Generator().manual_seed(7)
+    for made, part in zip(together, parts, strict=True):
+        noise = draw_noise(4, trained.generator.noise_size(32, 32), rng)
+        alone, _ = trained.generator.paint(part.images, constant_map(part.target), noise)
+        assert_close(made, alone)
+    assert not torch.equal(together[0], parts[0].images)
 
 
 def state_of(trained: Engine) -> dict[str, torch.Tensor]:
@@ -107,7 +110,7 @@ def state_of(trained: Engine) -> dict[str, torch.Tensor]:
 
 
 def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
-    """Weights, running average and both optimisers stay as they were; the next step goes on."""
+    """Weights and both optimisers stay as they were; the next step goes on."""
     trained = engine(tiny)
     trained.step(0, batch)
     before = state_of(trained)
@@ -126,7 +129,7 @@ def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
 def test_a_step_is_the_same_without_the_fast_forms() -> None:
     """Control maps at full resolution and the head as one plain convolution."""
     config = tiny_with(training={"n_critic": 2})
-    fast = engine(config).step(0, batch)
+    fast = awake(config).step(0, batch)
 
     def full_map(label: Any) -> Any:
         return label[:, :, None, None].expand(-1, -1, 32, 32)
@@ -136,7 +139,8 @@ def test_a_step_is_the_same_without_the_fast_forms() -> None:
         mock.patch("defectgan.training.step.constant_map", full_map),
         mock.patch("defectgan.training.engine.constant_map", full_map),
     ):
-        plain = engine(config).step(0, batch)
+        plain = awake(config).step(0, batch)
+    assert fast["mask_deface"] != 0.5  # something was painted
     for name, term in fast.items():
         assert_close(term, plain[name], rtol=1e-4, atol=1e-5)
 

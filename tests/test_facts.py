@@ -46,6 +46,14 @@ def test_a_file_that_has_not_changed_is_not_looked_at_again(tmp_path: Path) -> N
     assert look.count == 1
 
 
+def test_a_name_that_is_no_text_is_kept_like_any_other(tmp_path: Path) -> None:
+    """Latin-1 names come from shares of other systems."""
+    file, look = old_file(tmp_path / os.fsdecode(b"f\xfcr"), "one"), Looks()
+    facts = [Facts() for _ in range(2)]
+    assert [f.of("text", [file], look) for f in facts] == [{file: "one"}] * 2
+    assert look.count == 1 and facts[0].problem is None
+
+
 def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
     file, look = old_file(tmp_path / "a", "one"), Looks()
     Facts().of("text", [file], look)

@@ -122,9 +122,7 @@ def test_true_masks_supervise_the_restoration_of_those_defects_that_have_one() -
     plain, _ = generator_loss(critic, both, passes, LossWeights())
     total, terms = generator_loss(critic, both, passes, LossWeights(mask_supervision=3.0))
     assert_close(terms["mask_supervision"], losses.mask_supervision(passes.mask[2:], truth))
-    assert_close(
-        terms["mask_supervision"], losses.mask_supervision(passes.mask[3:], truth[1:]) / 2
-    )
+    assert_close(terms["mask_supervision"], losses.mask_supervision(passes.mask[3:], truth[1:]) / 2)
     assert_close(total, plain + 3 * terms["mask_supervision"])
 
 

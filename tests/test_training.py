@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from defectgan_cli.console import Reporter, TrainingReport
 
 from defectgan import losses
 from defectgan.config import Config, DataConfig, dump_config
@@ -23,10 +25,11 @@ from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
+from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Stats
-from tests.conftest import Silent, go_on, run_job, start, tiny_with
+from tests.conftest import CLASSES, CPU, Silent, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
 
@@ -106,6 +109,7 @@ import torch
 from defectgan.config import DataConfig, load_config
 from defectgan.data.index import index_data
 from defectgan.runs import RunFolder
+from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job
 from tests.conftest import CLASSES, CPU, Silent
 config, boards, run = map(Path, sys.argv[1:])
@@ -159,6 +163,12 @@ def test_more_steps_can_be_asked_for_on_resume(tiny: Config, boards: Path, tmp_p
         resumed_job(done, {"training": {"steps": 7}})
 
 
+def test_a_setting_given_again_as_it_was_is_no_change(run: Path) -> None:
+    """As text, as options come: environment variables are set for every call."""
+    job = resumed_job(run, {"data": {"image_size": "32"}, "training": {"seed": 0, "steps": "9"}})
+    assert job.config.training.steps == 9
+
+
 def test_resuming_refuses_what_would_make_it_another_training(run: Path) -> None:
     with pytest.raises(SettingError, match=r"training\.seed is 0 .* cannot become 5"):
         resumed_job(run, {"training": {"seed": 5}})
@@ -208,12 +218,40 @@ def test_a_run_that_stays_not_finite_ends_with_its_last_good_weights(
     assert all(tensor.isfinite().all() for tensor in weights_of(run).values())
 
 
+def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    critic = losses.gradient_penalty
+    monkeypatch.setattr(
+        losses, "gradient_penalty", lambda *given: critic(*given) / (0 if calls.pop() else 1)
+    )
+    calls = [False, False, True, False]  # the last first: the second step's penalty is not finite
+    reporter = Reporter(quiet=True)
+    job = Job(
+        tiny_with(training={"log_every": 1, "steps": 4}),
+        index_data(boards, DataConfig(classes=tuple(CLASSES))),
+    )
+    with TrainingReport(reporter, 4) as report:
+        run = job.begin(tmp_path, "bad")
+        outcome = job.run(run, device=CPU, watcher=report, stop=lambda: False)
+    assert outcome.steps == 4 and run.losses.is_file()
+    assert ["gp" in line for line in read_json_lines(run.stats)] == [True, False, True, True]
+
+
 def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Engine.step
 
+    class Held:
+        """A tensor of the step: memory that is free again only when it is gone."""
+
+    held: weakref.WeakSet[Held] = weakref.WeakSet()
+
     def short_of_memory(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
+        assert not held
+        tensor = Held()
+        held.add(tensor)
         if len(batches(t, 0).label) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(self, t, batches)
@@ -279,9 +317,29 @@ def test_a_disk_that_stays_full_ends_the_run_with_a_whole_checkpoint(
             write(self)
 
     monkeypatch.setattr(Training, "_write_checkpoint", full)
-    with pytest.raises((TrainingError, OSError)):
+    with pytest.raises(TrainingError, match=r"checkpoint not written .* free some room and resume"):
         start(tiny, boards, tmp_path)
     assert load_tensors((tmp_path / "latest").resolve() / "state.safetensors")[1].step == 2
+
+
+def test_a_kind_of_file_that_fails_time_and_again_ends_the_run_whatever_else_succeeds() -> None:
+    said: list[str] = []
+    guard = Guard(Path("run"), said.append)
+
+    def write(kind: str, *, full: bool) -> None:
+        with guard(kind):
+            if full:
+                raise OSError(28, "No space left on device", "file")
+
+    for _ in range(MAX_UNWRITTEN - 1):
+        write("checkpoint", full=True)
+        write("statistics", full=False)
+    write("checkpoint", full=False)
+    for _ in range(MAX_UNWRITTEN - 1):
+        write("checkpoint", full=True)
+    assert len(said) == 2 * (MAX_UNWRITTEN - 1) and "checkpoint not written to file" in said[0]
+    with pytest.raises(TrainingError, match="No space left on device"):
+        write("checkpoint", full=True)
 
 
 def test_lines_that_cannot_be_appended_leave_the_file_as_it_was(tmp_path: Path) -> None:

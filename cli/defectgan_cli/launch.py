@@ -3,8 +3,12 @@
 import os
 import sys
 import uuid
+from collections.abc import Sequence
 
 from defectgan.errors import SettingError
+from defectgan_cli.options import INTERRUPTED
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def gpus_asked_for(device: str, gpus: int | None) -> list[str]:
@@ -36,12 +40,19 @@ def launch(numbers: list[str]) -> int:
     count = torch.cuda.device_count()
     if any(not number.isdigit() or int(number) >= count for number in numbers):
         raise SettingError(f"GPUs {', '.join(numbers)} were asked for: found {count} here")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
+    os.environ[VISIBLE] = visible_devices(numbers, os.environ.get(VISIBLE))
     return run_together(len(numbers), sys.argv[1:])
+
+
+def visible_devices(numbers: Sequence[str], visible: str | None) -> str:
+    """What the processes may see: the numbers count among the GPUs that are visible here."""
+    names = visible.split(",") if visible else None
+    return ",".join(names[int(number)] if names else number for number in numbers)
 
 
 def run_together(count: int, words: list[str]) -> int:
     """``defectgan WORDS`` in so many processes that know of each other, as torchrun would."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -57,6 +68,8 @@ def run_together(count: int, words: list[str]) -> int:
     )
     try:
         elastic_launch(together, sys.executable)("-m", "defectgan_cli", *words)
+    except SignalException:
+        return INTERRUPTED
     except ChildFailedError as error:
         return max(1, error.get_first_failure()[1].exitcode)
     return 0

@@ -174,7 +174,7 @@ class ImageSet:
         if self._viewer.whole:
             return Seen(image, self.index.numbers(sample.labels), truth)
         name = self.index.classes[k]
-        marks = [mark for mark in sample.marks if mark.label in (None, name)] if k else []
+        marks = sample.marks_of(name) if k else []
         chosen = marks[0 if rng is None else int(rng.integers(len(marks)))] if marks else None
         view = self._viewer(image.shape[:2], rng=rng, around=chosen and chosen.box)
         labels: Iterable[str] = sample.labels

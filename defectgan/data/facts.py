@@ -1,6 +1,7 @@
 """Facts about files, kept between runs: a file that has not changed is not read again."""
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,8 @@ T = TypeVar("T")
 # Size in bytes and time of change in nanoseconds; None for a file that is not there.
 Stamp = tuple[int, int] | None
 
-FILE = "files.sqlite"
+# Another number whenever a fact says something else than before.
+FILE = "files-2.sqlite"
 # Reading heads waits for the disk, not for the processor.
 READERS = 16
 # Files that are looked at before what was found is written down.
@@ -25,7 +27,7 @@ CHUNK = 5000
 RACY = 2.0
 
 _TABLE = """create table if not exists facts (
-    path text, kind text, size integer, mtime_ns integer, fact text, primary key (path, kind)
+    path blob, kind text, size integer, mtime_ns integer, fact text, primary key (path, kind)
 ) without rowid"""
 
 
@@ -64,12 +66,14 @@ class Facts:
             except DataError as error:
                 return error
 
-        stamps = {file: _stamp(file) for file in files}
-        known = self._recall(kind, stamps)
-        unknown = [file for file in files if file not in known]
+        settled = time.time_ns() - RACY * 1e9
         with ThreadPoolExecutor(READERS) as pool:
+            stamps = dict(zip(files, pool.map(_stamp, files), strict=True))
+            known = self._recall(kind, stamps)
+            unknown = [file for file in files if file not in known]
             found = dict(zip(unknown, pool.map(attempt, unknown), strict=True))
-        self._keep(kind, stamps, found)
+        steady = {f: stamp for f, stamp in stamps.items() if stamp and stamp[1] < settled}
+        self._keep(kind, steady, found)
         return {file: found[file] if file in found else known[file] for file in files}
 
     def _recall(self, kind: str, stamps: Mapping[Path, Stamp]) -> dict[Path, Any]:
@@ -79,7 +83,7 @@ class Facts:
                 for file, stamp in stamps.items():
                     row = database.execute(
                         "select size, mtime_ns, fact from facts where path = ? and kind = ?",
-                        (str(file.absolute()), kind),
+                        (_key(file), kind),
                     ).fetchone()
                     if row is not None and row[:2] == stamp:
                         known[file] = json.loads(row[2])
@@ -89,15 +93,15 @@ class Facts:
         return known
 
     def _keep(
-        self, kind: str, stamps: Mapping[Path, Stamp], found: Mapping[Path, T | DataError]
+        self,
+        kind: str,
+        stamps: Mapping[Path, tuple[int, int]],
+        found: Mapping[Path, T | DataError],
     ) -> None:
-        settled = time.time_ns() - RACY * 1e9
         rows = [
-            (str(file.absolute()), kind, *stamp, json.dumps(fact))
+            (_key(file), kind, *stamps[file], json.dumps(fact))
             for file, fact in found.items()
-            if not isinstance(fact, DataError)
-            and (stamp := stamps[file]) is not None
-            and stamp[1] < settled
+            if file in stamps and not isinstance(fact, DataError)
         ]
         try:
             with closing(self._database()) as database, database:
@@ -113,6 +117,11 @@ class Facts:
 
     def _give_up(self, error: Exception) -> None:
         self.problem = f"what is found in the images cannot be kept in {self.path}: {error}"
+
+
+def _key(file: Path) -> bytes:
+    # A name need not be text in any encoding.
+    return os.fsencode(file.absolute())
 
 
 def _stamp(file: Path) -> Stamp:

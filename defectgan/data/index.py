@@ -147,15 +147,23 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
 
 def _levels(index: Index, rule: str) -> Levels:
     """Black and white by the values of good images spread over the set."""
-    pictures = [read_picture(sample.file) for sample in index.spread(0, LEVEL_IMAGES)]
-    if len({p.pixels.dtype for p in pictures}) > 1:
+    share = 0.1 if rule == "percentile" else 0.0
+    depths, ends = set(), []
+    for sample in index.spread(0, LEVEL_IMAGES):
+        try:
+            pixels = read_picture(sample.file).pixels
+        except DataError:
+            continue  # it will be named when it is drawn
+        depths.add(pixels.dtype)
+        ends.append(np.percentile(pixels, [share, 100 - share]))
+    if len(depths) > 1:
         raise DataError(
             f"{index.root} has images of different depths: one rule ({rule}) cannot serve them; "
             "convert them, or take the levels full"
         )
-    share = 0.1 if rule == "percentile" else 0.0
-    ends = np.array([np.percentile(p.pixels, [share, 100 - share]) for p in pictures])
-    black, white = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if not ends:
+        raise DataError(f"the good images of {index.root} are damaged: none could be read")
+    black, white = float(min(low for low, _ in ends)), float(max(high for _, high in ends))
     if not white > black:
         raise DataError(f"the good images of {index.root} have one value only, {black}")
     return Levels(black, white)

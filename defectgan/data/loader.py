@@ -18,6 +18,8 @@ Key = tuple[int, int]
 Arrays = tuple[Any, ...]
 
 FORK = "fork"
+# What torch says of a process that has ended; an error within one it raises as that error.
+DIED = "DataLoader worker"
 # More processes than this have never been waited for.
 MOST_WORKERS = 4
 
@@ -87,6 +89,8 @@ class Loader:
         try:
             key, made, damaged = next(self._ahead)
         except RuntimeError as error:
+            if not str(error).startswith(DIED):
+                raise
             raise DataError(
                 f"a process that reads images has died ({error}); memory may be short: keep fewer "
                 "images in it (data.cache_mib), or read with fewer processes (data.workers)"
@@ -129,6 +133,8 @@ def _as_it_is(made: Any) -> Any:
 
 
 def _begin(number: int) -> None:
-    """Ctrl-C in a terminal reaches every process: the trainer alone decides what comes of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C in a terminal, and torchrun's SIGTERM, go to the trainer's whole group of processes:
+    it alone decides what comes of them.
+    """
+    os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -39,6 +39,10 @@ class Sample:
     split: str = TRAIN
     header: Header | None = None
 
+    def marks_of(self, defect: str) -> list[Mark]:
+        """Where defects of a class lie, or defects of an unknown one."""
+        return [mark for mark in self.marks if mark.label in (None, defect)]
+
 
 def is_normal_name(name: str) -> bool:
     """Whether a folder or label of this name holds good images by itself."""

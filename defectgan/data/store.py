@@ -46,29 +46,23 @@ class Store:
         self._ends = sizes.cumsum()
         total = int(self._ends[-1])
         self.kind = _choose(config, total, folder)
+        buffer = None
+        if self.kind == "disk" and folder is not None:
+            try:
+                buffer = _on_disk(folder, total)
+            except OSError as error:
+                if config.cache == "disk":
+                    raise DataError(
+                        f"no room for {total / MIB:.0f} MiB of decoded images in {folder}: "
+                        f"{error.strerror}; free some, or keep them elsewhere (data.cache)"
+                    ) from error
+                self.kind = "ram"  # another process has taken the room
         limit = {"ram": config.cache_mib * MIB, "disk": total, "none": 0}[self.kind]
         self._slots = int(np.searchsorted(self._ends, limit, side="right"))
         self.whole = self._slots == len(shapes)
         self.room = int(self._ends[self._slots - 1]) if self._slots else 0
-        buffer = self._on_disk(folder) if self.kind == "disk" and folder else _memory(self.room)
-        self._pixels = np.frombuffer(buffer, dtype=np.uint8)
+        self._pixels = np.frombuffer(buffer or _memory(self.room), dtype=np.uint8)
         self._filled = np.frombuffer(_memory(self._slots), dtype=np.bool_)
-
-    def _on_disk(self, folder: Path) -> mmap.mmap:
-        # Without a name the file is gone with the last process that has it open, however that ends.
-        with tempfile.TemporaryFile(dir=folder) as file:
-            try:
-                # Room is taken now: a full disk found later would kill the process.
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, self.room)
-                else:
-                    file.truncate(self.room)
-            except OSError as error:
-                raise DataError(
-                    f"no room for {self.room / MIB:.0f} MiB of decoded images in {folder}: "
-                    f"{error.strerror}; free some, or keep them elsewhere (data.cache)"
-                ) from error
-            return mmap.mmap(file.fileno(), self.room)
 
     def get(self, i: int) -> NDArray[np.uint8] | None:
         """Image i, [H, W, C]; None where it is not kept yet."""
@@ -94,6 +88,17 @@ def _choose(config: DataConfig, total: int, folder: Path | None) -> Kind:
     if total <= config.cache_mib * MIB:
         return "ram"
     return "disk" if total <= shutil.disk_usage(folder).free * DISK_SHARE else "ram"
+
+
+def _on_disk(folder: Path, size: int) -> mmap.mmap:
+    # Without a name the file is gone with the last process that has it open, however that ends.
+    with tempfile.TemporaryFile(dir=folder) as file:
+        # Room is taken now: a full disk found later would kill the process.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return mmap.mmap(file.fileno(), size)
 
 
 def _memory(size: int) -> mmap.mmap:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.compose import compose
-from defectgan.images import LUMA, Levels, Picture, to_signed
+from defectgan.images import LUMA, Levels, Picture, as_channels, to_signed
 from defectgan.views import View
 
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
@@ -66,12 +66,12 @@ def paint_source(
 
 def model_view(source: Picture, view: View, channels: int, levels: Levels) -> Tensor:
     """A view of the original as the model sees it, [C, h, w] in [-1, 1]."""
-    seen = torch.from_numpy(to_signed(view.see(source.pixels), levels))
-    return _match(seen.permute(2, 0, 1), channels)
+    seen = to_signed(view.see(as_channels(source, channels)), levels)
+    return torch.from_numpy(seen).permute(2, 0, 1)
 
 
 def _match(planes: Tensor, channels: int) -> Tensor:
-    """Planes [C, h, w] with 1 (luma) or 3 channels."""
+    """A change of colour [C, h, w] for 1 (luma) or 3 channels."""
     if len(planes) == channels:
         return planes
     if channels == 3:

@@ -49,7 +49,7 @@ def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.d
     info, generator = model.info, model.generator
     picture = read_picture(sample.file)
     viewer = Viewer(info.config.data)
-    around = next((mark.box for mark in sample.marks if mark.label in (None, name)), None)
+    around = next((mark.box for mark in sample.marks_of(name)), None)
     view = viewer(picture.size, around=around)
     image = model_view(picture, view, info.channels, info.levels_of(picture))[None].to(device)
     control = constant_map(one_hot([target], len(info.classes))).to(device)

@@ -66,7 +66,7 @@ def _move(image: Tensor, across: Tensor, down: Tensor, angle: Tensor, scale: Ten
     )
     grid = F.affine_grid(theta, list(image.shape), align_corners=False)
     moved: Tensor = F.grid_sample(
-        image.float(), grid, padding_mode="reflection", align_corners=False
+        image.to(grid.dtype), grid, padding_mode="reflection", align_corners=False
     )
     return moved.contiguous(memory_format=torch.channels_last)
 

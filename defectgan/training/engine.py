@@ -192,7 +192,7 @@ class Engine:
         loss = loss.detach().clone()
         self.peers.average([loss, *gradients])
         norms = torch._foreach_norm(gradients)
-        bad = torch.stack([loss, *norms]).isfinite().all().logical_not().float()
+        bad = torch.stack([loss, *norms]).isfinite().all().logical_not().to(torch.float32)
         # Fused Adam leaves everything as it is where this is 1, without the host having to know.
         adam.found_inf = bad  # type: ignore[attr-defined]
         adam.step()

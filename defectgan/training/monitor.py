@@ -82,8 +82,9 @@ class Stats:
 
     def rewind(self, step: int) -> None:
         """Drop the lines after a step: a killed run had gone on beyond what it had saved."""
-        kept = [line for line in read_json_lines(self._path) if line["step"] <= step]
-        write_json_lines(self._path, kept)
+        if self._path.is_file():
+            kept = [line for line in read_json_lines(self._path) if line["step"] <= step]
+            write_json_lines(self._path, kept)
 
     def append(self, line: dict[str, Any]) -> str | None:
         """Write a line; returns a warning where the masks have been dead for long."""

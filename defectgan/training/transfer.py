@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from defectgan.errors import ModelError
 
-# Parameters with a slice for each class, and along which axis: what SPADE reads the control map
-# with, and the heads of the critic.
+# Parameters that may have a slice for each class, and along which axis: what SPADE reads the
+# control map with, and the heads of the critic.
 CLASS_AXES = (
     (re.compile(r"(^|\.)shared\.weight$"), 1),
-    (re.compile(r"^(logits|tower\.head)\.(weight|bias)$"), 0),
+    (re.compile(r"^(logits|score|tower\.head)\.(weight|bias)$"), 0),
 )
-CLASS_SCORE = re.compile(r"^score\.weight$")
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,20 @@ class Classes:
     old: Sequence[str]
     new: Sequence[str]
 
+    @property
+    def kept(self) -> list[str]:
+        """The defect classes that both know."""
+        return [name for name in self.new[1:] if name in self.old[1:]]
+
     def pairs(self) -> list[tuple[int, int]]:
         """Old and new number of each class that both know; normal is normal, whatever its name."""
-        common = [name for name in self.new[1:] if name in self.old[1:]]
-        return [(0, 0), *((self.old.index(n), self.new.index(n)) for n in common)]
+        return [(0, 0), *((self.old.index(n), self.new.index(n)) for n in self.kept)]
 
     def describe(self) -> str:
         """What is carried over and what is not, for a person."""
-        kept = [name for name in self.new[1:] if name in self.old[1:]]
-        added = [name for name in self.new[1:] if name not in self.old[1:]]
-        left = [name for name in self.old[1:] if name not in self.new[1:]]
-        parts = (("carried over", kept), ("new", added), ("left behind", left))
+        added = [name for name in self.new[1:] if name not in self.kept]
+        left = [name for name in self.old[1:] if name not in self.kept]
+        parts = (("carried over", self.kept), ("new", added), ("left behind", left))
         return ", ".join(f"{what}: {' '.join(names)}" for what, names in parts if names)
 
 
@@ -64,9 +66,9 @@ def take_over(network: nn.Module, tensors: Mapping[str, Tensor], classes: Classe
 
 
 def _class_axis(name: str, parameter: Tensor, count: int) -> int | None:
-    if CLASS_SCORE.search(name):
-        return 0 if len(parameter) == count > 1 else None
-    return next((axis for pattern, axis in CLASS_AXES if pattern.search(name)), None)
+    axis = next((axis for pattern, axis in CLASS_AXES if pattern.search(name)), None)
+    # A score may be one for all classes.
+    return axis if axis is not None and parameter.shape[axis] == count else None
 
 
 def _fits(parameter: Tensor, old: Tensor, axis: int | None, classes: Classes) -> bool:
