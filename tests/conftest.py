@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +140,14 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             patch.delenv(name)
         patch.setenv("DEFECTGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def wait_for(happened: Callable[[], Any]) -> None:
+    """Until it has, a minute at most."""
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def spoil(path: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from defectgan_cli.main import app
 from typer.testing import CliRunner
 
 from defectgan import __version__
-from tests.conftest import TINY
+from tests.conftest import TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
 runner = CliRunner()
@@ -177,21 +176,13 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> Non
     command = Path(sys.executable).parent / "defectgan"
     arguments = [command, "train", "--data", "pcb", "--steps", "100000"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(place / "runs" / "latest" / "stats.jsonl")
+        wait_for(lambda: (place / "runs" / "latest" / "stats.jsonl").is_file())
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == 130
     assert "go on with: defectgan train --resume" in " ".join(said.split())
     assert (place / "runs" / "latest" / "state.safetensors").is_file()
-
-
-def wait_for(path: Path) -> None:
-    for _ in range(600):
-        if path.is_file():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{path} did not appear")
 
 
 def test_help_answers_at_once() -> None:

@@ -100,10 +100,20 @@ def test_a_damaged_cache_is_said_and_stops_nothing(boards: Path, empty_cache: Pa
     assert any("cannot be kept" in note for note in index_data(boards, DataConfig()).notes)
 
 
-def test_the_second_index_is_the_first(boards: Path) -> None:
-    for path in boards.rglob("*.png"):
+def test_the_second_index_is_the_first_and_opens_no_file(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(boards, tmp_path / "pcb")
+    for path in root.rglob("*.png"):
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**11))
-    assert index_data(boards, DataConfig()) == index_data(boards, DataConfig())
+    first = index_data(root, DataConfig())
+
+    def opened(path: Path) -> None:
+        raise AssertionError(f"{path} was read again")
+
+    for name in ("probe", "look_at_mask"):
+        monkeypatch.setattr(f"defectgan.data.index.{name}", opened)
+    assert index_data(root, DataConfig()) == first
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 200)])

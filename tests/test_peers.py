@@ -8,10 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -27,7 +24,7 @@ from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.peers import ALONE, Peers, join_peers
-from tests.conftest import TINY, tiny_with
+from tests.conftest import TINY, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -230,13 +227,6 @@ def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
         gpus_asked_for("cuda:0,1", 2)
     with pytest.raises(SettingError, match="GPUs 0, 99 were asked for: found"):
         launch(["0", "99"])
-
-
-def wait_for(happened: Callable[[], Any]) -> None:
-    end = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_plan_is_said_once(place: Path) -> None:

@@ -16,7 +16,6 @@ from defectgan.data.store import Store
 from defectgan.errors import DataError
 from defectgan.images import Picture, write_picture
 from tests.conftest import spoil
-from tests.test_layouts import coco
 
 CPU = torch.device("cpu")
 SHAPES = [(4, 5, 3), (2, 2, 1), (6, 6, 3)]
@@ -144,7 +143,7 @@ def test_an_image_that_has_changed_its_size_is_named(boards: Path, tmp_path: Pat
         made.image(sample)
 
 
-def marked(root: Path) -> ImageSet:
+def marked(root: Path, *, crop_size: int | None = None) -> ImageSet:
     """Two classes, each a bright square of its own value at a place that its box tells."""
     for name in ("normal", "a", "b"):
         (root / name).mkdir(parents=True)
@@ -164,7 +163,7 @@ def marked(root: Path) -> ImageSet:
         write_picture(root / f"{i}.png", Picture(pixels))
         tree["images"].append({"id": i, "file_name": f"{i}.png"})
     (root / "annotations.json").write_text(json.dumps(tree))
-    config = DataConfig(image_size=16, fit="crop")
+    config = DataConfig(image_size=16, fit="crop", crop_size=crop_size)
     return ImageSet(index_data(root, config), config)
 
 
@@ -179,13 +178,14 @@ def test_a_window_shows_the_defect_that_it_was_drawn_for_and_has_its_class_alone
             assert (seen == value).sum() == 100 and numbers == [k]
 
 
-def test_windows_of_coco_images_train_patches_round_the_boxes(boards: Path, tmp_path: Path) -> None:
-    root = coco(boards, tmp_path / "data")
-    config = DataConfig(image_size=16, fit="crop", crop_size=24)
-    made = ImageSet(index_data(root, config), config)
+def test_a_window_is_scaled_from_its_size_in_image_pixels(tmp_path: Path) -> None:
+    """Windows of 32 image pixels in frames of 16: a square of 10 is one of 5, its rim blurred."""
+    made = marked(tmp_path / "data", crop_size=32)
     sample = made.index.members[1][0]
-    view, numbers, _ = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
-    assert view.shape == (16, 16, 3) and 1 in numbers
+    seen, numbers, _ = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
+    assert seen.shape == (16, 16, 1) and numbers == [1]
+    assert 16 <= (seen == 100).sum() <= 25
+    assert seen.sum() == pytest.approx(2500, rel=0.02)
 
 
 def test_windows_of_defects_that_nobody_marked_are_announced(boards: Path, tmp_path: Path) -> None:

@@ -419,13 +419,18 @@ def test_weights_of_another_program_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "other.safetensors")
 
 
-def test_a_stop_signal_ends_the_step_in_progress_and_saves(
-    tiny: Config, boards: Path, tmp_path: Path
-) -> None:
+def test_a_stop_signal_ends_the_step_in_progress_and_saves(boards: Path, tmp_path: Path) -> None:
     from defectgan.training.loop import stop_signals
 
+    class Stopping(Silent):
+        def stepped(self, step: int) -> None:
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+
     with stop_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
-        outcome = start(tiny, boards, tmp_path, stop=stop)
-    assert outcome.interrupted and outcome.steps == 0
+        outcome = start(
+            tiny_with(training={"save_every": 100}), boards, tmp_path, stop=stop, watcher=Stopping()
+        )
+    assert outcome.interrupted and outcome.steps == 3
+    assert load_tensors(RunFolder(outcome.run).state)[1].step == 3
