@@ -4,6 +4,7 @@ H x W pixels, C channels (1 gray, 3 RGB). Pixels are uint8, uint16 or float32, a
 networks see [-1, 1].
 """
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -287,6 +288,17 @@ def save_png(path: Path, image: Image.Image, **options: Any) -> None:
     """Write a Pillow image as PNG, whole or not at all."""
     with atomic_path(path) as part:
         image.save(part, format="PNG", compress_level=3, **options)
+
+
+def to_webp(pixels: NDArray[np.uint8], *, side: int, quality: int = 80) -> bytes:
+    """A WebP file of an image [H, W, 1, 3 or 4], made smaller where a side is longer than
+    ``side``.
+    """
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    file = io.BytesIO()
+    image.save(file, format="WEBP", quality=quality, method=2)
+    return file.getvalue()
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:

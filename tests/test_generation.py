@@ -14,11 +14,11 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
-from defectgan.generation.run import VISIBLE, Job, run_job
+from defectgan.generation.run import Job, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
 from defectgan.inspection.subjects import generated_subjects
-from defectgan.training.checkpoint import Model, load_model
+from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 from defectgan.views import View, Viewer
 from tests.conftest import spoil, start, tiny_with
 
@@ -182,8 +182,8 @@ def test_a_set_holds_images_masks_and_a_manifest_that_tells_all(
         before, after = read_picture(source).pixels, read_picture(image).pixels
         assert np.array_equal(before[untouched], after[untouched])
         left, top, width, height = row["box"]
-        assert mask[top : top + height, left : left + width].max() > VISIBLE
-        assert row["mask_area"] == round(float((mask > VISIBLE).mean()), 6)
+        assert mask[top : top + height, left : left + width].max() > MASK_THRESHOLD * 255
+        assert row["mask_area"] == round(float((mask > MASK_THRESHOLD * 255).mean()), 6)
 
 
 def test_the_same_seed_makes_the_same_images_whatever_the_batch_size(

@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 
-LISTS = ("--classes", "--defect", "--format")
+LISTS = ("--classes", "--defect", "--format", "--fail-on")
 DEFAULTS = {"--resume": "latest"}
 
 

@@ -5,16 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
+from defectgan.errors import CheckFailed
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.console import CountReport, Reporter, print_json, print_table
 from defectgan_cli.options import setting
+
+GROUPS = (
+    *("images", "area", "components", "border", "softness"),
+    *("agreement", "pairwise_iou", "empty", "full", "flagged"),
+)
+LOCATED = ("iou", "iou_best", "ap", "auroc")
 
 
 def inspect_masks(
-    generated: Annotated[
+    what: Annotated[
         Path | None,
         typer.Argument(
-            help="A folder that generate wrote. Without it: the model on real images, both ways.",
+            help="A generated set, a run or its weights, or a folder of real images. Without it: "
+            "the newest run.",
             show_default=False,
         ),
     ] = None,
@@ -27,47 +35,105 @@ def inspect_masks(
         int, setting(None, "Real images of each class and direction.", min=1)
     ] = 32,
     threshold: Annotated[
-        float, setting(None, "Opacity above which a pixel counts as defect.", min=0, max=1)
-    ] = 0.3,
+        float | None,
+        setting(
+            None,
+            "Opacity above which a pixel counts as defect.",
+            default="as recorded, else 0.3",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Find the threshold by true masks and keep it with the weights."
+        ),
+    ] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        setting(
+            None,
+            "Flags that end with code 4: empty, full, border, speckled, duplicate, disagree.",
+            default="none",
+            metavar="FLAG...",
+        ),
+    ] = None,
+    max_flagged: Annotated[
+        float, setting(None, "Share of images that may have these flags.", min=0, max=1)
+    ] = 0.0,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the sheet.", default="inspection, in what is inspected"),
+        setting(None, "Folder for the report.", default="inspection, in what is inspected"),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """See and judge masks: a contact sheet, and a table of areas and of empty and full-frame masks.
+    """See and judge every mask: a report to look through, tables, and flags that a script can act
+    on.
 
-    On real images the model takes each defect away again; where the data folder has true masks, IoU
-    says how well the mask finds the defect.
+    On real images the model takes each defect away again; where the data folder has true masks,
+    the tables say how well it finds them, beside a baseline that learns nothing.
 
-    Example: defectgan inspect-masks generated/20261122-101500-brushing
+    Example: defectgan inspect-masks generated/20261122-101500-brushing --fail-on empty duplicate
     """
-    from defectgan.inspection.run import inspect_generated, inspect_model
+    from defectgan.inspection.calibrate import calibrate as calibrated
+    from defectgan.inspection.flags import Gate, known_flags
+    from defectgan.inspection.run import inspect
+    from defectgan.inspection.targets import find_target
 
     reporter = Reporter(quiet=quiet)
-    if generated is not None:
-        result = inspect_generated(generated, out=out, threshold=threshold)
-    else:
-        result = inspect_model(
-            model, data=data, out=out, per_class=per_class, threshold=threshold, device=device
+    gate = Gate(known_flags(fail_on), max_flagged) if fail_on else None
+    target = find_target(what, model=model, data=data, per_class=per_class, device=device)
+    for note in target.notes:
+        reporter.warn(note)
+    if calibrate:
+        target = calibrated(target)
+        reporter.say(
+            f"calibrated: opacity above {target.threshold:g} agrees best with these true masks, "
+            f"kept with {target.weights}"
         )
-    reporter.say(f"inspected {result.subject}")
+    with CountReport(reporter, "images", len(target.subjects)) as report:
+        result = inspect(target, out=out, threshold=threshold, gate=gate, done=report.advance)
+    for path, reason in target.subjects.damaged.items():
+        reporter.warn(f"left out {path}: {reason}")
+    reporter.say(f"inspected {target.title}")
     if as_json:
         print_json(
             {
                 "report": result.report,
                 "contact_sheet": result.contact_sheet,
-                "summary": result.summary,
+                "summary": result.findings.summary,
             }
         )
-        return
-    columns = ("class", "images", "area", "empty", "full", "flagged", "iou")
-    print_table(columns, [_row(name, row, columns[1:]) for name, row in result.summary.items()])
-    typer.echo(f"contact sheet: {result.contact_sheet}")
+    else:
+        _print(result.findings)
+        typer.echo(f"report: {result.report}\ncontact sheet: {result.contact_sheet}")
+    if result.verdict is not None and not result.verdict[0]:
+        raise CheckFailed(f"{result.verdict[1]}: look at {result.report}")
 
 
-def _row(name: str, row: dict[str, Any], columns: tuple[str, ...]) -> list[Any]:
-    return [name, *(row.get(column) for column in columns)]
+def _print(findings: Any) -> None:
+    """The groups, and below them how well defects are found."""
+    groups = [{"class": k[0], "direction": k[1], **row} for k, row in findings.groups.items()]
+    names = [name for name in GROUPS if any(name in row for row in groups)]
+    columns = ("class", "direction", *names)
+    print_table(columns, [[_short(row.get(name)) for name in columns] for row in groups])
+    located = findings.located
+    if located:
+        columns = ("class", *(f"{who}{name}" for name in LOCATED for who in ("", "otsu ")))
+        rows = [
+            [
+                name,
+                *(_short(source.get(score)) for score in LOCATED for source in (row, row["otsu"])),
+            ]
+            for name, row in located.items()
+        ]
+        typer.echo("")
+        print_table(columns, rows)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.3g}" if isinstance(value, float) else value

@@ -38,18 +38,24 @@ def look_at_mask(path: Path) -> MaskFacts:
     Raises:
         DataError: if the file is missing or damaged.
     """
-    # Not in a network's way: OpenCV takes a quarter of a second to import.
-    import cv2
-
     pixels = read_picture(path).pixels
-    _, _, parts, _ = cv2.connectedComponentsWithStats(
-        _region(pixels).astype(np.uint8), connectivity=8
-    )
-    largest = sorted(parts[1:].tolist(), key=lambda part: -part[cv2.CC_STAT_AREA])[:MAX_PARTS]
+    largest = find_parts(_region(pixels))[:MAX_PARTS]
     return MaskFacts(
         values=len(np.unique(pixels)),
         boxes=tuple((float(x), float(y), float(w), float(h)) for x, y, w, h, _ in largest),
     )
+
+
+def find_parts(region: NDArray[np.bool_]) -> list[list[int]]:
+    """The connected parts of a region [H, W], each [left, top, width, height, pixels], the largest
+    first; pixels that touch at a corner are connected.
+    """
+    # Not in a network's way: OpenCV takes a quarter of a second to import.
+    import cv2
+
+    _, _, parts, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
+    found: list[list[int]] = parts[1:].tolist()
+    return sorted(found, key=lambda part: -part[cv2.CC_STAT_AREA])
 
 
 def _region(pixels: NDArray[np.generic]) -> NDArray[np.bool_]:

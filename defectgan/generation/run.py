@@ -29,9 +29,6 @@ from defectgan.views import View, Viewer
 # Batches that are read ahead, and that may wait to be written: sources may be large.
 AHEAD = 1
 IO_THREADS = 4
-# A written mask above this value (of 255) counts as painted: an opacity of 0.3, as inspect-masks
-# has it. Half would leave out what a person plainly sees.
-VISIBLE = 77
 
 
 @dataclass(frozen=True)
@@ -215,10 +212,11 @@ def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[st
 def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, Any]:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source = canvas.row, canvas.source
-    levels = model.info.levels_of(source)
+    levels, visible = model.info.levels_of(source), model.info.threshold
     painted = paint_source(
         source, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
     )
+    found = painted.mask > visible * 255
     files = writer.write(row, replace(source, pixels=painted.pixels), painted.mask)
     return {
         "number": row.number,
@@ -228,8 +226,9 @@ def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, An
         "class": row.defect,
         "seed": row.seed,
         "window": list(canvas.view.window),
-        "box": _box(painted.mask),
-        "mask_area": round(float((painted.mask > VISIBLE).mean()), 6),
+        "threshold": visible,
+        "box": _box(found),
+        "mask_area": round(float(found.mean()), 6),
         **canvas.verdict,
         "model_sha256": model.sha256,
         "defectgan": __version__,
@@ -237,9 +236,9 @@ def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, An
     }
 
 
-def _box(mask: NDArray[np.uint8]) -> list[int] | None:
+def _box(found: NDArray[np.bool_]) -> list[int] | None:
     """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
-    rows, columns = np.nonzero(mask > VISIBLE)
+    rows, columns = np.nonzero(found)
     if not len(rows):
         return None
     top, left = int(rows.min()), int(columns.min())

@@ -1,83 +1,113 @@
 """Numbers of masks.
 
 A mask [H, W] holds opacities in [0, 1]; a pixel belongs to the defect where its opacity is above a
-threshold.
+threshold. Areas are shares of the H x W pixels.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-# Shares of the image below and above which a mask is called empty and full-frame.
-EMPTY_AREA = 0.0005
-FULL_AREA = 0.9
+from defectgan.data.masks import find_parts
+from defectgan.inspection import ranking
+from defectgan.inspection.subject import Mask, Place, Region, Subject
 
-Mask = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An image whose mask is judged.
-
-    ``direction`` says what was done: "restored", "defaced" or "generated";
-    ``before`` and ``after`` [H, W, C] are the image without and with what the mask says was
-    changed, ``truth`` [H, W] is the true mask in {False, True} where there is one.
-    """
-
-    name: str
-    defect: str
-    direction: str
-    before: Pixels | None
-    after: Pixels
-    mask: Mask
-    truth: NDArray[np.bool_] | None = None
+# Opacities between which a mask is neither off nor on.
+SOFT = (0.1, 0.9)
+# The strip along the border whose share of a mask is measured, in shares of the sides.
+MARGIN = 1 / 16
 
 
 @dataclass(frozen=True)
 class Measures:
-    """The numbers of one mask; ``iou`` is None without a true mask."""
+    """The numbers of one mask, None for what does not apply.
+
+    ``area``; ``components`` connected parts, of which the largest has area ``largest``; ``border``
+    is the share of the mask that lies along the image's border, ``softness`` the share of it that
+    is neither off nor on; ``x`` and ``y`` its centre in shares of the whole image; ``agreement``
+    the IoU with the mask by which the model takes the defect away again; ``change`` how far the
+    pixels inside went, of 255; ``strays`` the changed pixels outside; against a true mask ``iou``
+    at the threshold, ``iou_best`` at the best one for this image, average precision ``ap`` and
+    ``auroc`` of its pixels.
+    """
 
     area: float
-    empty: bool
-    full: bool
+    components: int
+    largest: float
+    border: float
+    softness: float
+    x: float | None
+    y: float | None
+    agreement: float | None
+    change: float | None
+    strays: int
     iou: float | None
+    iou_best: float | None
+    ap: float | None
+    auroc: float | None
 
 
-def measure(mask: Mask, truth: NDArray[np.bool_] | None, *, threshold: float) -> Measures:
-    """Measure a mask, against the true one if there is one."""
-    found = mask > threshold
-    area = float(found.mean())
+NAMES = tuple(field.name for field in fields(Measures))
+
+
+def measure(subject: Subject, *, threshold: float) -> Measures:
+    """Measure a mask, against the true one and the model's second opinion if there are any."""
+    found = subject.mask > threshold
+    parts = find_parts(found)
+    x, y = _centre(found, subject.place)
+    change = subject.change
+    against = _against(subject.mask, found, subject.truth)
     return Measures(
-        area=area,
-        empty=area < EMPTY_AREA,
-        full=area > FULL_AREA,
-        iou=None if truth is None else iou(found, truth),
+        area=float(found.mean()),
+        components=len(parts),
+        largest=parts[0][-1] / found.size if parts else 0.0,
+        border=_share(_margin(found.shape), found),
+        softness=_share(subject.mask < SOFT[1], subject.mask > SOFT[0]),
+        x=x,
+        y=y,
+        agreement=None if subject.again is None else iou(found, subject.again > threshold),
+        change=None if change is None or not found.any() else float(change[found].mean()),
+        strays=subject.strays,
+        **against,
     )
 
 
-def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+def iou(found: Region, truth: Region) -> float:
     """Intersection over union of two regions; 1 where both are empty."""
     union = np.logical_or(found, truth).sum()
     return float(np.logical_and(found, truth).sum() / union) if union else 1.0
 
 
-def summarize(measured: Mapping[str, Sequence[Measures]]) -> dict[str, dict[str, Any]]:
-    """``{class: {images, area, empty, full, flagged, iou?}}``: counts, and means."""
-    return {name: _row(numbers) for name, numbers in measured.items() if numbers}
-
-
-def _row(numbers: Sequence[Measures]) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "images": len(numbers),
-        "area": round(float(np.mean([m.area for m in numbers])), 4),
-        "empty": sum(m.empty for m in numbers),
-        "full": sum(m.full for m in numbers),
-        "flagged": sum(m.empty or m.full for m in numbers),
+def _against(mask: Mask, found: Region, truth: Region | None) -> dict[str, float | None]:
+    if truth is None:
+        return dict.fromkeys(("iou", "iou_best", "ap", "auroc"))
+    ranks = ranking.rank(mask, truth)
+    return {
+        "iou": iou(found, truth),
+        "iou_best": float(ranking.ious(ranks).max()),
+        "ap": ranking.average_precision(ranks),
+        "auroc": ranking.auroc(ranks),
     }
-    if ious := [m.iou for m in numbers if m.iou is not None]:
-        row["iou"] = round(float(np.mean(ious)), 3)
-    return row
+
+
+def _share(part: Region, whole: Region) -> float:
+    """How much of a region lies in another one; 0 where it is empty."""
+    return float(part[whole].mean()) if whole.any() else 0.0
+
+
+def _margin(shape: tuple[int, ...]) -> Region:
+    """The pixels along the border."""
+    margin = np.ones(shape, bool)
+    rows, columns = (max(1, round(side * MARGIN)) for side in shape)
+    margin[rows:-rows, columns:-columns] = False
+    return margin
+
+
+def _centre(found: Region, place: Place) -> tuple[float | None, float | None]:
+    rows, columns = np.nonzero(found)
+    if not len(rows):
+        return None, None
+    left, top, width, height = place
+    x = left + width * (float(columns.mean()) + 0.5) / found.shape[1]
+    y = top + height * (float(rows.mean()) + 0.5) / found.shape[0]
+    return x, y

@@ -1,84 +1,181 @@
-"""What a person looks at: a contact sheet."""
+"""What a person looks at in a browser: one HTML file that needs nothing else, above all no network.
 
-from collections.abc import Sequence
+The page's own style and script are the only ones that its content security policy lets run; names
+of files and classes are text wherever they stand.
+"""
+
+import base64
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from defectgan.images import save_png
-from defectgan.inspection.measure import Mask, Pixels, Subject
+from defectgan import __version__
+from defectgan.files import write_atomically
+from defectgan.images import to_webp
+from defectgan.inspection.flags import FLAGS
+from defectgan.inspection.subject import Mask, Pixels, Region, Subject
+from defectgan.inspection.tally import Findings, Judged, rounded
 
-CELL = 128
-GAP = 2
-TITLE = 18
-COLUMNS = 8
-OVERLAY = (255, 40, 40)
+# The longest side of a thumbnail by the number of images: a page of 2,000 stays under 60 MB.
+SIDES = ((300, 256), (1000, 192))
+SMALLEST = 128
+# Thumbnails that the page unpacks at once.
+CHUNK = 32
 
 
-class ContactSheet:
-    """A block a class and direction; an image is a column: before, after, mask, overlay.
+class Shown(NamedTuple):
+    """A measure as the page names it; ``percent`` says how it is written."""
 
-    A block shows the first images, as many as fit into a row; nothing else is kept.
+    key: str
+    label: str
+    percent: bool
+    text: str
+
+
+MEASURES = (
+    Shown("area", "area", True, "share of the image that is masked"),
+    Shown("components", "parts", False, "connected parts of the mask"),
+    Shown("largest", "largest part", True, "share of the image that the largest part covers"),
+    Shown("border", "at border", True, "share of the mask that lies along the border of the image"),
+    Shown("softness", "softness", True, "share of the mask between the opacities 0.1 and 0.9"),
+    Shown("change", "change inside", False, "how far the masked pixels went, of 255"),
+    Shown("strays", "strays", False, "pixels that changed where the mask is 0"),
+    Shown("agreement", "agreement", False, "IoU of what is painted and what the model takes away"),
+    Shown("iou", "IoU", False, "with the true mask, at the threshold"),
+    Shown("iou_best", "best IoU", False, "with the true mask, at the best threshold"),
+    Shown("ap", "pixel AP", False, "average precision of the pixels against the true mask"),
+    Shown("auroc", "pixel AUROC", False, "area under the ROC curve of the pixels"),
+)
+
+
+class Gallery:
+    """The thumbnails of ``total`` images: source, result, mask, outline of the true mask, and the
+    mask that takes away again what was painted; those that are not there are empty.
     """
 
-    def __init__(self) -> None:
-        self._blocks: dict[tuple[str, str], list[list[Image.Image]]] = {}
+    def __init__(self, total: int) -> None:
+        self._side = next((side for most, side in SIDES if total <= most), SMALLEST)
+        self._images: list[tuple[str, ...]] = []
 
     def add(self, subject: Subject) -> None:
-        """Show a subject, if its row has room."""
-        row = self._blocks.setdefault((subject.defect, subject.direction), [])
-        if len(row) < COLUMNS:
-            row.append(_panels(subject))
+        """Keep the thumbnails of a subject."""
+        truth = None if subject.truth is None else outline(subject.truth)
+        masks = [
+            None if mask is None else stencil(mask) for mask in (subject.mask, truth, subject.again)
+        ]
+        pictures = (subject.before, subject.after, *masks)
+        self._images.append(
+            tuple("" if p is None else _encoded(p, side=self._side) for p in pictures)
+        )
 
-    def save(self, path: Path, *, classes: Sequence[str]) -> None:
-        """Write the sheet as PNG, the blocks in the order of the classes."""
-        ordered = sorted(self._blocks, key=lambda key: classes.index(key[0]))
-        blocks = [_block(" ".join(key), self._blocks[key]) for key in ordered]
-        sheet = Image.new("RGB", (blocks[0].width, sum(b.height for b in blocks)), "white")
-        top = 0
-        for block in blocks:
-            sheet.paste(block, (0, top))
-            top += block.height
-        save_png(path, sheet)
-
-
-def _block(title: str, columns: list[list[Image.Image]]) -> Image.Image:
-    pitch = CELL + GAP
-    height = TITLE + max(map(len, columns)) * pitch + GAP
-    block = Image.new("RGB", (COLUMNS * pitch, height), "white")
-    ImageDraw.Draw(block).text((4, 3), title, fill="black")
-    for x, panels in enumerate(columns):
-        for y, panel in enumerate(panels):
-            block.paste(panel, (x * pitch, TITLE + y * pitch))
-    return block
+    def chunks(self) -> Iterator[list[tuple[str, ...]]]:
+        """The thumbnails, as many at once as the page unpacks."""
+        for start in range(0, len(self._images), CHUNK):
+            yield self._images[start : start + CHUNK]
 
 
-def _panels(subject: Subject) -> list[Image.Image]:
-    after = _rgb(subject.after)
-    mask = _rgb((subject.mask * 255).astype(np.uint8)[..., None])
-    panels = [after, mask, overlay(after, subject.mask)]
-    if subject.before is not None:
-        panels.insert(0, _rgb(subject.before))
-    return [_cell(panel) for panel in panels]
+def _encoded(pixels: Pixels, *, side: int) -> str:
+    return base64.b64encode(to_webp(pixels, side=side)).decode()
 
 
-def overlay(image: Pixels, mask: Mask) -> Pixels:
-    """The image with the mask in red over it, at most half opaque."""
-    opacity = mask[..., None] / 2
-    return (image * (1 - opacity) + np.array(OVERLAY) * opacity).astype(np.uint8)
+def stencil(mask: Mask) -> Pixels:
+    """White [H, W, 4], as opaque as the mask: the page gives it its colour."""
+    alpha = (mask * 255).round().astype(np.uint8)
+    return np.dstack([np.full((*mask.shape, 3), 255, np.uint8), alpha])
 
 
-def _rgb(image: Pixels) -> Pixels:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+def outline(truth: Region) -> Mask:
+    """The pixels that touch a region from outside."""
+    region = truth.astype(np.uint8)
+    wider = cv2.dilate(region, np.ones((3, 3), np.uint8))
+    return (wider - region).astype(np.float32)
 
 
-def _cell(image: Pixels) -> Image.Image:
-    """The image fitted into a cell, its proportions kept."""
-    picture = Image.fromarray(image)
-    scale = CELL / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    cell = Image.new("RGB", (CELL, CELL), "#e6e6e6")
-    corner = ((CELL - size[0]) // 2, (CELL - size[1]) // 2)
-    cell.paste(picture.resize(size, Image.Resampling.BILINEAR), corner)
-    return cell
+def write_report(
+    path: Path,
+    findings: Findings,
+    gallery: Gallery,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    verdict: tuple[bool, str] | None,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: where to.
+        findings: what was found.
+        gallery: the thumbnails of the same images in the same order.
+        title: what was inspected, in words.
+        facts: where it comes from, name by name.
+        verdict: whether it passed what it was held against, and the sentence that says so.
+    """
+    environment = Environment(
+        loader=PackageLoader("defectgan.inspection"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_own(name) for name in ("report.css", "report.js"))
+    page = environment.get_template("report.html").render(
+        title=title,
+        facts=dict(facts),
+        verdict=verdict,
+        version=__version__,
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        findings=findings,
+        directions=list(dict.fromkeys(direction for _, direction in findings.groups)),
+        flags=FLAGS,
+        measures=[m for m in MEASURES if any(m.key in row for row in findings.groups.values())],
+        heat={key: _heat(heat) for key, heat in findings.heat.items()},
+        located=findings.located,
+        data=_data(findings.images),
+        chunks=gallery.chunks(),
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+    write_atomically(path, page.encode())
+
+
+def _own(name: str) -> str:
+    """A file of the package."""
+    return files("defectgan.inspection").joinpath("templates", name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _heat(heat: Mask) -> str:
+    """A heat map from black to yellow, its hottest cell the brightest."""
+    levels = (heat * (255 / max(float(heat.max()), 1e-6))).astype(np.uint8)
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    return _encoded(np.ascontiguousarray(colours), side=levels.shape[0])
+
+
+def _data(images: Sequence[Judged]) -> dict[str, Any]:
+    """What the page's script reads."""
+    return {
+        "chunk": CHUNK,
+        "measures": [m._asdict() for m in MEASURES],
+        "items": [
+            {
+                "name": image.name,
+                "defect": image.defect,
+                "direction": image.direction,
+                "flags": image.flags,
+                **rounded({m.key: getattr(image.measures, m.key) for m in MEASURES}),
+            }
+            for image in images
+        ],
+    }

@@ -1,97 +1,111 @@
-"""An inspection: measure, draw the sheet, write both down."""
+"""An inspection: measure, draw, write down."""
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defectgan.config import DataConfig
-from defectgan.data.index import Index, index_data, read_split
-from defectgan.devices import pick_device
-from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.generation.writers import read_manifest
-from defectgan.inspection.measure import Measures, Subject, measure, summarize
-from defectgan.inspection.report import ContactSheet
-from defectgan.inspection.subjects import generated_subjects, model_subjects
-from defectgan.runs import RunFolder, beside, find_run, unused
-from defectgan.training.checkpoint import load_model
-
-FOLDER = "inspection"
+from defectgan.inspection.flags import Gate
+from defectgan.inspection.measure import NAMES
+from defectgan.inspection.report import Gallery, write_report
+from defectgan.inspection.sheet import ContactSheet
+from defectgan.inspection.tally import Findings, Tally, rounded
+from defectgan.inspection.targets import Target
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was inspected, in words, the files that say so, and the summary ``{class: {images, area,
-    empty, ...}}``.
-    """
+    """What was found, the verdict of the gate if there was one, and the files that say so."""
 
-    subject: str
+    findings: Findings
+    verdict: tuple[bool, str] | None
     report: Path
     contact_sheet: Path
-    summary: dict[str, dict[str, Any]]
+    summary: Path
+    masks: Path
 
 
-def inspect_generated(folder: Path, *, out: Path | None, threshold: float) -> Inspection:
-    """Inspect a folder that generate wrote."""
-    classes = list(dict.fromkeys(row["class"] for row in read_manifest(folder)))
-    subjects = generated_subjects(folder)
-    return _inspect(str(folder), subjects, classes, out or unused(folder / FOLDER), threshold)
-
-
-def inspect_model(
-    model: Path | None,
+def inspect(
+    target: Target,
     *,
-    data: Path | None,
-    out: Path | None,
-    per_class: int,
-    threshold: float,
-    device: str,
+    out: Path | None = None,
+    threshold: float | None = None,
+    gate: Gate | None = None,
+    done: Callable[[int], None] = lambda count: None,
 ) -> Inspection:
-    """Inspect a model on real images: those of ``data``, or its run's own, held out if there are
-    any.
+    """Inspect a target and write ``report.html``, ``contact_sheet.png``, ``summary.json`` and
+    ``masks.csv``.
+
+    Args:
+        target: what is inspected.
+        out: the folder for the files, None for the target's own.
+        threshold: opacity above which a pixel counts as defect, None for the recorded one.
+        gate: what the set is held against; the report shows the verdict.
+        done: called with the number of images judged since the last call.
+
+    Raises:
+        DataError: if a file is gone or damaged, or none can be read.
     """
-    path = find_run(model)
-    target = pick_device(device)
-    trained = load_model(path, device=target)
-    if data is not None:
-        learned = trained.info.config.data
-        wanted = DataConfig(classes=trained.info.classes[1:], normal_class=learned.normal_class)
-        index = index_data(data, wanted)
-        images = str(data)
-    else:
-        index, images = _own_images(path)
-    subjects = model_subjects(trained, index, per_class=per_class, device=target)
-    folder = out or unused(beside(path) / FOLDER)
-    return _inspect(f"{path} on {images}", subjects, index.classes[1:], folder, threshold)
+    out = out or target.folder
+    threshold = target.threshold if threshold is None else threshold
+    tally, sheet = Tally(threshold=threshold), ContactSheet()
+    gallery = Gallery(len(target.subjects))
+    for subject in target.subjects:
+        tally.add(subject)
+        sheet.add(subject)
+        gallery.add(subject)
+        done(1)
+    findings = tally.finish(target.classes)
+    files = [out / n for n in ("report.html", "contact_sheet.png", "summary.json", "masks.csv")]
+    verdict = gate.verdict([image.flags for image in findings.images]) if gate else None
+    result = Inspection(findings, verdict, *files)
+    sheet.save(result.contact_sheet, classes=target.classes)
+    write_atomically(result.masks, _table(findings).encode())
+    record = _record(target, threshold, findings)
+    write_atomically(result.summary, json.dumps(record, indent=1).encode())
+    write_report(
+        result.report,
+        findings,
+        gallery,
+        title=target.title,
+        facts=target.facts | {"threshold": f"opacity above {threshold:g}"},
+        verdict=verdict,
+    )
+    return result
 
 
-def _own_images(run: Path) -> tuple[Index, str]:
-    """A run's images, and what they are."""
-    if not run.is_dir():
-        raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
-    index = read_split(RunFolder(run).split)
-    if any(sample.labels for sample in index.held_out):
-        return replace(index, samples=index.held_out), "the images that it held out"
-    return index, "the images that it learned from"
+def _record(target: Target, threshold: float, findings: Findings) -> dict[str, Any]:
+    return {
+        "inspected": target.title,
+        **target.facts,
+        "threshold": threshold,
+        "images": len(findings.images),
+        "flagged": findings.flagged,
+        "flags": findings.flags,
+        "summary": findings.summary,
+        "groups": [
+            {
+                "class": defect,
+                "direction": direction,
+                **row,
+                "heat": findings.heat[defect, direction].round(3).tolist(),
+            }
+            for (defect, direction), row in findings.groups.items()
+        ],
+    }
 
 
-def _inspect(
-    subject: str,
-    subjects: Iterable[Subject],
-    classes: Sequence[str],
-    out: Path,
-    threshold: float,
-) -> Inspection:
-    measured: dict[str, list[Measures]] = {name: [] for name in classes}
-    sheet = ContactSheet()
-    for item in subjects:
-        measured[item.defect].append(measure(item.mask, item.truth, threshold=threshold))
-        sheet.add(item)
-    summary = summarize(measured)
-    report, picture = out / "summary.json", out / "contact_sheet.png"
-    sheet.save(picture, classes=classes)
-    record = {"inspected": subject, "threshold": threshold, "summary": summary}
-    write_atomically(report, json.dumps(record, indent=1).encode())
-    return Inspection(subject, report, picture, summary)
+def _table(findings: Findings) -> str:
+    """A row an image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("name", "class", "direction", "flags", *NAMES))
+    for image in findings.images:
+        values = rounded(vars(image.measures))
+        row: Sequence[Any] = (image.name, image.defect, image.direction, "|".join(image.flags))
+        writer.writerow((*row, *(values.get(name, "") for name in NAMES)))
+    return text.getvalue()

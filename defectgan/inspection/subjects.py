@@ -1,34 +1,44 @@
 """What can be inspected: a model on real images in both directions, or a generated set."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
+from defectgan.files import sha256
 from defectgan.generation.layer import model_view
 from defectgan.generation.run import row_noise
-from defectgan.generation.writers import MANIFEST, read_manifest
-from defectgan.images import Levels, read_mask, read_picture, to_bytes, to_signed
-from defectgan.inspection.measure import Pixels, Subject
+from defectgan.images import Levels, Picture, read_mask, read_picture, to_bytes, to_signed
+from defectgan.inspection.subject import (
+    DEFACED,
+    GENERATED,
+    RESTORED,
+    Mask,
+    Pixels,
+    Place,
+    Subject,
+)
 from defectgan.training.checkpoint import Model
-from defectgan.views import Viewer, Window
+from defectgan.views import View, Viewer, Window
 
 NORMAL = 0
 # A pixel of a frame is defect where at least half of what it shows of the image is.
 TRUE_SHARE = 0.5
 
 
-def model_subjects(
-    model: Model, index: Index, *, per_class: int, device: torch.device
-) -> Iterator[Subject]:
-    """Both directions on real images: each defect restored (its mask is held against the true one),
-    each class defaced.
+class RealImages:
+    """A model on real images: each defect restored, its mask held against the true one, and each
+    class painted on good images and taken away again.
 
     Args:
         model: the model, on the device.
@@ -36,70 +46,183 @@ def model_subjects(
         per_class: images of each class and direction, spread evenly over its files.
         device: where to compute.
     """
-    for k, name in enumerate(index.classes[1:], start=1):
-        for sample in index.spread(k, per_class):
-            yield _paint(model, sample, name, NORMAL, device)
-    for k, name in enumerate(index.classes[1:], start=1):
-        for sample in index.spread(NORMAL, per_class):
-            yield _paint(model, sample, name, k, device)
 
+    def __init__(self, model: Model, index: Index, *, per_class: int, device: torch.device) -> None:
+        self._model, self._index, self._device = model, index, device
+        self._viewer = Viewer(model.info.config.data)
+        names = list(enumerate(index.classes[1:], start=1))
+        self._real = [(s, name) for k, name in names for s in index.spread(k, per_class)]
+        self._good = [(s, name) for _, name in names for s in index.spread(NORMAL, per_class)]
+        self.damaged: dict[Path, str] = {}
 
-@torch.no_grad()
-def _paint(model: Model, sample: Sample, name: str, target: int, device: torch.device) -> Subject:
-    info, generator = model.info, model.generator
-    picture = read_picture(sample.file)
-    viewer = Viewer(info.config.data)
-    around = next((mark.box for mark in sample.marks_of(name)), None)
-    view = viewer(picture.size, around=around)
-    image = model_view(picture, view, info.channels, info.levels_of(picture))[None].to(device)
-    control = constant_map(one_hot([target], len(info.classes))).to(device)
-    noise = row_noise(0, generator.noise_size(*viewer.frame))[None].to(device)
-    painted, mask = generator.paint(image, control, noise)
-    truth = None
-    if sample.mask is not None and target == NORMAL:
+    def __len__(self) -> int:
+        return len(self._real) + len(self._good)
+
+    def __iter__(self) -> Iterator[Subject]:
+        yield from self.restored()
+        yield from self._sound(self._good, self._deface)
+
+    def restored(self) -> Iterator[Subject]:
+        """The defects taken away."""
+        yield from self._sound(self._real, self._restore)
+
+    def _sound(
+        self, samples: Iterable[tuple[Sample, str]], judge: Callable[[Sample, str], Subject]
+    ) -> Iterator[Subject]:
+        """What can be read; the rest is noted."""
+        for sample, name in samples:
+            try:
+                yield judge(sample, name)
+            except DataError as error:
+                self.damaged[sample.file] = str(error)
+
+    def _restore(self, sample: Sample, name: str) -> Subject:
+        picture, view = self._look(sample, name)
+        image = self._seen(picture, view)
+        painted, mask = self._paint(image, NORMAL)
+        subject = self._subject(sample, name, RESTORED, image, painted, mask)
+        place = _place(view.window, picture.size)
+        if sample.mask is None:
+            return replace(subject, place=place)
         region = read_region(sample.mask)[..., None].astype(np.float32)
-        truth = view.see(region)[..., 0] > TRUE_SHARE
-    return Subject(
-        name=sample.file.stem,
-        defect=name,
-        direction="restored" if target == NORMAL else "defaced",
-        before=to_bytes(image[0]),
-        after=to_bytes(painted[0]),
-        mask=mask[0, 0].cpu().numpy(),
-        truth=truth,
-    )
+        return replace(subject, place=place, truth=view.see(region)[..., 0] > TRUE_SHARE)
 
+    def _deface(self, sample: Sample, name: str) -> Subject:
+        picture, view = self._look(sample, name)
+        image = self._seen(picture, view)
+        painted, mask = self._paint(image, self._model.info.label_of(name))
+        _, again = self._paint(painted, NORMAL)
+        subject = self._subject(sample, name, DEFACED, image, painted, mask)
+        return replace(subject, place=_place(view.window, picture.size), again=_plane(again))
 
-def generated_subjects(folder: Path) -> Iterator[Subject]:
-    """The images of a generated set, by its manifest: of each what the model saw of its source.
+    def _look(self, sample: Sample, name: str) -> tuple[Picture, View]:
+        picture = read_picture(sample.file)
+        around = next((mark.box for mark in sample.marks if mark.label in (None, name)), None)
+        return picture, self._viewer(picture.size, around=around)
 
-    Raises:
-        DataError: if the folder has no manifest or a file that it names is gone.
-    """
-    rows = read_manifest(folder)
-    if not rows:
-        raise DataError(
-            f"no {MANIFEST} with images in {folder}: expected a folder that generate wrote"
+    def _seen(self, picture: Picture, view: View) -> Tensor:
+        info = self._model.info
+        seen = model_view(picture, view, info.channels, info.levels_of(picture))
+        return seen[None].to(self._device)
+
+    @torch.no_grad()
+    def _paint(self, image: Tensor, target: int) -> tuple[Tensor, Tensor]:
+        info, generator = self._model.info, self._model.generator
+        control = constant_map(one_hot([target], len(info.classes))).to(self._device)
+        noise = row_noise(0, generator.noise_size(*self._viewer.frame))[None].to(self._device)
+        painted, mask = generator.paint(image, control, noise)
+        return painted, mask
+
+    def _subject(
+        self,
+        sample: Sample,
+        name: str,
+        direction: str,
+        image: Tensor,
+        painted: Tensor,
+        mask: Tensor,
+    ) -> Subject:
+        before, after = to_bytes(image[0]), to_bytes(painted[0])
+        return Subject(
+            name=_relative(sample.file, self._index.root),
+            defect=name,
+            direction=direction,
+            before=before,
+            after=after,
+            mask=_plane(mask),
+            change=_plane((painted - image).abs().amax(dim=1, keepdim=True) * 127.5),
+            digest=_digest(after),
         )
-    for row in rows:
+
+
+class GeneratedSet:
+    """The images of a generated set, by the rows of its manifest: of each what the model saw of its
+    source.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+        self._folder, self._rows = folder, rows
+        # A set whose files cannot be read is no set: nothing is ever left out.
+        self.damaged: dict[Path, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Subject]:
+        for row in self._rows:
+            yield self._subject(row)
+
+    def _subject(self, row: dict[str, Any]) -> Subject:
+        """One image.
+
+        Raises:
+            DataError: if a file that the row names is gone or damaged.
+        """
         source, window = Path(row["source"]), Window(*row["window"])
-        yield Subject(
-            name=row["output"],
+        made, mask = (
+            read_picture(self._folder / row["output"]),
+            read_mask(self._folder / row["mask"]),
+        )
+        subject = Subject(
+            name=row["output"].removeprefix("images/"),
             defect=row["class"],
-            direction="generated",
-            before=_shown(source, window) if source.is_file() else None,
-            after=_shown(folder / row["output"], window),
-            mask=window.cut(read_mask(folder / row["mask"])) * np.float32(1 / 255),
+            direction=GENERATED,
+            before=None,
+            after=_shown(made, window),
+            mask=window.cut(mask) * np.float32(1 / 255),
+            place=_place(window, made.size),
+            digest=_digest(made.pixels),
+        )
+        if not source.is_file() or sha256(source) != row["source_sha256"]:
+            return subject
+        original = read_picture(source)
+        change = _change(original, made)
+        return replace(
+            subject,
+            before=_shown(original, window),
+            change=window.cut(change),
+            strays=int(np.count_nonzero(change[mask == 0])),
         )
 
 
-def _shown(path: Path, window: Window) -> Pixels:
-    """A part of an image in 8 bits; of a deeper one the values that it has fill the range, for a
-    12-bit camera's are all near black in 16 bits.
+def _plane(mask: Tensor) -> Mask:
+    return np.asarray(mask[0, 0].cpu().numpy())
+
+
+def _place(window: Window, size: tuple[int, int]) -> Place:
+    rows, columns = size
+    left, top, width, height = window
+    return left / columns, top / rows, width / columns, height / rows
+
+
+def _relative(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _digest(pixels: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _change(before: Picture, after: Picture) -> Mask:
+    """How far each pixel went, [H, W], in 1/255 of what fills the range of either."""
+    levels = _levels(before)
+    other = _levels(after)
+    span = max(levels.white, other.white) - min(levels.black, other.black)
+    a, b = before.pixels.astype(np.float32), after.pixels.astype(np.float32)
+    return np.asarray(np.abs(a - b).max(axis=2) * (255 / span), dtype=np.float32)
+
+
+def _levels(picture: Picture) -> Levels:
+    """The full range of 8 bits; of a deeper image the values that it has, for a 12-bit camera's are
+    all near black in 16 bits.
     """
-    picture = read_picture(path)
-    levels = picture.full
-    if picture.pixels.dtype != np.uint8:
-        black = float(picture.pixels.min())
-        levels = Levels(black, max(float(picture.pixels.max()), black + 1e-6))
-    return to_bytes(to_signed(window.cut(picture.pixels.transpose(2, 0, 1)), levels))
+    if picture.pixels.dtype == np.uint8:
+        return picture.full
+    black = float(picture.pixels.min())
+    return Levels(black, max(float(picture.pixels.max()), black + 1e-6))
+
+
+def _shown(picture: Picture, window: Window) -> Pixels:
+    """A part of an image in 8 bits."""
+    part = window.cut(picture.pixels.transpose(2, 0, 1))
+    return to_bytes(to_signed(part, _levels(picture)))

@@ -7,7 +7,7 @@ step ahead of the other after a kill. Nothing is ever unpickled.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,18 @@ from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
 
 FORMAT = "defectgan-1"
+# The opacity above which a pixel counts as defect, where true masks have not told a better one.
+# Half would leave out what a person plainly sees.
+MASK_THRESHOLD = 0.3
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What a network is for: its settings, the K classes (normal first), C image channels, the
-    training step, whether images may have several classes at once, and the levels that its rule
-    found (None: the full range of each file's depth).
+    training step, whether images may have several classes at once, the levels that its rule
+    found (None: the full range of each file's depth), and the mask threshold that was calibrated on
+    true masks (None: it was not).
     """
 
     config: Config
@@ -44,6 +48,7 @@ class ModelInfo:
     step: int = 0
     multi_label: bool = False
     levels: Levels | None = None
+    calibrated: float | None = None
 
     @classmethod
     def of(cls, config: Config, index: Index) -> "ModelInfo":
@@ -59,6 +64,11 @@ class ModelInfo:
     def levels_of(self, picture: Picture) -> Levels:
         """The pixel values that are -1 and 1: those that the training found, or the full range."""
         return self.levels or picture.full
+
+    @property
+    def threshold(self) -> float:
+        """The opacity above which a pixel counts as defect."""
+        return MASK_THRESHOLD if self.calibrated is None else self.calibrated
 
     def label_of(self, name: str) -> int:
         """The number of a defect class.
@@ -90,6 +100,7 @@ class ModelInfo:
             "step": str(self.step),
             "multi_label": json.dumps(self.multi_label),
             "levels": json.dumps(self.levels),
+            "calibrated": json.dumps(self.calibrated),
         }
 
 
@@ -144,6 +155,7 @@ def _info(path: Path, file: Any) -> ModelInfo:
             step=int(metadata["step"]),
             multi_label=json.loads(metadata.get("multi_label", "false")),
             levels=levels and Levels(*levels),
+            calibrated=json.loads(metadata.get("calibrated", "null")),
         )
     except (KeyError, ValueError, SettingError) as error:
         raise ModelError(f"{path} was written by another version of defectgan: {error}") from error
@@ -178,6 +190,16 @@ class Model:
     critic: Critic | None
     path: Path
     sha256: str
+
+
+def record_threshold(path: Path, threshold: float) -> None:
+    """Keep a calibrated mask threshold with the weights of a file; the weights stay as they are.
+
+    Raises:
+        ModelError: if there are none, or they are damaged.
+    """
+    tensors, info = load_tensors(path)
+    save_tensors(path, tensors, replace(info, calibrated=threshold))
 
 
 def weights_file(model: Path) -> Path:

@@ -1,0 +1,41 @@
+"""The mask threshold that agrees best with true masks, kept with the weights."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from defectgan.errors import DataError, SettingError
+from defectgan.inspection import ranking
+from defectgan.inspection.against import Against
+from defectgan.inspection.subjects import RealImages
+from defectgan.inspection.targets import Target
+from defectgan.training.checkpoint import record_threshold
+
+DIGITS = 4
+
+
+def calibrate(target: Target) -> Target:
+    """Find the threshold at which the mean over classes of the restoration masks' mean IoU is
+    largest, and record it with the weights, whose default it is from then on.
+
+    Raises:
+        SettingError: if what is inspected has no model to calibrate.
+        DataError: if no image has a true mask.
+    """
+    if target.weights is None or not isinstance(target.subjects, RealImages):
+        raise SettingError(
+            f"{target.title} has no true masks: calibrate a model on real images that have some"
+        )
+    by_class: dict[str, Against] = {}
+    for subject in target.subjects.restored():
+        if subject.truth is not None:
+            scores = by_class.setdefault(subject.defect, Against())
+            scores.add(subject.mask, subject.truth, threshold=target.threshold)
+    if not by_class:
+        raise DataError(
+            f"no true masks with the images of {target.title}: expected masks/<class>/<name>.png"
+        )
+    mean = np.mean([scores.mean_curve for scores in by_class.values()], axis=0)
+    threshold = round(ranking.best_threshold(mean), DIGITS)
+    record_threshold(target.weights, threshold)
+    return replace(target, threshold=threshold)

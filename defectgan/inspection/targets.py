@@ -1,0 +1,155 @@
+"""What a path means: a run, a generated set, or real images to try a model on."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from defectgan.config import DataConfig
+from defectgan.data.index import Index, index_data, read_split
+from defectgan.data.layouts import COCO_FILE, TABLES
+from defectgan.data.samples import Sample
+from defectgan.devices import pick_device
+from defectgan.errors import DataError, SettingError
+from defectgan.generation.writers import JOB, MANIFEST, read_manifest
+from defectgan.images import EXPECTED, find_images, probe
+from defectgan.inspection.subjects import GeneratedSet, RealImages
+from defectgan.runs import RunFolder, beside, find_run, unused
+from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
+
+FOLDER = "inspection"
+# The class of images that nobody has labelled.
+UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is inspected: ``title`` says it in words, ``facts`` tell what it came from; ``folder``
+    is where results go by themselves; ``threshold`` is the recorded one; ``weights`` the file of
+    the model, if one is tried.
+    """
+
+    title: str
+    facts: dict[str, str]
+    classes: tuple[str, ...]
+    subjects: GeneratedSet | RealImages
+    folder: Path
+    threshold: float
+    weights: Path | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def find_target(
+    what: Path | None, *, model: Path | None, data: Path | None, per_class: int, device: str
+) -> Target:
+    """Recognise what is to be inspected.
+
+    Args:
+        what: a generated set, a run folder or its weights, or real images; None is the newest run.
+        model: the run or weights to try on real images, None for the newest run.
+        data: real images to try a model on, None for the run's own.
+        per_class: real images of each class and direction.
+        device: where a model computes.
+
+    Raises:
+        SettingError: if the same thing is named twice.
+        DataError: if there is nothing there that can be inspected.
+        ModelError: if there is no model.
+    """
+    if what is None:
+        return _model_target(find_run(model), data, per_class, device)
+    if any((what / name).is_file() for name in (MANIFEST, JOB)):
+        if model or data:
+            raise SettingError(f"{what} is a generated set: it needs neither a model nor data")
+        return _generated_target(what)
+    if what.suffix == ".safetensors" or RunFolder(what).split.is_file():
+        if model:
+            raise SettingError(f"{what} is a model and {model} is one, too: name one of them")
+        return _model_target(what, data, per_class, device)
+    if data:
+        raise SettingError(f"{what} and {data} are both data: name one of them")
+    if not what.exists():
+        raise DataError(
+            f"found nothing at {what}: expected a run, weights, a generated set or real images"
+        )
+    return _model_target(find_run(model), what, per_class, device)
+
+
+def _generated_target(folder: Path) -> Target:
+    rows = read_manifest(folder)
+    if not rows:
+        raise DataError(f"{MANIFEST} in {folder} names no image: the job has not made any yet")
+    digests = sorted({row["model_sha256"][:12] for row in rows})
+    return Target(
+        title=f"generated set {folder}",
+        facts={"generated set": str(folder.resolve()), "model": f"SHA-256 {', '.join(digests)}"},
+        classes=tuple(dict.fromkeys(row["class"] for row in rows)),
+        subjects=GeneratedSet(folder, rows),
+        folder=unused(folder / FOLDER),
+        threshold=rows[0].get("threshold", MASK_THRESHOLD),
+    )
+
+
+def _model_target(path: Path, data: Path | None, per_class: int, device: str) -> Target:
+    place = pick_device(device)
+    model = load_model(path, device=place)
+    index, images = _own_images(path) if data is None else (_images(data, model), str(data))
+    facts = {
+        "model": str(model.path),
+        "trained": f"{model.info.step} steps, SHA-256 {model.sha256[:12]}",
+        "images": str(index.root.resolve()) if data else f"{images}, {index.root.resolve()}",
+        "what it sees": " x ".join(map(str, reversed(model.info.config.data.image_size)))
+        + f" pixels, {model.info.config.data.fit}",
+    }
+    return Target(
+        title=f"{path} on {images}",
+        facts=facts,
+        classes=index.classes[1:],
+        subjects=RealImages(model, index, per_class=per_class, device=place),
+        folder=unused(beside(path) / FOLDER),
+        threshold=model.info.threshold,
+        weights=model.path,
+        notes=tuple(f"left out {file}: {reason}" for file, reason in index.skipped),
+    )
+
+
+def _own_images(run: Path) -> tuple[Index, str]:
+    """A run's images, and what they are."""
+    if not run.is_dir():
+        raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
+    index = read_split(RunFolder(run).split)
+    if any(sample.labels for sample in index.held_out):
+        return replace(index, samples=index.held_out), "the images that it held out"
+    return index, "the images that it learned from"
+
+
+def _images(data: Path, model: Model) -> Index:
+    if data.is_dir() and _is_plain(data):
+        return _unlabelled(data)
+    learned = model.info.config.data
+    wanted = DataConfig(classes=model.info.classes[1:], normal_class=learned.normal_class)
+    return index_data(data, wanted)
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether a folder holds images and nothing that could say what is in them."""
+    return not any(path.is_dir() or path.name in (*TABLES, COCO_FILE) for path in folder.iterdir())
+
+
+def _unlabelled(folder: Path) -> Index:
+    """Images of one class that only can be restored."""
+    files, skipped = [], []
+    for file in find_images(folder):
+        try:
+            probe(file)
+            files.append(file)
+        except DataError as error:
+            skipped.append((file, str(error)))
+    if not files:
+        raise DataError(f"no images in {folder}: expected {EXPECTED} files, or one folder a class")
+    return Index(
+        root=folder,
+        layout="plain",
+        classes=("normal", UNLABELLED),
+        samples=tuple(Sample(file, (UNLABELLED,)) for file in files),
+        channels=3,
+        skipped=tuple(skipped),
+    )
