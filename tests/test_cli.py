@@ -72,6 +72,26 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert exported["files"][0].keys() == {"path", "format", "max_difference"}
 
 
+def test_flags_end_with_code_4_after_the_result_unless_few_enough(place: Path) -> None:
+    call("train --data pcb")
+    call("generate --normal imgs --defect tin --n 4 --out made")
+    first, second, *_ = sorted((place / "made/images/tin").iterdir())
+    shutil.copy(first, second)
+    result = call("inspect-masks made --fail-on duplicate,full --json", code=4)
+    assert json.loads(result.stdout)["summary"]["tin"]["flags"]["duplicate"] == 2
+    flat = " ".join(result.stderr.replace("│", " ").split())
+    assert "2 of 4 images (50.0%) are flagged duplicate or full; 0.0% may be" in flat
+    call("inspect-masks made --fail-on duplicate full --max-flagged 0.5")
+
+
+def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:
+    call("train --data pcb")
+    said = call("inspect-masks --calibrate").stderr
+    threshold = said.split("opacity above ")[1].split()[0]
+    call("inspect-masks --data pcb --out again")
+    assert json.loads((place / "again/summary.json").read_text())["threshold"] == float(threshold)
+
+
 def test_windows_of_another_shape_are_trained_painted_inspected_and_exported(place: Path) -> None:
     call("train --data pcb --image-size 32x48 --crop-to-defect 24")
     call("generate --normal imgs --n 4 --out made")
@@ -134,7 +154,9 @@ def test_a_run_is_resumed_by_name_or_as_the_newest(
         ("train --data pcb --classes dent", 3, "no class dent"),
         ("generate --normal imgs", 3, "train one first"),
         ("generate --n 4", 2, "Missing option"),
-        ("inspect-masks imgs", 3, "no manifest.jsonl"),
+        ("inspect-masks imgs", 3, "train one first"),
+        ("inspect-masks --fail-on blurry", 2, "no flag blurry: expected empty"),
+        ("inspect-masks nowhere", 3, "found nothing at nowhere"),
         ("export --model nowhere.safetensors", 3, "no weights at"),
     ],
 )

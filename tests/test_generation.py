@@ -17,7 +17,7 @@ from defectgan.generation.plan import find_sources, make_plan
 from defectgan.generation.run import Job, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
-from defectgan.inspection.subjects import generated_subjects
+from defectgan.inspection.subjects import GeneratedSet
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 from defectgan.views import View, Viewer
 from tests.conftest import spoil, start, tiny_with
@@ -322,5 +322,5 @@ def test_a_model_of_windows_paints_one_on_a_large_image(boards: Path, tmp_path: 
         assert changed.any()
         changed[top : top + height, left : left + width] = False
         assert not changed.any()
-    seen = list(generated_subjects(tmp_path / "set"))
+    seen = list(GeneratedSet(tmp_path / "set", read_manifest(tmp_path / "set")))
     assert all(subject.mask.shape == subject.after.shape[:2] == (32, 32) for subject in seen)

@@ -1,64 +1,58 @@
+import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
-from defectgan.errors import DataError
-from defectgan.images import Picture, save_png, write_picture
-from defectgan.inspection.measure import Measures, Subject, iou, measure, summarize
-from defectgan.inspection.report import ContactSheet, overlay
-from defectgan.inspection.run import inspect_generated, inspect_model
-from defectgan.inspection.subjects import _shown
+from defectgan.errors import DataError, SettingError
+from defectgan.generation import run as generation
+from defectgan.generation.plan import find_sources
+from defectgan.generation.writers import MANIFEST
+from defectgan.images import Picture, read_picture, save_png, write_picture
+from defectgan.inspection.calibrate import calibrate
+from defectgan.inspection.flags import Gate
+from defectgan.inspection.run import Inspection, inspect
+from defectgan.inspection.sheet import ContactSheet, overlay
+from defectgan.inspection.subjects import RealImages, _shown
+from defectgan.inspection.targets import Target, find_target
+from defectgan.training.checkpoint import MASK_THRESHOLD, load_model, load_tensors
 from defectgan.training.job import Job
 from defectgan.views import Window
-from tests.conftest import run_job
+from tests.conftest import CPU, run_job
+from tests.test_measures import disc, subject
 
 
-def disc(radius: float, size: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    y, x = np.indices((size, size)) - size / 2
-    return (np.hypot(y, x) < radius).astype(np.float32)
+def target_of(what: Path | None = None, **options: Any) -> Target:
+    return find_target(
+        what, **{"model": None, "data": None, "per_class": 2, "device": "cpu"} | options
+    )
 
 
-def subject(mask: np.ndarray[tuple[int, ...], np.dtype[np.float32]], defect: str = "a") -> Subject:
-    image = np.zeros((*mask.shape, 3), np.uint8)
-    return Subject("one", defect, "restored", image, image, mask, disc(8) > 0)
+@pytest.fixture
+def made(run: Path, boards: Path, tmp_path: Path) -> Path:
+    """A generated set whose masks are not empty."""
+    model = load_model(run)
+    with torch.no_grad():
+        model.generator.head.bias[-1] = 2.0
+    job = generation.Job(
+        find_sources(str(boards / "normal")), ("tin", "wound"), n=6, seed=0, binary_masks=False
+    )
+    generation.run_job(
+        job, model, tmp_path / "made", device=CPU, batch_size=4, done=lambda count: None
+    )
+    return tmp_path / "made"
 
 
-def test_iou_of_a_region_with_itself_its_half_and_nothing() -> None:
-    whole = np.ones((4, 4), bool)
-    half = whole.copy()
-    half[:2] = False
-    assert iou(whole, whole) == 1 and iou(whole, half) == 0.5
-    assert iou(whole, ~whole) == 0 and iou(~whole, ~whole) == 1
-
-
-def test_area_counts_the_pixels_above_the_threshold() -> None:
-    mask = np.array([[0.2, 0.6], [0.9, 0.4]], np.float32)
-    assert measure(mask, None, threshold=0.5).area == 0.5
-    assert measure(mask, None, threshold=0.3).area == 0.75
-
-
-def test_empty_and_full_masks_are_told_apart_from_good_ones() -> None:
-    masks = [np.zeros((32, 32), np.float32), np.ones((32, 32), np.float32), disc(8)]
-    found = [measure(m, None, threshold=0.5) for m in masks]
-    assert [m.empty for m in found] == [True, False, False]
-    assert [m.full for m in found] == [False, True, False]
-
-
-def test_a_summary_counts_and_averages_by_class() -> None:
-    blank = np.zeros((32, 32), np.float32)
-    subjects = [subject(disc(8)), subject(blank), subject(disc(8), "b")]
-    measured: dict[str, list[Measures]] = {"b": [], "a": [], "c": []}
-    for item in subjects:
-        measured[item.defect].append(measure(item.mask, item.truth, threshold=0.5))
-    summary = summarize(measured)
-    assert list(summary) == ["b", "a"]
-    assert summary["a"]["images"] == 2 and summary["a"]["empty"] == summary["a"]["flagged"] == 1
-    assert summary["a"]["iou"] == 0.5 and summary["b"]["iou"] == 1.0
+def inspect_to(target: Target, out: Path, **options: Any) -> Inspection:
+    return inspect(target, out=out, **options)
 
 
 def test_the_overlay_is_red_where_the_mask_is_and_unchanged_elsewhere() -> None:
@@ -75,53 +69,197 @@ def test_the_sheet_has_a_block_for_each_class_and_keeps_proportions(tmp_path: Pa
         contact_sheet.add(item)
     contact_sheet.save(tmp_path / "sheet.png", classes=["a", "b"])
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (1040, 2 * (18 + 4 * 130 + 2))
+        assert sheet.size == (78 + 8 * 132, 2 * (30 + 4 * 132 + 4))
 
 
 def test_a_run_is_inspected_in_both_directions_with_true_masks(run: Path, tmp_path: Path) -> None:
-    result = inspect_model(
-        run, data=None, out=tmp_path / "look", per_class=2, threshold=0.3, device="cpu"
-    )
-    assert result.contact_sheet.is_file()
-    assert json.loads(result.report.read_text())["summary"] == result.summary
-    for row in result.summary.values():
-        assert row["images"] == 4 and 0 <= row["iou"] <= 1
+    result = inspect_to(target_of(run), tmp_path / "look")
+    assert result.contact_sheet.is_file() and result.report.is_file()
+    record = json.loads(result.summary.read_text())
+    assert record["summary"] == result.findings.summary
+    assert {(g["class"], g["direction"]) for g in record["groups"]} == set(result.findings.groups)
+    for row in result.findings.summary.values():
+        assert row["images"] == 4 and 0 <= row["iou"] <= row["iou_best"] <= 1
+        assert 0 <= row["agreement"] <= 1 and {"ap", "auroc"} <= row["otsu"].keys()
 
 
-def test_weights_alone_need_images_to_be_tried_on(run: Path, boards: Path, tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each_image(run: Path, tmp_path: Path) -> None:
+    result = inspect_to(target_of(run), tmp_path / "look")
+    with result.masks.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(result.findings.images) == 16
+    restored = [row for row in rows if row["direction"] == "restored"]
+    assert all(row["iou"] and not row["agreement"] for row in restored)
+    assert all(float(row["softness"]) >= 0 for row in rows)
+
+
+def test_a_run_its_weights_a_set_and_images_are_told_apart(
+    run: Path, boards: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFECTGAN_RUNS", str(run.parent))
     weights = run / "weights" / "last.safetensors"
-    options = {"out": tmp_path / "look", "per_class": 1, "threshold": 0.5, "device": "cpu"}
+    assert target_of(run).title.endswith("learned from")
+    assert target_of().title == target_of(run.resolve()).title
+    assert target_of(weights, data=boards).weights == weights
+    assert target_of(boards).title == f"{run.resolve()} on {boards}"
+    assert target_of(made).weights is None and len(target_of(made).subjects) == 6
+
+
+@pytest.mark.parametrize("twice", ["model", "data"])
+def test_what_is_named_twice_is_refused(twice: str, run: Path, boards: Path, made: Path) -> None:
+    with pytest.raises(SettingError, match="generated set"):
+        target_of(made, **{twice: run})
+    with pytest.raises(SettingError, match="name one of them"):
+        target_of(run if twice == "model" else boards, **{twice: run})
+
+
+def test_weights_alone_need_images_to_be_tried_on(run: Path) -> None:
     with pytest.raises(DataError, match="weights alone"):
-        inspect_model(weights, data=None, **options)  # type: ignore[arg-type]
-    assert inspect_model(weights, data=boards, **options).summary  # type: ignore[arg-type]
+        target_of(run / "weights" / "last.safetensors")
 
 
 def test_a_second_inspection_does_not_overwrite_the_first(run: Path) -> None:
-    options = {"data": None, "out": None, "per_class": 1, "threshold": 0.5, "device": "cpu"}
-    first, second = (inspect_model(run, **options) for _ in range(2))  # type: ignore[arg-type]
+    first, second = (inspect(target_of(run, per_class=1)) for _ in range(2))
     assert first.report != second.report and first.report.is_file()
 
 
-def test_a_folder_that_generate_did_not_write_is_refused(tmp_path: Path) -> None:
-    save_png(tmp_path / "image.png", Image.new("L", (4, 4)))
-    with pytest.raises(DataError, match=r"no manifest\.jsonl"):
-        inspect_generated(tmp_path, out=None, threshold=0.5)
+def test_a_folder_of_unlabelled_images_is_restored(run: Path, boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards / "tin", tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"")
+    target = target_of(tmp_path / "photos", model=run, per_class=9)
+    assert len(target.subjects) == 4 and "broken.png" in target.notes[0]
+    result = inspect_to(target, tmp_path / "look")
+    assert list(result.findings.groups) == [("unlabelled", "restored")]
+    with pytest.raises(DataError, match="one folder a class"):
+        (tmp_path / "nothing").mkdir()
+        target_of(tmp_path / "nothing", model=run)
+    with pytest.raises(DataError, match="found nothing at"):
+        target_of(tmp_path / "nowhere", model=run)
+
+
+def test_an_image_that_is_damaged_behind_its_head_is_left_out(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    target = target_of(run, data=boards)
+    first = next(iter(target.subjects))
+    subjects = target.subjects
+    assert isinstance(subjects, RealImages)
+    sample, name = subjects._real[0]
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    subjects._real[0] = (replace(sample, file=tmp_path / "broken.png"), name)
+    assert first.name not in [s.name for s in subjects] and len(subjects.damaged) == 1
+
+
+def test_a_sound_generated_set_has_no_mask_that_disagrees(made: Path, tmp_path: Path) -> None:
+    result = inspect_to(target_of(made), tmp_path / "look")
+    assert result.findings.flags["disagree"] == result.findings.flags["duplicate"] == 0
+    assert {direction for _, direction in result.findings.groups} == {"generated"}
+
+
+def test_a_pixel_changed_outside_the_mask_and_a_copied_image_are_flagged(
+    made: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (made / MANIFEST).read_text().splitlines()]
+    first, second, third = rows[:3]
+    mask = np.zeros(read_picture(made / first["output"]).size, np.uint8)
+    save_png(made / first["mask"], Image.fromarray(mask))  # now all that was painted is a stray
+    shutil.copy(made / second["output"], made / third["output"])
+    found = inspect_to(target_of(made), tmp_path / "look").findings
+    flags = {image.name: image.flags for image in found.images}
+    assert "disagree" in flags[first["output"].removeprefix("images/")]
+    assert found.flags["duplicate"] == 2
+
+
+def test_a_source_that_has_changed_since_is_not_held_against_the_set(
+    made: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (made / MANIFEST).read_text().splitlines()]
+    for row in rows:
+        row["source_sha256"] = "0"
+    (made / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subjects = list(target_of(made).subjects)
+    assert all(s.before is None and s.change is None for s in subjects)
+    assert inspect_to(target_of(made), tmp_path / "look").report.is_file()
+
+
+def test_a_job_that_has_made_nothing_yet_is_no_set(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text("{}")
+    with pytest.raises(DataError, match="has not made any yet"):
+        target_of(tmp_path)
+
+
+def test_a_threshold_is_calibrated_kept_with_the_weights_and_used_from_then_on(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    shutil.copy(run / "weights" / "last.safetensors", weights := tmp_path / "w.safetensors")
+    before, _ = load_tensors(weights)
+    target = target_of(weights, data=boards)
+    assert target.threshold == MASK_THRESHOLD
+    calibrated = calibrate(target)
+    after, info = load_tensors(weights)
+    assert info.calibrated == info.threshold == calibrated.threshold
+    assert all(torch.equal(before[name], after[name]) for name in before | after)
+    assert target_of(weights, data=boards).threshold == calibrated.threshold
+
+    def iou(threshold: float) -> float:
+        result = inspect_to(target, tmp_path / f"{threshold}", threshold=threshold)
+        return float(np.mean([row["iou"] for row in result.findings.summary.values()]))
+
+    assert iou(calibrated.threshold) >= max(map(iou, (0.1, MASK_THRESHOLD, 0.5))) - 1e-3
+
+
+def test_calibration_needs_a_model_and_true_masks(
+    run: Path, boards: Path, made: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match="has no true masks"):
+        calibrate(target_of(made))
+    shutil.copytree(boards, tmp_path / "bare", ignore=shutil.ignore_patterns("masks"))
+    with pytest.raises(DataError, match="no true masks"):
+        calibrate(target_of(run, data=tmp_path / "bare"))
+
+
+def test_a_calibrated_threshold_says_what_counts_as_painted(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    model = load_model(run)
+    with torch.no_grad():
+        model.generator.head.bias[-1] = 0.0
+    job = generation.Job(
+        find_sources(str(boards / "normal")), ("tin",), n=2, seed=0, binary_masks=False
+    )
+    areas = []
+    for calibrated in (0.1, 0.9):
+        given = replace(model, info=replace(model.info, calibrated=calibrated))
+        out = tmp_path / str(calibrated)
+        generation.run_job(job, given, out, device=CPU, batch_size=2, done=lambda count: None)
+        target = target_of(out)
+        assert target.threshold == calibrated
+        areas.append([s.area for s in (i.measures for i in inspect(target).findings.images)])
+        rows = [json.loads(line) for line in (out / MANIFEST).read_text().splitlines()]
+        assert [row["mask_area"] for row in rows] == pytest.approx(areas[-1], abs=1e-6)
+    assert min(areas[0]) > max(areas[1])
+
+
+def test_the_gate_is_in_the_result(made: Path, tmp_path: Path) -> None:
+    result = inspect_to(target_of(made), tmp_path / "look", gate=Gate(("duplicate",), 0.0))
+    assert result.verdict is not None and result.verdict[0]
+    assert "Passed" in result.report.read_text()
 
 
 def test_a_run_that_held_images_out_is_inspected_on_those(
     boards: Path, tiny: Config, tmp_path: Path
 ) -> None:
     index = index_data(boards, DataConfig(val_fraction=0.25))
-    run = run_job(Job(tiny, index), tmp_path / "runs").run
-    result = inspect_model(run, data=None, out=None, per_class=9, threshold=0.3, device="cpu")
-    assert "held out" in result.subject
+    target = target_of(run_job(Job(tiny, index), tmp_path / "runs").run, per_class=9)
+    assert "held out" in target.title
     # One of four images of each defect, restored, and one or two normal ones, defaced.
-    assert all(row["images"] in (2, 3) for row in result.summary.values())
+    assert all(row["images"] in (2, 3) for row in inspect(target).findings.summary.values())
 
 
 def test_a_twelve_bit_image_is_not_shown_black(tmp_path: Path) -> None:
     pixels = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
     write_picture(tmp_path / "deep.png", Picture(pixels))
-    shown = _shown(tmp_path / "deep.png", Window(0, 0, 8, 8))
+    picture = read_picture(tmp_path / "deep.png")
+    shown = _shown(picture, Window(0, 0, 8, 8))
     assert shown.min() == 0 and shown.max() == 255
-    assert _shown(tmp_path / "deep.png", Window(4, 0, 2, 8)).shape == (8, 2, 1)
+    assert _shown(picture, Window(4, 0, 2, 8)).shape == (8, 2, 1)

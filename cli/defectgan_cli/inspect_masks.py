@@ -121,16 +121,12 @@ def _print(findings: Any) -> None:
     names = [name for name in GROUPS if any(name in row for row in groups)]
     columns = ("class", "direction", *names)
     print_table(columns, [[_short(row.get(name)) for name in columns] for row in groups])
-    located = findings.located
-    if located:
+    if located := findings.located:
         columns = ("class", *(f"{who}{name}" for name in LOCATED for who in ("", "otsu ")))
-        rows = [
-            [
-                name,
-                *(_short(source.get(score)) for score in LOCATED for source in (row, row["otsu"])),
-            ]
-            for name, row in located.items()
-        ]
+        rows = []
+        for name, row in located.items():
+            pairs = [(row.get(score), row["otsu"].get(score)) for score in LOCATED]
+            rows.append([name, *(_short(value) for pair in pairs for value in pair)])
         typer.echo("")
         print_table(columns, rows)
 

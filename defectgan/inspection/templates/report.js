@@ -252,7 +252,7 @@
 
   // --- wiring
 
-  controls.forEach(control => control.addEventListener("input", update));
+  controls.forEach(control => control.addEventListener(control.type === "search" ? "input" : "change", update));
   by("order").addEventListener("click", () => { ascending = !ascending; update(); });
   by("reset").addEventListener("click", () => {
     for (const id of ["class", "direction", "flag", "find"]) if (by(id)) by(id).value = "";
