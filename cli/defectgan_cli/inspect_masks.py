@@ -79,6 +79,7 @@ def inspect_masks(
 
     Example: defectgan inspect-masks generated/20261122-101500-brushing --fail-on empty duplicate
     """
+    from defectgan.inspection.calibrate import LEAST
     from defectgan.inspection.calibrate import calibrate as calibrated
     from defectgan.inspection.flags import Gate, known_flags
     from defectgan.inspection.run import inspect
@@ -95,6 +96,10 @@ def inspect_masks(
             f"calibrated: opacity above {target.threshold:g} agrees best with these true masks, "
             f"kept with {target.weights}"
         )
+        if target.threshold == LEAST:
+            reporter.warn(
+                "that is the lowest threshold there is: these masks hardly follow the true ones"
+            )
     with CountReport(reporter, "images", len(target.subjects)) as report:
         result = inspect(target, out=out, threshold=threshold, gate=gate, done=report.advance)
     for path, reason in target.subjects.damaged.items():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from defectgan.errors import DataError, SettingError
+from defectgan.generation.layer import INVISIBLE
 from defectgan.inspection import ranking
 from defectgan.inspection.against import Against
 from defectgan.inspection.subjects import RealImages
@@ -12,11 +13,14 @@ from defectgan.inspection.targets import Target
 from defectgan.training.checkpoint import record_threshold
 
 DIGITS = 4
+# Where masks do not follow the true ones, marking everything agrees best: nothing below this is
+# taken.
+LEAST = INVISIBLE
 
 
 def calibrate(target: Target) -> Target:
     """Find the threshold at which the mean over classes of the restoration masks' mean IoU is
-    largest, and record it with the weights, whose default it is from then on.
+    largest, at least LEAST, and record it with the weights, whose default it is from then on.
 
     Raises:
         SettingError: if what is inspected has no model to calibrate.
@@ -36,6 +40,6 @@ def calibrate(target: Target) -> Target:
             f"no true masks with the images of {target.title}: expected masks/<class>/<name>.png"
         )
     mean = np.mean([scores.mean_curve for scores in by_class.values()], axis=0)
-    threshold = round(ranking.best_threshold(mean), DIGITS)
+    threshold = max(LEAST, round(ranking.best_threshold(mean, least=LEAST), DIGITS))
     record_threshold(target.weights, threshold)
     return replace(target, threshold=threshold)

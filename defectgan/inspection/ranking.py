@@ -55,9 +55,12 @@ def ious(ranks: Ranks) -> NDArray[np.float64]:
     return np.where(union > 0, true / np.maximum(union, 1), 1.0)
 
 
-def best_threshold(curve: NDArray[np.float64]) -> float:
-    """The opacity at which a curve [CODES] is largest; the middle one where it is flat there."""
-    best = np.flatnonzero(curve == curve.max())
+def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:
+    """The opacity from ``least`` on at which a curve [CODES] is largest; the middle one where it is
+    flat there.
+    """
+    first = int(np.float16(least).view(np.uint16))
+    best = first + np.flatnonzero(curve[first:] == curve[first:].max())
     return float(np.uint16(best[len(best) // 2]).view(np.float16))
 
 
