@@ -62,7 +62,7 @@ def main() -> None:
     say("look at")
     for folder in ("three-minutes", "shipped"):
         for sheet in ("inspect-generated", "inspect-unseen-boards"):
-            print(out / folder / sheet / "contact_sheet.png")
+            print(out / folder / sheet / "report.html")
     print(runs / "latest" / "samples")
 
 

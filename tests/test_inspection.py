@@ -23,7 +23,7 @@ from defectgan.inspection.run import Inspection, inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import RealImages, _shown
 from defectgan.inspection.targets import Target, find_target
-from defectgan.training.checkpoint import MASK_THRESHOLD, load_model, load_tensors
+from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
 from defectgan.training.job import Job
 from defectgan.views import Window
 from tests.conftest import CPU, run_job
@@ -36,18 +36,19 @@ def target_of(what: Path | None = None, **options: Any) -> Target:
     )
 
 
+def paint(model: Model, boards: Path, defects: tuple[str, ...], n: int, out: Path) -> None:
+    sources = find_sources(str(boards / "normal"))
+    job = generation.Job(sources, defects, n=n, seed=0, binary_masks=False)
+    generation.run_job(job, model, out, device=CPU, batch_size=4, done=lambda count: None)
+
+
 @pytest.fixture
 def made(run: Path, boards: Path, tmp_path: Path) -> Path:
     """A generated set whose masks are not empty."""
     model = load_model(run)
     with torch.no_grad():
         model.generator.head.bias[-1] = 2.0
-    job = generation.Job(
-        find_sources(str(boards / "normal")), ("tin", "wound"), n=6, seed=0, binary_masks=False
-    )
-    generation.run_job(
-        job, model, tmp_path / "made", device=CPU, batch_size=4, done=lambda count: None
-    )
+    paint(model, boards, ("tin", "wound"), 6, tmp_path / "made")
     return tmp_path / "made"
 
 
@@ -224,14 +225,11 @@ def test_a_calibrated_threshold_says_what_counts_as_painted(
     model = load_model(run)
     with torch.no_grad():
         model.generator.head.bias[-1] = 0.0
-    job = generation.Job(
-        find_sources(str(boards / "normal")), ("tin",), n=2, seed=0, binary_masks=False
-    )
     areas = []
     for calibrated in (0.1, 0.9):
         given = replace(model, info=replace(model.info, calibrated=calibrated))
         out = tmp_path / str(calibrated)
-        generation.run_job(job, given, out, device=CPU, batch_size=2, done=lambda count: None)
+        paint(given, boards, ("tin",), 2, out)
         target = target_of(out)
         assert target.threshold == calibrated
         areas.append([s.area for s in (i.measures for i in inspect(target).findings.images)])
