@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from defectgan.inspection.measure import NAMES
-from defectgan.inspection.report import CHUNK, Gallery, write_report
+from defectgan.inspection.report import CHUNK, MOST, Gallery, write_report
 from defectgan.inspection.subject import DEFACED, RESTORED, Subject
 from defectgan.inspection.tally import Tally
 from tests.test_measures import disc
@@ -48,8 +48,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     tally, gallery = Tally(threshold=0.3), Gallery(IMAGES)
     for subject in subjects():
-        tally.add(subject)
-        gallery.add(subject)
+        gallery.add(subject, flagged=bool(tally.add(subject).flags))
     write_report(
         path,
         tally.finish(["dent", "<b>rust</b>"]),
@@ -66,6 +65,14 @@ def test_names_are_text_and_nothing_is_fetched_in_what_is_written(page: Path) ->
     for name in (NASTY, "<b>rust</b>", "<i>a title</i>", "<u>m</u>"):
         assert name not in text
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_of_very_many_images_the_gallery_keeps_an_even_share_and_the_flagged_ones() -> None:
+    gallery = Gallery(3 * MOST)
+    (subject, *_) = subjects()
+    for i in range(10):
+        gallery.add(subject, flagged=i == 4)
+    assert gallery.shown == [0, 3, 4, 6, 9]
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,8 @@ def inspect_masks(
     for path, reason in target.subjects.damaged.items():
         reporter.warn(f"left out {path}: {reason}")
     reporter.say(f"inspected {target.title}")
+    if result.verdict is not None and result.verdict[0]:
+        reporter.say(result.verdict[1])
     if as_json:
         print_json(
             {

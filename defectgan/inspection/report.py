@@ -28,6 +28,9 @@ SIDES = ((300, 256), (1000, 192))
 SMALLEST = 128
 # Thumbnails that the page unpacks at once.
 CHUNK = 32
+# Of more images the gallery shows about so many, spread evenly, and at most so many flagged ones
+# beside them.
+MOST = 2000
 
 
 class Shown(NamedTuple):
@@ -57,15 +60,24 @@ MEASURES = (
 
 class Gallery:
     """The thumbnails of ``total`` images: source, result, mask, outline of the true mask, and the
-    mask that takes away again what was painted; those that are not there are empty.
+    mask that takes away again what was painted; those that are not there are empty. ``shown`` are
+    the places of those that are kept, all of them unless there are very many.
     """
 
     def __init__(self, total: int) -> None:
         self._side = next((side for most, side in SIDES if total <= most), SMALLEST)
         self._images: list[tuple[str, ...]] = []
+        self._apart = max(1, -(-total // MOST))
+        self._seen = self._flagged = 0
+        self.shown: list[int] = []
 
-    def add(self, subject: Subject) -> None:
-        """Keep the thumbnails of a subject."""
+    def add(self, subject: Subject, *, flagged: bool) -> None:
+        """Keep the thumbnails of a subject, or only count it."""
+        place, self._seen = self._seen, self._seen + 1
+        self._flagged += flagged
+        if place % self._apart and not (flagged and self._flagged <= MOST):
+            return
+        self.shown.append(place)
         truth = None if subject.truth is None else outline(subject.truth)
         masks = [
             None if mask is None else stencil(mask) for mask in (subject.mask, truth, subject.again)
@@ -112,7 +124,7 @@ def write_report(
     Args:
         path: where to.
         findings: what was found.
-        gallery: the thumbnails of the same images in the same order.
+        gallery: the thumbnails of the same images, added in the same order.
         title: what was inspected, in words.
         facts: where it comes from, name by name.
         verdict: whether it passed what it was held against, and the sentence that says so.
@@ -137,7 +149,8 @@ def write_report(
         measures=[m for m in MEASURES if any(m.key in row for row in findings.groups.values())],
         heat={key: _heat(heat) for key, heat in findings.heat.items()},
         located=findings.located,
-        data=_data(findings.images),
+        data=_data([findings.images[place] for place in gallery.shown]),
+        shown=len(gallery.shown),
         chunks=gallery.chunks(),
         style=style,
         script=script,

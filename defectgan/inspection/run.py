@@ -55,9 +55,9 @@ def inspect(
     tally, sheet = Tally(threshold=threshold), ContactSheet()
     gallery = Gallery(len(target.subjects))
     for subject in target.subjects:
-        tally.add(subject)
+        judged = tally.add(subject)
         sheet.add(subject)
-        gallery.add(subject)
+        gallery.add(subject, flagged=bool(judged.flags))
         done(1)
     findings = tally.finish(target.classes)
     files = [out / n for n in ("report.html", "contact_sheet.png", "summary.json", "masks.csv")]

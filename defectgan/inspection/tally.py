@@ -89,11 +89,12 @@ class Tally:
         self._digests: list[tuple[str, str] | None] = []
         self._groups: dict[tuple[str, str], _Group] = {}
 
-    def add(self, subject: Subject) -> None:
-        """Measure a subject."""
+    def add(self, subject: Subject) -> Judged:
+        """Measure a subject; returns what is known before all are there, duplicates are not."""
         s = subject
         measures = measure(s, threshold=self._threshold)
-        self._images.append(Judged(s.name, s.defect, s.direction, measures, flags_of(measures)))
+        judged = Judged(s.name, s.defect, s.direction, measures, flags_of(measures))
+        self._images.append(judged)
         self._digests.append((s.direction, s.digest) if s.digest else None)
         group = self._groups.setdefault((s.defect, s.direction), _Group())
         found = s.mask > self._threshold
@@ -104,6 +105,7 @@ class Tally:
             contrast = local_contrast(s.before)
             group.ours.add(s.mask, s.truth, threshold=self._threshold)
             group.otsu.add(contrast, s.truth, threshold=otsu(contrast))
+        return judged
 
     def finish(self, classes: Sequence[str]) -> Findings:
         """What was found, in the order of the classes."""

@@ -197,8 +197,8 @@
     if (!by("viewer").open) by("viewer").showModal();
     by("viewer").focus();
   }
-  function step(by_) {
-    const place = shown.indexOf(open) + by_;
+  function step(count) {
+    const place = shown.indexOf(open) + count;
     if (place >= 0 && place < shown.length) view(shown[place]);
   }
   function cut(percent) {
