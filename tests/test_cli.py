@@ -77,11 +77,11 @@ def test_flags_end_with_code_4_after_the_result_unless_few_enough(place: Path) -
     call("generate --normal imgs --defect tin --n 4 --out made")
     first, second, *_ = sorted((place / "made/images/tin").iterdir())
     shutil.copy(first, second)
-    result = call("inspect-masks made --fail-on duplicate,full --json", code=4)
+    result = call("inspect-masks made --fail-on duplicate,empty --json", code=4)
     assert json.loads(result.stdout)["summary"]["tin"]["flags"]["duplicate"] == 2
     flat = " ".join(result.stderr.replace("│", " ").split())
-    assert "2 of 4 images (50.0%) are flagged duplicate or full; 0.0% may be" in flat
-    call("inspect-masks made --fail-on duplicate full --max-flagged 0.5")
+    assert "2 of 4 images (50.0%) are flagged duplicate or empty; 0.0% may be" in flat
+    call("inspect-masks made --fail-on duplicate empty --max-flagged 0.5")
 
 
 def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:

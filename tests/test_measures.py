@@ -94,6 +94,16 @@ def test_ap_and_auroc_are_those_of_every_pair_and_every_threshold() -> None:
     assert ranking.average_precision(ranks) == pytest.approx(ap)
 
 
+def test_a_saturated_mask_still_ranks_by_its_last_digits() -> None:
+    scores = np.float32([1e-6, 2e-6, 0.5, 1 - 2e-6, 1 - 1e-6, 1]).reshape(2, 3)
+    for i in range(1, 6):
+        truth = (np.arange(6) >= i).reshape(2, 3)
+        ranks = ranking.rank(scores, truth)
+        assert ranking.auroc(ranks) == ranking.average_precision(ranks) == 1
+        best = ranking.best_threshold(ranking.ious(ranks))
+        assert scores.ravel()[i - 1] - 1e-7 <= best < scores.ravel()[i]
+
+
 def test_a_perfect_a_reversed_and_an_indifferent_ranking_are_1_0_and_a_half() -> None:
     truth = disc(8) > 0
     for scores, known in ((disc(8), 1.0), (1 - disc(8), 0.0), (disc(99) * 0.4, 0.5)):

@@ -12,7 +12,7 @@ from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
 from defectgan.training.checkpoint import record_threshold
 
-DIGITS = 4
+DIGITS = 6
 # Where masks do not follow the true ones, marking everything agrees best: nothing below this is
 # taken.
 LEAST = INVISIBLE

@@ -1,9 +1,10 @@
 """How well the opacities of a mask rank the pixels of a true one above all others, at every
 threshold at once.
 
-Opacities are counted by their half-precision code: of the numbers from 0 to 1 there are 15,361,
-dense near 0 where faint masks live. All pixels of a class need no more memory than those counts,
-and the answers differ from those of the exact ranking by rounding alone (1 in 1,000).
+Opacities are counted by a code: up to 0.5 that of the number in half precision, from there on
+mirrored that of its distance to 1. The codes are as dense near 1 as near 0: a saturated mask ranks
+by its last digits. All pixels of a class need no more memory than those counts, and the answers
+differ from those of the exact ranking by rounding alone.
 """
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from defectgan.inspection.subject import Mask, Region
 
-# The half-precision numbers from 0 to 1, and the code of 1.
-CODES = 0x3C01
+# The code of 0.5, and how many codes there are.
+HALF = 0x3800
+CODES = 2 * HALF + 1
 
 # [2, CODES]: how many pixels outside and inside the true mask have each opacity.
 Ranks = NDArray[np.int64]
@@ -20,9 +22,15 @@ Ranks = NDArray[np.int64]
 
 def rank(scores: Mask, truth: Region) -> Ranks:
     """Count the pixels of scores [H, W] in [0, 1] by their code, outside and inside the truth."""
-    # Adding 0 turns a negative zero, whose code is not 0, into a positive one.
-    codes = (scores.clip(0, 1) + np.float32(0)).astype(np.float16).view(np.uint16)
+    codes = _codes(np.asarray(scores, np.float32))
     return np.stack([np.bincount(codes[side], minlength=CODES) for side in (~truth, truth)])
+
+
+def _codes(scores: Mask) -> NDArray[np.int64]:
+    # An absolute value has no negative zero, whose code would not be 0.
+    near = np.abs(np.minimum(scores, 1 - scores).clip(0)).astype(np.float16)
+    codes = near.view(np.uint16).astype(np.int64)
+    return np.where(scores <= 0.5, codes, 2 * HALF - codes)
 
 
 def average_precision(ranks: Ranks) -> float | None:
@@ -59,9 +67,11 @@ def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:
     """The opacity from ``least`` on at which a curve [CODES] is largest; the middle one where it is
     flat there.
     """
-    first = int(np.float16(least).view(np.uint16))
+    first = int(_codes(np.float32([least]))[0])
     best = first + np.flatnonzero(curve[first:] == curve[first:].max())
-    return float(np.uint16(best[len(best) // 2]).view(np.float16))
+    code = int(best[len(best) // 2])
+    near = float(np.uint16(min(code, 2 * HALF - code)).view(np.float16))
+    return near if code <= HALF else 1 - near
 
 
 def _found(ranks: Ranks) -> Ranks:
