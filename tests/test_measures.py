@@ -95,7 +95,7 @@ def test_ap_and_auroc_are_those_of_every_pair_and_every_threshold() -> None:
 
 
 def test_a_saturated_mask_still_ranks_by_its_last_digits() -> None:
-    scores = np.float32([1e-6, 2e-6, 0.5, 1 - 2e-6, 1 - 1e-6, 1]).reshape(2, 3)
+    scores = np.array([[1e-6, 2e-6, 0.5], [1 - 2e-6, 1 - 1e-6, 1]], np.float32)
     for i in range(1, 6):
         truth = (np.arange(6) >= i).reshape(2, 3)
         ranks = ranking.rank(scores, truth)
@@ -126,6 +126,12 @@ def test_the_best_threshold_is_the_one_that_cuts_the_mask_to_the_truth() -> None
     scores.add(mask, truth, threshold=0.1)
     row = scores.row()
     assert 0.25 <= row["threshold_best"] < 0.75 and row["iou_best"] == 1 > row["iou"]
+
+
+def test_no_threshold_below_the_least_is_the_best() -> None:
+    falling = np.linspace(1, 0, ranking.CODES)
+    assert ranking.best_threshold(falling) == 0
+    assert ranking.best_threshold(falling, least=0.04) == 0.04
 
 
 def test_otsu_on_local_contrast_finds_a_bright_spot_and_nothing_in_a_gradient() -> None:

@@ -30,7 +30,7 @@ def _codes(scores: Mask) -> NDArray[np.int64]:
     # An absolute value has no negative zero, whose code would not be 0.
     near = np.abs(np.minimum(scores, 1 - scores).clip(0)).astype(np.float16)
     codes = near.view(np.uint16).astype(np.int64)
-    return np.where(scores <= 0.5, codes, 2 * HALF - codes)
+    return np.asarray(np.where(scores <= 0.5, codes, 2 * HALF - codes), dtype=np.int64)
 
 
 def average_precision(ranks: Ranks) -> float | None:
@@ -67,9 +67,11 @@ def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:
     """The opacity from ``least`` on at which a curve [CODES] is largest; the middle one where it is
     flat there.
     """
-    first = int(_codes(np.float32([least]))[0])
+    first = int(_codes(np.array([least], np.float32))[0])
     best = first + np.flatnonzero(curve[first:] == curve[first:].max())
     code = int(best[len(best) // 2])
+    if code == first:
+        return least
     near = float(np.uint16(min(code, 2 * HALF - code)).view(np.float16))
     return near if code <= HALF else 1 - near
 
