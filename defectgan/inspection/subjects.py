@@ -97,7 +97,7 @@ class RealImages:
 
     def _look(self, sample: Sample, name: str) -> tuple[Picture, View]:
         picture = read_picture(sample.file)
-        around = next((mark.box for mark in sample.marks if mark.label in (None, name)), None)
+        around = next((mark.box for mark in sample.marks_of(name)), None)
         return picture, self._viewer(picture.size, around=around)
 
     def _seen(self, picture: Picture, view: View) -> Tensor:
