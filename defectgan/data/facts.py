@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from defectgan.errors import DataError
 from defectgan.files import cache_folder
+from defectgan.images import probe
 
 T = TypeVar("T")
 # Size in bytes and time of change in nanoseconds; None for a file that is not there.
@@ -130,3 +131,10 @@ def _stamp(file: Path) -> Stamp:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def readable(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The images of these files whose head can be read, and the others, each with its reason."""
+    heads = Facts().of("header", files, probe)
+    good = [file for file in files if not isinstance(heads[file], DataError)]
+    return good, [(file, str(e)) for file, e in heads.items() if isinstance(e, DataError)]

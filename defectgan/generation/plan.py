@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from defectgan.data.facts import Facts
+from defectgan.data.facts import readable
 from defectgan.errors import DataError
-from defectgan.images import EXPECTED, find_images, is_image_name, probe
+from defectgan.images import EXPECTED, find_images, is_image_name
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ def find_sources(normal: str) -> Sources:
     else:
         matches = (Path(p) for p in sorted(glob.glob(normal, recursive=True)))
         found = [p for p in matches if is_image_name(p.name) and p.is_file()]
-    heads = Facts().of("header", found, probe)
-    files = [file for file in found if not isinstance(heads[file], DataError)]
-    rejected = [(f, str(error)) for f, error in heads.items() if isinstance(error, DataError)]
+    files, rejected = readable(found)
     if not files:
         detail = f"; the first of {len(rejected)}: {rejected[0][1]}" if rejected else ""
         raise DataError(

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from defectgan.config import DataConfig
+from defectgan.data.facts import readable
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.layouts import COCO_FILE, TABLES
 from defectgan.data.samples import Sample
 from defectgan.devices import pick_device
 from defectgan.errors import DataError, SettingError
 from defectgan.generation.writers import JOB, MANIFEST, read_manifest
-from defectgan.images import EXPECTED, find_images, probe
+from defectgan.images import EXPECTED, find_images
 from defectgan.inspection.subjects import GeneratedSet, RealImages
 from defectgan.runs import RunFolder, beside, find_run, unused
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
@@ -136,13 +137,7 @@ def _is_plain(folder: Path) -> bool:
 
 def _unlabelled(folder: Path) -> Index:
     """Images of one class that only can be restored."""
-    files, skipped = [], []
-    for file in find_images(folder):
-        try:
-            probe(file)
-            files.append(file)
-        except DataError as error:
-            skipped.append((file, str(error)))
+    files, skipped = readable(find_images(folder))
     if not files:
         raise DataError(f"no images in {folder}: expected {EXPECTED} files, or one folder a class")
     return Index(
