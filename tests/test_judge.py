@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from defectgan.config import Config, DataConfig
+from defectgan.data.dataset import make_batches
 from defectgan.data.index import index_data
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
@@ -77,9 +78,9 @@ def test_a_generator_that_paints_nothing_shares_all_of_the_distance(
     with torch.no_grad():
         model.generator.head.weight.zero_()
         model.generator.head.bias.zero_()
-    job_index = index_of(run)
+    batches = make_batches(tiny, index_of(run))
     assert model.critic is not None
-    measures = Judge(tiny, job_index, device=CPU)(model.generator, model.critic)
+    measures = Judge(tiny, batches, device=CPU)(model.generator, model.critic)
     assert measures[SCORE] == pytest.approx(1.0, rel=1e-4)
     assert measures["agreement"] == 1.0
     assert 0 <= measures["confirmed"] <= 1

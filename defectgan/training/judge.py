@@ -16,7 +16,7 @@ from torch import Tensor
 
 from defectgan.config import Config
 from defectgan.control import constant_map, one_hot
-from defectgan.data.dataset import make_batches
+from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.models.critic import Critic
@@ -57,9 +57,13 @@ def judged_images(index: Index) -> Index:
 class Judge:
     """Judges a generator on fixed images with fixed noise."""
 
-    def __init__(self, config: Config, index: Index, *, device: torch.device) -> None:
+    def __init__(self, config: Config, batches: Batches, *, device: torch.device) -> None:
+        """Args: the settings, the training's batches, whose images serve where there are no others,
+        and where to compute.
+        """
+        index = batches.images.index
         self._index = judged_images(index)
-        self._batches = make_batches(config, self._index)
+        self._batches = batches if self._index is index else make_batches(config, self._index)
         self._size = config.training.batch_size
         self._device = device
 

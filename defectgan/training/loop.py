@@ -110,7 +110,7 @@ class Training:
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device)
-        self._judge = Judge(config, index, device=device)
+        self._judge = Judge(config, self._batches, device=device)
         self._averages = Averages()
         self._stats = Stats(run.stats)
         self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
