@@ -120,6 +120,12 @@ class AugmentConfig(Settings):
 class GeneratorConfig(Settings):
     width: int = Field(64, ge=4, description="channels at full resolution; 4 x at the bottleneck")
     residual_blocks: int = Field(6, ge=0)
+    control: Literal["spade", "concatenated"] = Field(
+        "spade", description="how the class is told: by SPADE, or beside the image as in StarGAN"
+    )
+    layered: bool = Field(
+        True, description="paint a layer over the image; otherwise all of it anew, as StarGAN does"
+    )
     spade_hidden: int = Field(128, ge=4, description="channels of the SPADE branch")
     skips: bool = Field(
         False,
@@ -135,7 +141,9 @@ class GeneratorConfig(Settings):
         description="the residual blocks too are told the class and given noise: the shape of a "
         "defect is made there, the decoder alone has one convolution a size for it",
     )
-    noise_scale: float = Field(0.0, ge=0, description="of the adaptive noise, at the start")
+    noise_scale: float | None = Field(
+        0.0, ge=0, description="of the adaptive noise, at the start; None: no noise"
+    )
     residual_foreground: bool = Field(
         False, description="the foreground is the input plus what is learned, at first the input"
     )

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -6,7 +8,7 @@ from defectgan.config import CriticConfig, GeneratorConfig
 from defectgan.control import constant_map, one_hot
 from defectgan.models.critic import Critic, score_of
 from defectgan.models.generator import Generator
-from defectgan.models.layers import SpadeResidualBlock
+from defectgan.models.layers import Conditions, Spade, SpadeResidualBlock
 
 SMALL = {"width": 4, "residual_blocks": 1, "spade_hidden": 4}
 
@@ -95,12 +97,37 @@ def test_noise_varies_defects_and_never_a_restoration() -> None:
 @pytest.mark.parametrize("of", ["noise", "class"])
 def test_a_spade_residual_block_knows(of: str) -> None:
     torch.manual_seed(0)
-    block = SpadeResidualBlock(8, classes=3, hidden=4, noise_scale=0.5)
+    block = SpadeResidualBlock(8, Conditions(partial(Spade, classes=3, hidden=4), 0.5))
     x, noise = torch.randn(1, 8, 4, 4), torch.randn(1, 1, 4, 4)
     other = {"noise": (one_hot([1], 3), -noise), "class": (one_hot([2], 3), noise)}[of]
     assert not torch.allclose(
         block(x, constant_map(one_hot([1], 3)), noise), block(x, constant_map(other[0]), other[1])
     )
+
+
+def test_a_generator_told_the_class_beside_the_image_paints_by_it() -> None:
+    net = generator(control="concatenated")
+    image, control, noise = inputs()
+    other = constant_map(one_hot([2, 2], 3))
+    assert not torch.allclose(net(image, control, noise).mask, net(image, other, noise).mask)
+    region = control.expand(-1, -1, 8, 8)
+    assert_close(net(image, control, noise).mask, net(image, region, noise).mask)
+
+
+def test_without_layers_the_whole_image_is_painted_anew() -> None:
+    net = generator(layered=False)
+    image, control, noise = inputs()
+    painted, mask = net.paint(image, control, noise)
+    assert_close(painted, net(image, control, noise).foreground)
+    assert torch.equal(mask, torch.ones(2, 1, 16, 16))
+
+
+def test_without_noise_there_is_none_and_none_can_be_learned() -> None:
+    net = generator(noise_scale=None, spade_residual=True)
+    image, control, _ = inputs()
+    noise = torch.randn(2, net.noise_size(16, 16))
+    assert torch.equal(net(image, control, noise).mask, net(image, control, -noise).mask)
+    assert not any("noise" in name for name, _ in net.named_parameters())
 
 
 def test_an_image_does_not_depend_on_its_batch() -> None:

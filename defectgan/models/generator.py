@@ -4,7 +4,8 @@ B batch, C image channels, K classes, H x W pixels, h x w cells of the control m
 an image.
 """
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from defectgan.compose import compose
 from defectgan.config import GeneratorConfig
 from defectgan.models.layers import (
     AdaptiveNoise,
+    Conditions,
     Conv,
     HeadConv,
     InstanceNorm,
@@ -57,22 +59,23 @@ class Generator(nn.Module):
         self.classes = classes
         self.config = config
         w, hidden = config.width, config.spade_hidden
-        conditions: dict[str, Any] = {
-            "classes": classes,
-            "hidden": hidden,
-            "noise_scale": config.noise_scale,
-        }
-        self.stem = _stage(Conv(channels, w, 7, bias=False), w)
+        spade = config.control == "spade"
+        normalization = partial(Spade, classes=classes, hidden=hidden) if spade else InstanceNorm
+        conditions = Conditions(normalization, config.noise_scale)
+        seen = channels if spade else channels + classes
+        # With edges repeated a constant class map is a constant after the convolution too, and
+        # instance normalization takes it away: only zeros round the image let it be seen.
+        self.stem = _stage(Conv(seen, w, 7, bias=False, repeat_edge=spade), w)
         self.down2 = _stage(Conv(w, 2 * w, 4, stride=2, bias=False), 2 * w)
         self.down4 = _stage(Conv(2 * w, 4 * w, 4, stride=2, bias=False), 4 * w)
         self.residual = nn.ModuleList(
-            SpadeResidualBlock(4 * w, **conditions)
+            SpadeResidualBlock(4 * w, conditions)
             if config.spade_residual
             else ResidualBlock(4 * w)
             for _ in range(config.residual_blocks)
         )
         self.decoder = nn.ModuleList(
-            SpadeBlock(cin, cout, upsample=upsample, **conditions)
+            SpadeBlock(cin, cout, conditions, upsample=upsample)
             for cin, cout, upsample in (
                 (4 * w, 4 * w, False),
                 (4 * w, 2 * w, True),
@@ -80,7 +83,7 @@ class Generator(nn.Module):
             )
         )
         self.last_noise = AdaptiveNoise(config.noise_scale)
-        self.last_spade = Spade(w, classes, hidden)
+        self.last_spade = normalization(w)
         seen = w + channels if config.head_sees_image else w
         self.head = HeadConv(seen, channels + 1, 7)
         if config.residual_foreground:
@@ -117,7 +120,11 @@ class Generator(nn.Module):
                 torch.split(noise, [h * w for h, w in shapes], dim=1), shapes, strict=True
             )
         ]
-        full = self.stem(image)
+        seen = image
+        if self.config.control == "concatenated":
+            cells = F.interpolate(control, size=(height, width)).to(image.dtype)
+            seen = torch.cat([image, cells], dim=1)
+        full = self.stem(seen)
         half = self.down2(full)
         x = self.down4(half)
         for block in self.residual:
@@ -132,7 +139,10 @@ class Generator(nn.Module):
         out = self.head(x).float()
         # Of all channels: of some of them it would be computed one value at a time.
         paint = torch.tanh(out)[:, :-1]
-        return Layer(self._foreground(image, paint), torch.sigmoid(out[:, -1:]))
+        mask = torch.sigmoid(out[:, -1:])
+        if not self.config.layered:
+            mask = torch.ones_like(mask)
+        return Layer(self._foreground(image, paint), mask)
 
     def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
         if not self.config.residual_foreground:

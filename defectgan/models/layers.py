@@ -4,6 +4,9 @@ B batch, C channels, K classes, H x W pixels of a feature map, h x w cells of th
 (1 x 1 = constant).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,19 +31,21 @@ def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalization with a learned gain and offset a channel."""
+    """Instance normalization with a learned gain and offset a channel; it can stand in the place of
+    SPADE and looks at no control map.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, control: Tensor | None = None) -> Tensor:
         return normalize(x, self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1))
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the size (at stride 1) by repeating the edge.
+    """A convolution that keeps the size (at stride 1) by repeating the edge, or adding zeros.
 
     Zeros would mark the border: a generator that can see it paints its defects along it, and a
     critic that can see it lets it (both seen).
@@ -54,6 +59,7 @@ class Conv(nn.Conv2d):
         *,
         stride: int = 1,
         bias: bool = True,
+        repeat_edge: bool = True,
     ) -> None:
         super().__init__(
             in_channels,
@@ -61,7 +67,7 @@ class Conv(nn.Conv2d):
             kernel,
             stride=stride,
             padding=(kernel - 1) // 2,
-            padding_mode="replicate",
+            padding_mode="replicate" if repeat_edge else "zeros",
             bias=bias,
         )
 
@@ -126,17 +132,33 @@ class Spade(nn.Module):
 
 
 class AdaptiveNoise(nn.Module):
-    """``x + s * z``: noise of one map, with a learned scalar s.
+    """``x + s * z``: noise of one map, with a learned scalar s; None: s is 0 and stays so.
 
     Source: Zhang et al., "Defect-GAN", WACV 2021, adaptive noise insertion.
     """
 
-    def __init__(self, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, scale: float | None) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
+        if scale is None:
+            self.register_buffer("scale", torch.tensor(0.0))
+        else:
+            self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         return x + self.scale.to(x.dtype) * noise.to(x.dtype)
+
+
+class Conditions(NamedTuple):
+    """How the blocks of a generator are told the class and given noise.
+
+    ``normalization`` makes that of a number of channels, called with x and the control map: SPADE,
+    or one that looks at no control map where the class stands beside the image.
+    """
+
+    normalization: Callable[[int], nn.Module]
+    noise_scale: float | None
 
 
 class ResidualBlock(nn.Module):
@@ -162,10 +184,10 @@ class SpadeResidualBlock(nn.Module):
     and a 3 x 3 convolution.
     """
 
-    def __init__(self, channels: int, *, classes: int, hidden: int, noise_scale: float) -> None:
+    def __init__(self, channels: int, conditions: Conditions) -> None:
         super().__init__()
-        self.noise = AdaptiveNoise(noise_scale)
-        self.spades = nn.ModuleList(Spade(channels, classes, hidden) for _ in range(2))
+        self.noise = AdaptiveNoise(conditions.noise_scale)
+        self.spades = nn.ModuleList(conditions.normalization(channels) for _ in range(2))
         self.convs = nn.ModuleList(Conv(channels, channels, 3) for _ in range(2))
 
     def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
@@ -181,19 +203,12 @@ class SpadeBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        classes: int,
-        hidden: int,
-        noise_scale: float,
-        upsample: bool,
+        self, in_channels: int, out_channels: int, conditions: Conditions, *, upsample: bool
     ) -> None:
         super().__init__()
         self.upsample = upsample
-        self.noise = AdaptiveNoise(noise_scale)
-        self.spade = Spade(in_channels, classes, hidden)
+        self.noise = AdaptiveNoise(conditions.noise_scale)
+        self.spade = conditions.normalization(in_channels)
         self.conv = Conv(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor, control: Tensor, noise: Tensor) -> Tensor:
