@@ -238,6 +238,20 @@ def test_a_calibrated_threshold_says_what_counts_as_painted(
     assert min(areas[0]) > max(areas[1])
 
 
+def test_a_restoration_mask_turns_with_the_piece(run: Path, tmp_path: Path) -> None:
+    """That of a single pose would not: convolutions know up from down."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    for name, image in {"normal": pixels, "tin": pixels, "wound": pixels[::-1, ::-1]}.items():
+        save_png(tmp_path / name / "0.png", Image.fromarray(np.ascontiguousarray(image)))
+    model = load_model(run)
+    with torch.no_grad():
+        model.generator.head.weight.normal_()
+    index = index_data(tmp_path, DataConfig(classes=("tin", "wound")))
+    upright, turned = RealImages(model, index, per_class=1, device=CPU).restored()
+    assert upright.mask.std() > 0
+    np.testing.assert_allclose(turned.mask[::-1, ::-1], upright.mask, atol=1e-5)
+
+
 def test_the_gate_is_in_the_result(made: Path, tmp_path: Path) -> None:
     result = inspect_to(target_of(made), tmp_path / "look", gate=Gate(("duplicate",), 0.0))
     assert result.verdict is not None and result.verdict[0]

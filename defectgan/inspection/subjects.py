@@ -19,6 +19,7 @@ from defectgan.files import sha256
 from defectgan.generation.layer import model_view
 from defectgan.generation.run import row_noise
 from defectgan.images import Levels, Picture, read_mask, read_picture, to_bytes, to_signed
+from defectgan.inspection.poses import Pose, learned_poses
 from defectgan.inspection.subject import (
     DEFACED,
     GENERATED,
@@ -37,8 +38,8 @@ TRUE_SHARE = 0.5
 
 
 class RealImages:
-    """A model on real images: each defect restored, its mask held against the true one, and each
-    class painted on good images and taken away again.
+    """A model on real images: each defect restored, its mask, the mean over all learned poses, held
+    against the true one, and each class painted on good images and taken away again.
 
     Args:
         model: the model, on the device.
@@ -50,6 +51,8 @@ class RealImages:
     def __init__(self, model: Model, index: Index, *, per_class: int, device: torch.device) -> None:
         self._model, self._index, self._device = model, index, device
         self._viewer = Viewer(model.info.config.data)
+        height, width = self._viewer.frame
+        self._poses = learned_poses(model.info.config.augment, square=height == width)
         names = list(enumerate(index.classes[1:], start=1))
         self._real = [(s, name) for k, name in names for s in index.spread(k, per_class)]
         self._good = [(s, name) for _, name in names for s in index.spread(NORMAL, per_class)]
@@ -79,8 +82,9 @@ class RealImages:
     def _restore(self, sample: Sample, name: str) -> Subject:
         picture, view = self._look(sample, name)
         image = self._seen(picture, view)
-        painted, mask = self._paint(image, NORMAL)
-        subject = self._subject(sample, name, RESTORED, image, painted, mask)
+        painted, masks = zip(*(self._posed(image, pose) for pose in self._poses), strict=True)
+        mask = torch.cat(masks).mean(0, keepdim=True)
+        subject = self._subject(sample, name, RESTORED, image, painted[0], mask)
         place = _place(view.window, picture.size)
         if sample.mask is None:
             return replace(subject, place=place)
@@ -104,6 +108,11 @@ class RealImages:
         info = self._model.info
         seen = model_view(picture, view, info.channels, info.levels_of(picture))
         return seen[None].to(self._device)
+
+    def _posed(self, image: Tensor, pose: Pose) -> tuple[Tensor, Tensor]:
+        """The image restored in a pose, and the mask, both turned back."""
+        painted, mask = self._paint(pose.take(image), NORMAL)
+        return pose.leave(painted), pose.leave(mask)
 
     @torch.no_grad()
     def _paint(self, image: Tensor, target: int) -> tuple[Tensor, Tensor]:

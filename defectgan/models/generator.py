@@ -69,9 +69,7 @@ class Generator(nn.Module):
         self.down2 = _stage(Conv(w, 2 * w, 4, stride=2, bias=False), 2 * w)
         self.down4 = _stage(Conv(2 * w, 4 * w, 4, stride=2, bias=False), 4 * w)
         self.residual = nn.ModuleList(
-            SpadeResidualBlock(4 * w, conditions)
-            if config.spade_residual
-            else ResidualBlock(4 * w)
+            SpadeResidualBlock(4 * w, conditions) if config.spade_residual else ResidualBlock(4 * w)
             for _ in range(config.residual_blocks)
         )
         self.decoder = nn.ModuleList(
