@@ -1,15 +1,16 @@
 """The paper's table: what each part of Defect-GAN gives, from StarGAN to the whole.
 
-Each row is a preset (``configs/table-*.yaml``, the last one ``quick``), trained on the same images for
-the same number of generator steps:
+Each row is a preset (``configs/table-*.yaml``, the last one ``quick``), trained on the same images
+for the same number of generator steps:
 
     python benchmarks/paper_table.py --data DIR --steps N --out OUT
 
-KID      of painted images to real test images, in the features of a classifier of these images, with
-         its spread over draws; under the table the floor (real against real) and the ceiling (good
-         images called defects)
+KID      of painted images to real test images, in the features of a classifier of these images,
+         with its spread over draws; under the table the floor (real against real) and the ceiling
+         (good images called defects)
 named    share of painted images whose class that classifier names
-IoU      of restoration masks with the true ones of test images, at the best threshold, mean over classes
+IoU      of restoration masks with the true ones of test images, at the best threshold, the mean
+         over classes
 gain     in points of accuracy, of a classifier that learns from painted images, too
 
 A table that was cut short goes on when it is called again with the same --out.
@@ -51,7 +52,7 @@ ROWS = {
     "+ SPADE, layers, spatial constraints": "table-spatial",
     "Defect-GAN": "quick",
 }
-# Painted images of each class that are held against real ones, and real ones whose mask is looked for.
+# Painted images of each class that are held against real ones, and real ones to find defects in.
 PAINTED = 100
 
 
@@ -109,7 +110,8 @@ def fill(
     """One row."""
     device = pick_device(options.device)
     config = load_config(preset, {"training": {"steps": options.steps}})
-    run = train_generator(real, config, out, device=device, watcher=Log(), stop=lambda: False).run
+    run = train_generator(real, config, out, device=device, watcher=Log(), stop=lambda: False)
+    assert run is not None, "nobody stops it"
     model: Model = load_model(run, device=device)
     fewest = min(map(len, real.part(TRAIN).members[1:]))
     paint(model, real, out / "painted", ratio=PAINTED / fewest, seed=0, device=device)
@@ -119,7 +121,7 @@ def fill(
         seeds=options.seeds,
         recipe=Recipe(net=options.net, steps=options.net_steps),
     )
-    entries = compare(run_gain(plan, real, model, out, device=device), CLASSIFIERS, real.classes)
+    entries = compare(run_gain(plan, real, model, out, device=device), CLASSIFIERS)
     return {
         "kid": near.kid,
         "kid_std": near.kid_std,
