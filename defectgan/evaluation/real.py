@@ -20,7 +20,6 @@ from defectgan.data.index import Index, index_data
 from defectgan.data.layouts import LABEL_SEPARATOR
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
-from defectgan.files import write_atomically
 
 Members = tuple[tuple[Sample, ...], ...]
 
@@ -143,9 +142,9 @@ def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> lis
     return [members[i] for i in order[:wanted]]
 
 
-def write_table(path: Path, index: Index) -> None:
-    """Write an index as a table with absolute paths and a split column: what a training on it
-    learns from is exactly what is called ``train`` here.
+def as_table(index: Index) -> str:
+    """An index as a table (``labels.csv``) with absolute paths and a split column: what a training
+    on it learns from is exactly what is called ``train`` here.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -154,4 +153,4 @@ def write_table(path: Path, index: Index) -> None:
         mask = "" if s.mask is None else s.mask.resolve()
         labels = LABEL_SEPARATOR.join(s.labels)
         writer.writerow((s.file.resolve(), labels, mask, s.split, s.group or ""))
-    write_atomically(path, text.getvalue().encode())
+    return text.getvalue()
