@@ -1,6 +1,6 @@
 """Real and generated images, decoded once, all seen in the same way."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,19 @@ def see(index: Index, config: DataConfig, *, truths: bool = False) -> list[list[
         [images.view(sample, images.image(sample), k) for sample in members]
         for k, members in enumerate(index.members)
     ]
+
+
+def batches(images: ImageSet, k: int, *, size: int) -> Iterator[list[Pixels]]:
+    """The images of class k as ``see`` gives them, so many at a time: a set need not fit into
+    memory.
+
+    Raises:
+        DataError: as ``see``.
+    """
+    members = images.index.members[k]
+    for start in range(0, len(members), size):
+        part = members[start : start + size]
+        yield [images.view(sample, images.image(sample), k).image for sample in part]
 
 
 def pixels(classes: Sequence[Sequence[Seen]]) -> list[list[Pixels]]:
