@@ -37,7 +37,9 @@ class Material:
         return sum(sum(index.counts().values()) for index in (self.generated, self.held_out))
 
 
-def find_material(folder: Path, *, data: Path | None, model: Path | None, trust: bool) -> Material:
+def find_material(
+    folder: Path, *, data: Path | None, model: Path | None, trust: bool, holdout: float
+) -> Material:
     """The images of a comparison.
 
     Args:

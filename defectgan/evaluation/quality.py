@@ -32,7 +32,7 @@ Kind = Literal["generated", "floor", "ceiling"]
 KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")
 ALL = "all"
 
-DRAWS = 20
+DRAWS = 50
 # FID takes minutes for sets that are large enough for it, and varies less than KID from draw to
 # draw.
 FID_DRAWS = 3
