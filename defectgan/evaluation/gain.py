@@ -22,7 +22,13 @@ from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
 from defectgan.evaluation.real import RealSplit, as_table
-from defectgan.files import append_json_lines, read_json_lines, sha256, write_atomically
+from defectgan.files import (
+    append_json_lines,
+    read_json_lines,
+    sha256,
+    write_atomically,
+    write_json_lines,
+)
 from defectgan.training.checkpoint import Model
 
 TABLE, JOB, RESULTS, GENERATED = "labels.csv", "job.json", "results.jsonl", "generated"
@@ -143,7 +149,9 @@ def run_gain(
         ModelError: if the model does not know a class.
     """
     open_job(out, plan.record(real, model))
-    finished = {_key(row): row for row in read_json_lines(out / RESULTS)}
+    known = read_json_lines(out / RESULTS)
+    write_json_lines(out / RESULTS, known)  # without what a kill cut short
+    finished = {_key(row): row for row in known}
     tasks = plan.tasks()
     waiting = [task for task in tasks if task.key not in finished]
     done((len(tasks) - len(waiting)) * plan.recipe.steps)
