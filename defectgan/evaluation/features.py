@@ -11,13 +11,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from defectgan.config import DataConfig, parse_config
+from defectgan.config import DataConfig
 from defectgan.data.facts import Facts
 from defectgan.data.index import Index
+from defectgan.devices import place
 from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.evaluation.classifier import (
     SMALL,
@@ -77,10 +79,14 @@ class Wanted:
         size = self.image_size or (INCEPTION_SIZE if self.name == Inception.name else None)
         if size is None:
             return learned
-        tree = {"image_size": size, "fit": learned.fit}
-        if learned.fit == "crop":
-            tree["crop_size"] = learned.crop_size or min(learned.image_size)
-        return parse_config({"data": tree}, origin="the size to compare at").data
+        crop = learned.crop_size or min(learned.image_size) if learned.fit == "crop" else None
+        tree = {"image_size": size, "fit": learned.fit, "crop_size": crop}
+        try:
+            return DataConfig.model_validate(tree)
+        except ValidationError as error:
+            raise SettingError(
+                f"images cannot be compared at the size {size}: {error.errors()[0]['msg']}"
+            ) from error
 
 
 def make_features(
@@ -156,17 +162,19 @@ class Domain:
             DataError: if an image is damaged.
         """
         file = cache_folder() / CLASSIFIERS / f"{_key(train, seen, recipe)}.safetensors"
+        if file.is_file():
+            done(recipe.steps)
+        else:
+            made = train_classifier(pixels(see(train, seen)), recipe, device=device, done=done)
+            write_atomically(file, save(_dense(made.net)))
         net = build(recipe, classes=len(train.classes), channels=train.channels)
         try:
             net.load_state_dict(load_file(file))
-            done(recipe.steps)
-        except (OSError, SafetensorError):  # there is none yet, or half of one
-            net = train_classifier(pixels(see(train, seen)), recipe, device=device, done=done).net
-            tensors = {name: t.cpu().contiguous() for name, t in net.state_dict().items()}
-            write_atomically(file, save(tensors))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{file} is damaged: remove it, and it is made again") from error
         self._classify = net.fc.cpu().double().requires_grad_(False)
         net.fc = nn.Identity()
-        self._net = net.to(device).eval()
+        self._net = place(net, device).eval()
         self.facts = {
             "net": recipe.net,
             "steps": recipe.steps,
@@ -183,6 +191,10 @@ class Domain:
         """The class [N] that the classifier names."""
         logits: Tensor = self._classify(features)
         return logits.argmax(1)
+
+
+def _dense(net: nn.Module) -> dict[str, Tensor]:
+    return {name: t.cpu().contiguous() for name, t in net.state_dict().items()}
 
 
 def _key(train: Index, seen: DataConfig, recipe: Recipe) -> str:

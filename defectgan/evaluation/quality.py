@@ -40,6 +40,8 @@ FID_DRAWS = 3
 LARGEST = 2048
 # A class with fewer real images held out is left out: their halves would not make a pair.
 FEWEST = 4
+# Features that name the classes of real images no better than so many times chance are no use.
+SURE = 1.5
 BATCH = 32
 
 
@@ -247,6 +249,13 @@ def _notes(
 ) -> Iterator[str]:
     if left := [n for k, n in enumerate(names) if k and len(ours[k]) and k not in classes]:
         yield f"left out {', '.join(left)}: fewer than {FEWEST} real images held out"
+    real = [row.named for row in rows if row.kind == "floor" and row.named is not None]
+    if real and fmean(real) < SURE / len(names):
+        yield (
+            f"the features name {fmean(real):.0%} of the real images right, where chance is "
+            f"{1 / len(names):.0%}: they hardly tell these classes apart, and say as little of "
+            "generated ones; learn them from more images, for longer, or take Inception"
+        )
     if any(row.images < LARGEST for row in rows):
         yield (
             f"FID is biased upwards below about {LARGEST} images; compare it with its floor and "
