@@ -256,10 +256,9 @@ def _train(
     from defectgan.evaluation.generator import train_generator
     from defectgan.training.loop import stop_signals
 
-    reporter.say(f"training a generator for {config.training.steps} steps")
     with stop_signals() as stop, TrainingReport(reporter, config.training.steps) as report:
-        outcome = train_generator(real, config, folder, device=place, watcher=report, stop=stop)
-    if outcome.interrupted:
-        reporter.warn(f"stopped after step {outcome.steps}; the same command with --out goes on")
+        run = train_generator(real, config, folder, device=place, watcher=report, stop=stop)
+    if run is None:
+        reporter.warn(f"stopped and saved; the same command with --out {folder} goes on")
         raise typer.Exit(options.INTERRUPTED)
-    return outcome.run
+    return run

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
-from defectgan.config import DataConfig, parse_config
-from defectgan.errors import DataError
+from defectgan.config import DataConfig
+from defectgan.errors import DataError, SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
@@ -99,7 +100,11 @@ def classifier_size(size: str) -> tuple[int, int]:
     Raises:
         SettingError: if that is no size that networks here see.
     """
-    return parse_config({"data": {"image_size": size}}, origin="the classifier").data.image_size
+    try:
+        return DataConfig.model_validate({"image_size": size}).image_size
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise SettingError(f"a classifier cannot see the size {size}: {reason}") from error
 
 
 def claim(out: Path, real: RealSplit) -> None:

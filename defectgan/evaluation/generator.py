@@ -7,9 +7,10 @@ import torch
 
 from defectgan.config import Config
 from defectgan.evaluation.real import RealSplit
-from defectgan.runs import LATEST, find_run
+from defectgan.runs import LATEST, RunFolder, find_run
+from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
-from defectgan.training.loop import Outcome, Watcher
+from defectgan.training.loop import Watcher
 
 RUNS = "runs"
 
@@ -22,8 +23,8 @@ def train_generator(
     device: torch.device,
     watcher: Watcher,
     stop: Callable[[], bool],
-) -> Outcome:
-    """Train below ``out/runs``, or go on with the run that is there.
+) -> Path | None:
+    """Train below ``out/runs``, or go on with the run there; one that is done is not touched.
 
     Args:
         real: the images; those held out are left alone, but that validation images judge.
@@ -33,13 +34,20 @@ def train_generator(
         watcher: who is told how it goes.
         stop: says when to end early.
 
+    Returns:
+        The run, None if it was stopped early.
+
     Raises:
         SettingError: if the run there was begun with other settings.
         TrainingError: if it cannot go on.
     """
     runs = out / RUNS
+    job = Job(config, real.index)
     if (runs / LATEST).is_dir():
-        job = resumed_job(find_run(None, runs=runs), config.model_dump())
-    else:
-        job = Job(config, real.index)
-    return job.run(job.begin(runs, "gain"), device=device, watcher=watcher, stop=stop)
+        run = RunFolder(find_run(None, runs=runs))
+        job = resumed_job(run.path, config.model_dump())
+        # Saving it anew would give its file another digest.
+        if run.weights.is_file() and read_info(run.weights).step == config.training.steps:
+            return run.path
+    outcome = job.run(job.begin(runs, "gain"), device=device, watcher=watcher, stop=stop)
+    return None if outcome.interrupted else outcome.run
