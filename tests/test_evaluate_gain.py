@@ -45,15 +45,15 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     assert first.keys() == {"table", "out", "files"}
     assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
     assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
-    assert all(Path(file).is_file() for file in first["files"])
+    assert all(Path(file).is_file() for file in first["files"].values())
     split = json.loads((place / "out/runs/latest/split.json").read_text())
     table = (place / "out" / "labels.csv").read_text()
     assert [s for s in split["samples"] if s["split"] == "train"]
     for sample in split["samples"]:
         assert f"/{sample['file']},{'|'.join(sample['labels'])}," in table
-    results = (place / "out/results.jsonl").read_text()
+    results = (place / "out/classifiers/results.jsonl").read_text()
     more = call(f"{line} --seeds 3").stdout
-    assert (place / "out/results.jsonl").read_text().startswith(results)
+    assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
     assert "synthetic" in more and more.strip().endswith("out/gain.md")
 
 
@@ -72,6 +72,19 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
 
 
+def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) -> None:
+    gan = "--gan-config tiny.yaml --gan-steps 2"
+    line = f"--data pcb {gan} --segmentation --out out {QUICK}"
+    made = json.loads(call(f"{line} --json").stdout)
+    kinds = [(row["arm"], row["baseline"]) for row in made["table"]]
+    assert kinds == [("procedural", None), ("synthetic", "procedural"), ("true", None)]
+    assert all(0 <= row["ap"] <= 1 and 0 <= row["iou"] <= 1 for row in made["table"])
+    assert made["table"][0]["class_ap"].keys() == {"brushing", "thread", "tin", "wound"}
+    assert call(line).stdout.strip().endswith("out/segmentation.md")
+    shutil.rmtree(place / "pcb" / "masks")
+    assert "has a true mask" in message_of(call(f"--data pcb {gan} --segmentation", code=3))
+
+
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
@@ -84,6 +97,7 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
         ("--data pcb --val-from moon", 2, "moon"),
         ("--data pcb --holdout 0", 3, "no test images"),
         ("--data pcb --model x.safetensors --gan-steps 3", 2, "trained already"),
+        ("--data pcb --segmentation --net small", 2, "--net is for classifiers"),
         ("--data pcb --model x.safetensors", 3, "no weights at"),
     ],
 )

@@ -17,16 +17,14 @@ from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Material, added, gather, known_arms, paint
 from defectgan.evaluation.classifier import Recipe
 from defectgan.evaluation.gain import (
-    RESULTS,
-    TABLE,
+    FOLDER,
     GainPlan,
-    claim,
-    facts,
     run_gain,
     run_task,
     scores,
 )
-from defectgan.evaluation.gain_report import METRICS, cells, columns, compare, write_gain
+from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns, compare, write_gain
+from defectgan.evaluation.ledger import RESULTS, TABLE, claim
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import Model, load_model
@@ -116,7 +114,7 @@ def test_a_classifier_that_makes_other_steps_than_asked_for_is_refused(
     monkeypatch.setattr(gain, "train_classifier", lazy)
     images = coloured([1, 1], 0)
     with pytest.raises(AssertionError, match="more steps"):
-        run_task(PLAN.tasks()[0], RECIPE, Material(images, images, images, {}), device=CPU)
+        run_task(PLAN.tasks()[0], RECIPE, Material(images, images, images, {}), "ab", device=CPU)
 
 
 def test_synthetic_images_are_painted_on_good_training_images_alone(
@@ -141,7 +139,7 @@ def test_a_test_that_was_cut_short_goes_on_to_the_same_results(
     claim(tmp_path / "out", real)
     plan = replace(PLAN, arms=("synthetic",))
     first = run_gain(replace(plan, seeds=1), real, model, tmp_path / "out", device=CPU)
-    results = tmp_path / "out" / RESULTS
+    results = tmp_path / "out" / FOLDER / RESULTS
     results.write_text(results.read_text() + '{"arm": "real", "ra')
     made: list[int] = []
     again = run_gain(plan, real, model, tmp_path / "out", device=CPU, done=made.append)
@@ -180,7 +178,7 @@ def test_a_class_that_the_model_does_not_know_is_named(
 ) -> None:
     strange = replace(model, info=replace(model.info, classes=("normal", "thread")))
     with pytest.raises(ModelError, match="no defect class brushing"):
-        paint(strange, real, tmp_path, ratio=1, seed=0, device=CPU, done=lambda count: None)
+        paint(strange, real, tmp_path, ratio=1, seed=0, device=CPU)
 
 
 def test_where_no_arm_needs_a_generator_none_is_needed(real: RealSplit, tmp_path: Path) -> None:
@@ -215,10 +213,10 @@ class Bright(nn.Module):
 def test_scores_of_a_known_confusion() -> None:
     """Of class 0 all 4 are right, of class 1 one of 2, of class 2 none of 2 (called 1)."""
     test = [[np.full((8, 8, 1), v, np.uint8) for v in row] for row in ([0] * 4, [1, 0], [1, 1])]
-    found = scores(Bright(), test)
+    found = scores(Bright(), test, ("a", "b", "c"))
     assert found["confusion"] == [[4, 0, 0], [1, 1, 0], [0, 2, 0]]
     assert found["accuracy"] == pytest.approx(5 / 8)
-    assert found["recall"] == [1.0, 0.5, 0.0]
+    assert found["recall"] == {"a": 1.0, "b": 0.5, "c": 0.0}
     # F1 = 2 TP / (2 TP + FP + FN): 8/9, 2/(2+2+1), 0.
     assert found["macro_f1"] == pytest.approx((8 / 9 + 2 / 5 + 0) / 3)
 
@@ -226,7 +224,7 @@ def test_scores_of_a_known_confusion() -> None:
 def rows_of(arm: str, ratio: float, values: list[float]) -> list[dict[str, Any]]:
     return [
         {"arm": arm, "ratio": ratio, "seed": seed, "steps": 3, "accuracy": value / 2}
-        | {"macro_f1": value, "recall": [value, 1 - value]}
+        | {"macro_f1": value, "recall": {"good": value, "bad": 1 - value}}
         for seed, value in enumerate(values)
     ]
 
@@ -236,7 +234,7 @@ def test_a_gain_is_the_mean_of_the_differences_of_the_same_seed_with_a_paired_te
     for 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2).
     """
     rows = rows_of("real", 0.0, [0.5, 0.1, 0.4]) + rows_of("synthetic", 1.0, [0.6, 0.3, 0.7])
-    plain, ours = compare(rows, METRICS, ("good", "bad"))
+    plain, ours = compare(rows, CLASSIFIERS)
     assert plain["baseline"] is None and "macro_f1_gain" not in plain
     assert ours["baseline"] == "real" and ours["seeds"] == 3
     assert ours["macro_f1"] == pytest.approx(1.6 / 3)
@@ -251,35 +249,35 @@ def test_a_gain_is_the_mean_of_the_differences_of_the_same_seed_with_a_paired_te
 
 def test_the_order_in_which_seeds_were_done_does_not_matter() -> None:
     rows = rows_of("real", 0.0, [0.5, 0.1, 0.4]) + rows_of("synthetic", 1.0, [0.6, 0.3, 0.7])
-    _, ours = compare([*rows[:3], *reversed(rows[3:])], METRICS, ("good", "bad"))
+    _, ours = compare([*rows[:3], *reversed(rows[3:])], CLASSIFIERS)
     assert ours["macro_f1_gain_sd"] == pytest.approx(0.1)
 
 
 def test_one_seed_has_neither_deviation_nor_test() -> None:
     rows = rows_of("real", 0.0, [0.5]) + rows_of("synthetic", 1.0, [0.75])
-    _, ours = compare(rows, METRICS, ("good", "bad"))
+    _, ours = compare(rows, CLASSIFIERS)
     assert ours["macro_f1_gain"] == pytest.approx(0.25)
     assert ours["macro_f1_gain_sd"] is None and ours["macro_f1_p"] is None
-    assert "+0.250" in cells(ours, METRICS) and "" in cells(ours, METRICS)
+    assert "+0.250" in cells(ours, CLASSIFIERS) and "" in cells(ours, CLASSIFIERS)
 
 
 def test_arms_of_different_length_are_not_compared() -> None:
     rows = rows_of("real", 0.0, [0.5]) + rows_of("synthetic", 1.0, [0.75])
     rows[1]["steps"] = 4
     with pytest.raises(AssertionError):
-        compare(rows, METRICS, ("good", "bad"))
+        compare(rows, CLASSIFIERS)
 
 
 def test_the_report_is_a_table_a_plot_and_all_figures(
     finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, model: Model, tmp_path: Path
 ) -> None:
     _, rows = finished
-    entries = compare(rows, METRICS, real.classes)
-    report, record, plot = write_gain(tmp_path, entries, METRICS, facts(PLAN, real, model))
-    kept = json.loads(record.read_text())
+    entries = compare(rows, CLASSIFIERS)
+    files = write_gain(tmp_path, entries, CLASSIFIERS, about(real, model) | PLAN.facts())
+    kept = json.loads(files["json"].read_text())
     assert kept["table"] == entries and kept["model_sha256"] == model.sha256
-    table = [line for line in report.read_text().splitlines() if line.startswith("|")]
+    table = [line for line in files["md"].read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(ARMS) + 1
-    assert {line.count("|") for line in table} == {len(columns(entries, METRICS)) + 1}
+    assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}
     assert [e["arm"] for e in entries if e["ratio"] == 0.5] == [SWEPT]
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert files["png"].read_bytes().startswith(b"\x89PNG")

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from defectgan.config import Config
+    from defectgan.evaluation.gain_report import Sheet
     from defectgan.evaluation.real import RealSplit
 
 
@@ -110,6 +111,14 @@ def gain(
             min=0.01,
         ),
     ] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option(
+            "--segmentation",
+            help="Train segmenters on painted masks, procedural and true ones instead, and test "
+            "them on true masks.",
+        ),
+    ] = False,
     net: Annotated[
         str | None,
         setting(
@@ -131,7 +140,10 @@ def gain(
         str, setting(None, "What it sees: pixels a side, or HEIGHTxWIDTH.")
     ] = "64",
     steps: Annotated[int, setting(None, "Optimizer steps of every classifier.", min=1)] = 300,
-    batch_size: Annotated[int, setting(None, "Images a step.", min=2)] = 32,
+    batch_size: Annotated[
+        int | None,
+        setting(None, "Images a step.", default="32, for segmenters 16", min=2),
+    ] = None,
     seeds: Annotated[int, setting(None, "Trainings of every arm.", min=1)] = 5,
     seed: Annotated[int, setting(None, "Draws the splits and what is added.", min=0)] = 0,
     out: Annotated[
@@ -152,11 +164,8 @@ def gain(
     Example: defectgan evaluate gain --data pcb --model runs/latest
     """
     from defectgan.devices import pick_device
-    from defectgan.evaluation.arms import ARMS, known_arms
-    from defectgan.evaluation.classifier import Recipe, known_net
-    from defectgan.evaluation.gain import GainPlan, claim, classifier_size, facts, run_gain
     from defectgan.evaluation.gain_report import (
-        METRICS,
+        about,
         cells,
         columns,
         compare,
@@ -164,6 +173,7 @@ def gain(
         write_gain,
     )
     from defectgan.evaluation.leak import refuse_leaks
+    from defectgan.evaluation.ledger import claim
     from defectgan.evaluation.real import SplitPlan, split_real
     from defectgan.runs import unused
     from defectgan.training.checkpoint import load_model
@@ -172,20 +182,13 @@ def gain(
     require_packages()
     place = pick_device(device)
     on_gpu = place.type == "cuda"
-    plan = GainPlan(
-        arms=tuple(arm.name for arm in known_arms(arms or tuple(ARMS))),
-        ratio=ratio,
-        sweep=tuple(sweep or ()),
-        seeds=seeds,
-        image_size=classifier_size(image_size),
-        recipe=Recipe(
-            net=known_net(net or ("resnet18" if on_gpu else "small")),
-            steps=steps,
-            batch_size=batch_size,
-            weights=net_weights,
-        ),
-        seed=seed,
-    )
+    if segmentation:
+        _refuse(arms=arms, sweep=sweep, net=net, net_weights=net_weights)
+        test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed)
+    else:
+        name = net or ("resnet18" if on_gpu else "small")
+        network = Network(name, net_weights, steps, batch_size)
+        test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed)
     chosen = {
         "classes": tuple(classes) if classes else None,
         "normal_class": normal_class,
@@ -195,24 +198,91 @@ def gain(
     split = SplitPlan(holdout, val_fraction, val_from, shots, normals, seed)
     real = split_real(data, config.data.model_copy(update=chosen | {"layout": None}), split)
     _describe(real, reporter)
+    trainings = len(test.plan.keys(real))
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
     reporter.say(f"everything goes to {folder}")
     trained = None
-    if plan.paints:
+    if test.plan.paints:
         path = model or _train(real, config, folder, place, reporter)
         for note in refuse_leaks(path, real, trust=trust_model):
             reporter.say(note)
         trained = load_model(path, device=place)
-    with CountReport(reporter, "classifier steps", len(plan.tasks()) * steps) as report:
-        rows = run_gain(plan, real, trained, folder, device=place, done=report.advance)
-    entries = compare(rows, METRICS, real.classes)
-    files = write_gain(folder, entries, METRICS, facts(plan, real, trained))
+    with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
+        rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
+    entries = compare(rows, test.sheet)
+    files = write_gain(folder, entries, test.sheet, about(real, trained) | test.plan.facts())
     if as_json:
         print_json({"table": entries, "out": folder, "files": files})
     else:
-        print_table(columns(entries, METRICS), [cells(entry, METRICS) for entry in entries])
-        typer.echo(f"report: {files[0]}")
+        print_table(columns(entries, test.sheet), [cells(e, test.sheet) for e in entries])
+        typer.echo(f"report: {files['md']}")
+
+
+class Test(NamedTuple):
+    """What is trained and tested, how, and how it is told."""
+
+    noun: str
+    plan: Any
+    run: Any
+    sheet: "Sheet"
+
+
+class Network(NamedTuple):
+    """The classifier that was asked for."""
+
+    name: str
+    weights: Path | None
+    steps: int
+    batch_size: int | None
+
+
+def _refuse(**given: Any) -> None:
+    """Refuse options that are of no use to segmenters."""
+    from defectgan.errors import SettingError
+
+    if names := [name for name, value in given.items() if value is not None]:
+        options_named = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise SettingError(f"{options_named} is for classifiers: leave it out for segmenters")
+
+
+def _classifiers(
+    arms: list[str] | None,
+    ratio: float,
+    sweep: list[float] | None,
+    seeds: int,
+    image_size: str,
+    network: Network,
+    seed: int,
+) -> Test:
+    from defectgan.evaluation.arms import ARMS, known_arms
+    from defectgan.evaluation.classifier import Recipe, known_net
+    from defectgan.evaluation.gain import GainPlan, classifier_size, run_gain
+    from defectgan.evaluation.gain_report import CLASSIFIERS
+
+    recipe = Recipe(
+        net=known_net(network.name),
+        steps=network.steps,
+        batch_size=network.batch_size or Recipe.batch_size,
+        weights=network.weights,
+    )
+    named = tuple(arm.name for arm in known_arms(arms or tuple(ARMS)))
+    size = classifier_size(image_size)
+    plan = GainPlan(named, ratio, tuple(sweep or ()), seeds, size, recipe, seed)
+    return Test("classifier", plan, run_gain, CLASSIFIERS)
+
+
+def _segmenters(
+    ratio: float, seeds: int, image_size: str, steps: int, batch_size: int | None, seed: int
+) -> Test:
+    from defectgan.evaluation.gain import classifier_size
+    from defectgan.evaluation.gain_report import SEGMENTERS
+    from defectgan.evaluation.segmentation import SegmentationRecipe
+    from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
+
+    recipe = SegmentationRecipe(steps=steps, batch_size=batch_size or SegmentationRecipe.batch_size)
+    plan = SegmentationPlan(ratio, seeds, classifier_size(image_size), recipe, seed)
+    return Test("segmenter", plan, run_segmentation, SEGMENTERS)
 
 
 def _generator_config(

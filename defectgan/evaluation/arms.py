@@ -6,7 +6,7 @@ in what is added to the defect classes, and in whether images are augmented the 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -150,7 +150,6 @@ def paint(
     ratio: float,
     seed: int,
     device: torch.device,
-    done: Callable[[int], None],
 ) -> None:
     """Paint each defect class onto the good training images, a folder a class; a job that was cut
     short goes on.
@@ -162,7 +161,6 @@ def paint(
         ratio: images for each real one of the class.
         seed: draws.
         device: where to compute.
-        done: called with the number of images made.
 
     Raises:
         ModelError: if the model does not know a class.
@@ -178,5 +176,5 @@ def paint(
             folder / plain_name(name),
             device=device,
             batch_size=PAINT_BATCH,
-            done=done,
+            done=lambda count: None,
         )

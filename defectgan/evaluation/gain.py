@@ -6,7 +6,6 @@ initial weights a seed; its weights are chosen on the validation images; the tes
 at once, at the end.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,21 +17,16 @@ import torch
 from pydantic import ValidationError
 
 from defectgan.config import DataConfig
-from defectgan.errors import DataError, SettingError
+from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
-from defectgan.evaluation.real import RealSplit, as_table
-from defectgan.files import (
-    append_json_lines,
-    read_json_lines,
-    sha256,
-    write_atomically,
-    write_json_lines,
-)
+from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.real import RealSplit
+from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
 
-TABLE, JOB, RESULTS, GENERATED = "labels.csv", "job.json", "results.jsonl", "generated"
+FOLDER, GENERATED = "classifiers", "generated"
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,20 @@ class GainPlan:
         kinds = [(arm, self.ratio if arm.extra else 0.0) for arm in arms] + swept
         return [Task(arm, ratio, seed) for seed in range(self.seeds) for arm, ratio in kinds]
 
+    def keys(self, real: RealSplit) -> list[Key]:
+        """What tells the classifiers apart, whatever the images."""
+        return [task.key for task in self.tasks()]
+
+    def facts(self) -> dict[str, Any]:
+        """What a person must know to read the table."""
+        weights = self.recipe.weights
+        return {
+            "classifier": self.recipe.net,
+            "begins": f"with {weights}" if weights else "from scratch",
+            **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
+            "seeds": self.seeds,
+        }
+
     def record(self, real: RealSplit, model: Model | None) -> dict[str, Any]:
         """All that a classifier's result depends on, arm, ratio and seed aside."""
         weights = self.recipe.weights
@@ -90,8 +98,14 @@ class Task(NamedTuple):
     seed: int
 
     @property
-    def key(self) -> tuple[str, float, int]:
+    def key(self) -> Key:
         return self.arm.name, self.ratio, self.seed
+
+
+def training_facts(size: tuple[int, int], steps: int, batch_size: int) -> dict[str, Any]:
+    """How much a network sees."""
+    height, width = size
+    return {"sees": f"{width} x {height} pixels", "steps": steps, "batch": batch_size}
 
 
 def classifier_size(size: str) -> tuple[int, int]:
@@ -107,25 +121,6 @@ def classifier_size(size: str) -> tuple[int, int]:
         raise SettingError(f"a classifier cannot see the size {size}: {reason}") from error
 
 
-def claim(out: Path, real: RealSplit) -> None:
-    """Write down the split in the folder of a test, which is new or holds the same one.
-
-    Raises:
-        DataError: if it holds anything else.
-    """
-    table, text = out / TABLE, as_table(real.index)
-    if table.is_file():
-        if table.read_text(encoding="utf-8") != text:
-            raise DataError(
-                f"{out} holds a test with other splits (see {TABLE}): name another folder, "
-                "nothing was written"
-            )
-    elif out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty: name another folder, nothing was written")
-    else:
-        write_atomically(table, text.encode())
-
-
 def run_gain(
     plan: GainPlan,
     real: RealSplit,
@@ -134,7 +129,7 @@ def run_gain(
     *,
     device: torch.device,
     done: Callable[[int], None] = lambda count: None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Train and test the classifiers of a plan; those that the folder has already are not trained
     again.
 
@@ -142,7 +137,7 @@ def run_gain(
         plan: what is compared.
         real: the real images; ``leak.refuse_leaks`` has let the model pass.
         model: the generator, on the device; None where no arm needs one.
-        out: the folder, claimed for this split: ``generated/``, ``results.jsonl``.
+        out: the folder, claimed for this split: ``generated/``, ``classifiers/results.jsonl``.
         device: where to compute.
         done: called with the number of optimizer steps made since the last call.
 
@@ -153,65 +148,52 @@ def run_gain(
         DataError: if the folder holds the results of another test.
         ModelError: if the model does not know a class.
     """
-    open_job(out, plan.record(real, model))
-    known = read_json_lines(out / RESULTS)
-    write_json_lines(out / RESULTS, known)  # without what a kill cut short
-    finished = {_key(row): row for row in known}
-    tasks = plan.tasks()
-    waiting = [task for task in tasks if task.key not in finished]
-    done((len(tasks) - len(waiting)) * plan.recipe.steps)
-    if waiting:
-        material = _material(plan, real, model, out, device)
-    for task in waiting:
-        row = run_task(task, plan.recipe, material, device=device, done=done)
-        append_json_lines(out / RESULTS, [row])
-        finished[task.key] = row
-    return [finished[task.key] for task in tasks]
+    tasks = {task.key: task for task in plan.tasks()}
 
-
-def open_job(out: Path, record: dict[str, Any]) -> None:
-    """Begin in a folder, or go on in one that holds the same job.
-
-    Raises:
-        DataError: if it holds the results of another one.
-    """
-    path, text = out / JOB, json.dumps(record, indent=1)
-    if not path.is_file():
-        write_atomically(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{out} holds the results of another test (see {JOB}): name another folder, nothing "
-            "was written"
+    def begin() -> Callable[[Key], Row]:
+        material = prepare(
+            real, model, out, ratio=plan.most, seed=plan.seed, size=plan.image_size, device=device
+        )
+        return lambda key: run_task(
+            tasks[key], plan.recipe, material, real.classes, device=device, done=done
         )
 
+    return go_through(
+        out / FOLDER,
+        plan.record(real, model),
+        list(tasks),
+        begin=begin,
+        known=lambda count: done(count * plan.recipe.steps),
+    )
 
-def _material(
-    plan: GainPlan, real: RealSplit, model: Model | None, out: Path, device: torch.device
+
+def prepare(
+    real: RealSplit,
+    model: Model | None,
+    out: Path,
+    *,
+    ratio: float,
+    seed: int,
+    size: tuple[int, int],
+    device: torch.device,
 ) -> Material:
+    """All images that a test needs; a generator's are painted below ``out`` first."""
     generated = None
     if model is not None:
-        generated = out / GENERATED / f"{plan.most:g}x"
-        paint(
-            model,
-            real,
-            generated,
-            ratio=plan.most,
-            seed=plan.seed,
-            device=device,
-            done=lambda count: None,
-        )
-    config = DataConfig(image_size=plan.image_size)
-    return gather(real, config, generated, ratio=plan.most, seed=plan.seed)
+        generated = out / GENERATED / f"{ratio:g}x"
+        paint(model, real, generated, ratio=ratio, seed=seed, device=device)
+    return gather(real, DataConfig(image_size=size), generated, ratio=ratio, seed=seed)
 
 
 def run_task(
     task: Task,
     recipe: Recipe,
     material: Material,
+    classes: Sequence[str],
     *,
     device: torch.device,
     done: Callable[[int], None] = lambda count: None,
-) -> dict[str, Any]:
+) -> Row:
     """Train one classifier and test it, once."""
     started = time.perf_counter()
     made = 0
@@ -236,45 +218,24 @@ def run_task(
         "steps": made,
         "kept": classifier.kept,
         "val": classifier.score,
-        **scores(classifier.net, pixels(material.test)),
+        **scores(classifier.net, pixels(material.test), classes),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
-def scores(net: torch.nn.Module, test: Pools) -> dict[str, Any]:
+def scores(net: torch.nn.Module, test: Pools, classes: Sequence[str]) -> dict[str, Any]:
     """What a classifier is worth on images of K classes: accuracy, macro-F1, the recall of each
-    class [K], and the confusion [K, K], a row a true class.
+    class by name, and the confusion [K, K], a row a true class.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
     true = np.concatenate([np.full(len(members), k) for k, members in enumerate(test)])
     named = predict(net, [image for members in test for image in members]).numpy()
     labels: Sequence[int] = range(len(test))
+    recalls = recall_score(true, named, labels=labels, average=None, zero_division=0)
     return {
         "accuracy": float(accuracy_score(true, named)),
         "macro_f1": float(f1_score(true, named, labels=labels, average="macro", zero_division=0)),
-        "recall": recall_score(true, named, labels=labels, average=None, zero_division=0).tolist(),
+        "recall": dict(zip(classes, recalls.tolist(), strict=True)),
         "confusion": confusion_matrix(true, named, labels=labels).tolist(),
-    }
-
-
-def _key(row: dict[str, Any]) -> tuple[str, float, int]:
-    return row["arm"], row["ratio"], row["seed"]
-
-
-def facts(plan: GainPlan, real: RealSplit, model: Model | None) -> dict[str, Any]:
-    """What a person must know to read the table, and to make it again."""
-    recipe = plan.recipe
-    return {
-        "title": f"Gain on {real.index.root}",
-        "data": str(real.index.root.resolve()),
-        "images": real.counts(),
-        "model": str(model.path) if model else "none",
-        "model_sha256": model.sha256 if model else "none",
-        "classifier": f"{recipe.net}, "
-        + (f"from {recipe.weights}" if recipe.weights else "from scratch"),
-        "sees": " x ".join(str(side) for side in reversed(plan.image_size)) + " pixels",
-        "steps": recipe.steps,
-        "batch": recipe.batch_size,
-        "seeds": plan.seeds,
     }
