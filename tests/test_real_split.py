@@ -186,5 +186,19 @@ def test_weights_without_a_run_need_somebodys_word(
     (note,) = refuse_leaks(alone, real, trust=True)
     assert "trusted" in note
     begun = trained_on(real, tmp_path / "begun", init_from=str(alone))
-    with pytest.raises(ModelError, match="whose run is not there"):
+    with pytest.raises(ModelError, match=r"the run of .*alone\.safetensors is not there"):
         refuse_leaks(begun, real)
+    known, word = refuse_leaks(begun, real, trust=True)
+    assert "11 images" in known and "trusted" in word
+
+
+def test_trust_does_not_cover_what_is_known(
+    boards: Path, real: RealSplit, run: Path, tmp_path: Path
+) -> None:
+    """It began with unknown weights, and has seen all boards itself."""
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(run / "weights" / "last.safetensors", alone)
+    every = RealSplit(index_data(boards, DataConfig()))
+    begun = trained_on(every, tmp_path, init_from=str(alone))
+    with pytest.raises(ModelError, match="of the test images"):
+        refuse_leaks(begun, real, trust=True)

@@ -4,7 +4,7 @@ What it learned from stands in its run folder, and in those of the runs that it 
 are compared by their content. An image that was saved anew is not recognised.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from defectgan.runs import RunFolder
 @dataclass(frozen=True)
 class Learned:
     """Digests of the images that a model has learned from, and of those that chose among its
-    weights.
+    weights; ``before`` are weights that it began with and whose run is not there, None if all is
+    known.
     """
 
     trained: frozenset[str]
     chose: frozenset[str]
+    before: Path | None = None
 
 
 def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[str, ...]:
@@ -48,13 +50,8 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
     """
     folder = run_of(model)
     if folder is None:
-        return (_unknown(model, trust),)
-    try:
-        learned = what_it_learned(folder)
-    except ModelError:
-        if not trust:
-            raise
-        return (_unknown(model, trust),)
+        return (_taken_on_trust(model, trust),)
+    learned = what_it_learned(folder)
     parts = {split: real.part(split).samples for split in (TRAIN, VAL, TEST)}
     digests = {split: _digests(samples) for split, samples in parts.items()}
     forbidden = {
@@ -66,7 +63,8 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         raise ModelError(_refusal(model, found))
     shared = len(digests[TRAIN] & learned.trained)
     known = len(learned.trained)
-    return (f"{model} has learned from {known} images, {shared} of them to learn from here",)
+    note = f"{model} has learned from {known} images, {shared} of them to learn from here"
+    return (note,) if learned.before is None else (note, _taken_on_trust(learned.before, trust))
 
 
 def run_of(model: Path) -> RunFolder | None:
@@ -80,40 +78,28 @@ def what_it_learned(folder: RunFolder) -> Learned:
     """The images of a run and of all runs that it began with.
 
     Raises:
-        ModelError: if it began with weights whose run is not there.
         DataError: if images are gone.
     """
     trained: set[str] = set()
     chose: set[str] = set()
-    for run in _line(folder):
+    run: RunFolder | None = folder
+    start: Path | None = None
+    while run is not None:
         index = read_split(run.split)
         trained |= _digests(index.samples)
         chose |= _digests([s for s in index.held_out if s.split == VAL and s.file.is_file()])
-    return Learned(frozenset(trained), frozenset(chose))
+        begun = load_config(run.config, {}).training.init_from
+        start = Path(begun) if begun is not None else None
+        run = run_of(start) if start is not None else None
+    return Learned(frozenset(trained), frozenset(chose), start)
 
 
-def _line(folder: RunFolder) -> Iterator[RunFolder]:
-    """A run, the one that it began with, and so on."""
-    run: RunFolder | None = folder
-    while run is not None:
-        yield run
-        start = load_config(run.config, {}).training.init_from
-        if start is None:
-            return
-        before, run = run, run_of(Path(start))
-        if run is None:
-            raise ModelError(
-                f"{before.path} began with {start}, whose run is not there: nobody can tell which "
-                "images it has seen; name another model, or say that this one can be trusted"
-            )
-
-
-def _unknown(model: Path, trust: bool) -> str:
+def _taken_on_trust(model: Path, trust: bool) -> str:
     if trust:
         return f"nobody can tell which images {model} has learned from: it is trusted"
     raise ModelError(
-        f"{model} is weights without a run folder: nobody can tell which images it has learned "
-        "from; name the run, or say that it can be trusted"
+        f"the run of {model} is not there: nobody can tell which images it has learned from; name "
+        "a model whose run is, or say that it can be trusted"
     )
 
 
@@ -126,11 +112,7 @@ def _digests(samples: Sequence[Sample]) -> set[str]:
 
 def _refusal(model: Path, found: dict[str, int]) -> str:
     seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
-    if "test" in found:
-        remedy = "train one on the training images alone, which the table of the split names"
-    else:
-        remedy = (
-            "train one on the training images alone, which the table of the split names, or draw "
-            "the validation images from the test images and keep all shots"
-        )
+    remedy = "train one on the training images alone, which the table of the split names"
+    if set(found) == {"validation"}:
+        remedy += ", or draw the validation images from the test images instead"
     return f"{model} has seen {seen}: what it paints would know them; {remedy}"
