@@ -56,7 +56,14 @@ def test_every_link_and_picture_of_the_readme_is_there() -> None:
 
 
 def test_the_readme_names_every_command() -> None:
-    for command in ("train", "generate", "inspect-masks", "evaluate quality", "evaluate gain", "export"):
+    for command in (
+        "train",
+        "generate",
+        "inspect-masks",
+        "evaluate quality",
+        "evaluate gain",
+        "export",
+    ):
         assert f"| `defectgan {command}`" in README
 
 
