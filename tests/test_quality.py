@@ -257,6 +257,8 @@ def test_the_command_prints_a_table_and_keeps_it(parts: Path, index: Index, tmp_
     record = json.loads(call(f"{line} --json").stdout)
     assert (folder / "quality-2" / "quality.json").is_file()
     assert record["features"]["steps"] == 2
+    said = call(f"{line} --out {folder / 'quality'}", code=3).stderr
+    assert "is there already" in said and "images" not in said.split("is there already")[0]
     assert {r["kind"] for r in record["table"]} == {"generated", "floor", "ceiling"}
     assert record["table"][0].keys() >= {"kid", "kid_std", "fid", "precision", "recall"}
 

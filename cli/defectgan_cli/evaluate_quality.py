@@ -91,15 +91,21 @@ def quality(
     """
     from defectgan.devices import pick_device
     from defectgan.evaluation.features import Wanted, make_features
-    from defectgan.evaluation.fidelity import require_fidelity
     from defectgan.evaluation.material import find_material
     from defectgan.evaluation.quality import measure
-    from defectgan.evaluation.quality_report import as_record, cells, columns, write_quality
+    from defectgan.evaluation.quality_report import (
+        as_record,
+        cells,
+        columns,
+        report_files,
+        write_quality,
+    )
     from defectgan.runs import unused
 
     reporter = Reporter(quiet=quiet)
-    require_fidelity()
     wanted = Wanted(features, weights, image_size, steps, seed)
+    folder = out or unused(generated / "quality")
+    report_files(folder)  # before minutes of work, not after
     material = find_material(generated, data=data, model=model, trust=trust_model, holdout=holdout)
     with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
         made = make_features(
@@ -114,9 +120,7 @@ def quality(
         result = measure(material, made, seen, seed=seed, done=report.advance)
     for note in result.notes:
         reporter.warn(note)
-    report_file, record_file = write_quality(
-        out or unused(generated / "quality"), result, generated
-    )
+    report_file, record_file = write_quality(folder, result, generated)
     if as_json:
         print_json(as_record(result, generated) | {"report": report_file, "record": record_file})
     else:

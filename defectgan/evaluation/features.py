@@ -28,6 +28,7 @@ from defectgan.evaluation.classifier import (
     outputs,
     train_classifier,
 )
+from defectgan.evaluation.fidelity import require_fidelity
 from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.files import cache_folder, sha256, write_atomically
 
@@ -107,9 +108,11 @@ def make_features(
         done: called with the number of training steps made since the last call.
 
     Raises:
+        SettingError: if torch-fidelity is not installed.
         ModelError: if there is no such weights file.
         DataError: if an image is damaged.
     """
+    require_fidelity()
     if wanted.weights is not None:
         return Inception(wanted.weights, device=device)
     recipe = Recipe(net=SMALL, steps=wanted.training_steps, seed=wanted.seed)

@@ -248,7 +248,10 @@ def _notes(
     rows: list[Row], classes: list[int], ours: list[Tensor], names: Sequence[str]
 ) -> Iterator[str]:
     if left := [n for k, n in enumerate(names) if k and len(ours[k]) and k not in classes]:
-        yield f"left out {', '.join(left)}: fewer than {FEWEST} real images held out"
+        yield (
+            f"left out {', '.join(left)}: expected at least 2 generated images and {FEWEST} real "
+            "ones held out"
+        )
     real = [row.named for row in rows if row.kind == "floor" and row.named is not None]
     if real and fmean(real) < SURE / len(names):
         yield (

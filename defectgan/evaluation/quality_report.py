@@ -34,21 +34,31 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def write_quality(out: Path, quality: Quality, folder: Path) -> tuple[Path, Path]:
-    """Write the table as Markdown and all figures as JSON.
-
-    Args:
-        out: the folder, which holds neither file yet.
-        quality: the figures.
-        folder: the generated set that they are of.
+def report_files(out: Path) -> tuple[Path, Path]:
+    """The Markdown and the JSON file of a report in a folder, which holds neither yet.
 
     Raises:
         DataError: if there is such a file.
     """
-    report, record = out / REPORT, out / RECORD
-    for path in (report, record):
+    files = out / REPORT, out / RECORD
+    for path in files:
         if path.exists():
             raise DataError(f"{path} is there already: name another folder, nothing was written")
+    return files
+
+
+def write_quality(out: Path, quality: Quality, folder: Path) -> tuple[Path, Path]:
+    """Write the table as Markdown and all figures as JSON.
+
+    Args:
+        out: the folder.
+        quality: the figures.
+        folder: the generated set that they are of.
+
+    Raises:
+        DataError: if it holds a report.
+    """
+    report, record = report_files(out)
     write_atomically(record, json.dumps(as_record(quality, folder), indent=1).encode())
     write_atomically(report, _markdown(quality, folder).encode())
     return report, record
