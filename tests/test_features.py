@@ -13,8 +13,9 @@ from defectgan.data.index import Index, index_data
 from defectgan.errors import ModelError
 from defectgan.evaluation import features
 from defectgan.evaluation.classifier import SMALL, Recipe
-from defectgan.evaluation.features import Domain, Inception, Wanted
+from defectgan.evaluation.features import Domain, Wanted
 from defectgan.evaluation.images import Pixels, pixels, see
+from defectgan.evaluation.inception import Inception
 from tests.conftest import CPU
 
 SEEN = DataConfig(image_size=(32, 32))

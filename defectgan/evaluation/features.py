@@ -1,15 +1,12 @@
 """What images are compared by: a classifier of their own domain, or Inception."""
 
 import hashlib
-import io
 import json
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -30,11 +27,9 @@ from defectgan.evaluation.classifier import (
 )
 from defectgan.evaluation.fidelity import require_fidelity
 from defectgan.evaluation.images import Pixels, pixels, see
+from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
 from defectgan.files import cache_folder, sha256, write_atomically
 
-# How the digest of the file begins that published figures are made with; it stands in its name,
-# weights-inception-2015-12-05-6726825d.pth.
-PUBLISHED = "6726825d"
 # The size from which Inception's own 299 pixels are made.
 INCEPTION_SIZE = 304
 CLASSIFIERS = "domain-classifiers"
@@ -59,8 +54,8 @@ class Wanted:
             )
         if self.name == Inception.name and self.weights is None:
             raise SettingError(
-                "Inception features need the file of its weights: name "
-                f"weights-inception-2015-12-05-{PUBLISHED}.pth, which torch-fidelity publishes"
+                f"Inception features need the file of its weights: name {PUBLISHED_FILE}, which "
+                "torch-fidelity publishes"
             )
         if self.name == Inception.name and self.steps is not None:
             raise SettingError(f"Inception is not trained here: {self.steps} steps are of no use")
@@ -218,73 +213,3 @@ def _key(train: Index, seen: DataConfig, recipe: Recipe) -> str:
         "images": [(digests[s.file], s.labels, where[s.file]) for s in train.samples],
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-class Inception:
-    """The 2,048 features of the Inception network of torch-fidelity, by a file that its user has:
-    ``weights-inception-2015-12-05-6726825d.pth``, or its tensors as safetensors.
-    """
-
-    name: ClassVar[str] = "inception"
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, weights: Path, *, device: torch.device) -> None:
-        """Args: the file, and where to compute.
-
-        Raises:
-            ModelError: if it cannot be read without running code, or holds another network.
-        """
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-        tensors, digest = _read_tensors(weights), sha256(weights)
-        # torch-fidelity unpickles what it is given: it gets what we have packed ourselves.
-        packed = io.BytesIO()
-        torch.save(tensors, packed)
-        packed.seek(0)
-        try:
-            net = FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048"], feature_extractor_weights_path=packed
-            )
-        except RuntimeError as error:
-            raise ModelError(
-                f"{weights} holds another network than torch-fidelity's Inception: "
-                f"{str(error).splitlines()[1].strip()[:200]}; expected "
-                f"weights-inception-2015-12-05-{PUBLISHED}.pth"
-            ) from error
-        self._net, self._device = net.to(device), device
-        if not digest.startswith(PUBLISHED):
-            self.notes = (
-                f"{weights} is not the file that published figures are made with (its SHA-256 "
-                f"begins with {digest[:8]}, expected {PUBLISHED}): compare within this table alone",
-            )
-        self.facts = {"weights": str(weights), "weights_sha256": digest}
-
-    @torch.no_grad()
-    def __call__(self, images: Sequence[Pixels]) -> Tensor:
-        colour = np.stack([np.repeat(i, 3, axis=2) if i.shape[2] == 1 else i for i in images])
-        batch = torch.from_numpy(np.ascontiguousarray(colour.transpose(0, 3, 1, 2)))
-        (features,) = self._net(batch.to(self._device))
-        return Tensor(features.cpu()).double()
-
-    def classify(self, features: Tensor) -> None:
-        """Inception does not know these classes."""
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, of which nothing is run."""
-    if not path.is_file():
-        raise ModelError(
-            f"no weights at {path}: expected weights-inception-2015-12-05-{PUBLISHED}.pth, which "
-            "torch-fidelity publishes"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ModelError(
-            f"{path} cannot be read as tensors alone: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(tensors, dict):
-        raise ModelError(f"{path} holds a {type(tensors).__name__}; expected tensors by name")
-    return tensors
