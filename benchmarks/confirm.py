@@ -11,61 +11,21 @@ Prints for each class: accuracy on real images, share of generated images confir
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torchvision.models import resnet18
+from torch import nn
 
-from defectgan.config import AugmentConfig, DataConfig
-from defectgan.data.augment import Augment
-from defectgan.data.dataset import to_tensor, unit
-from defectgan.data.index import Index, index_data
-from defectgan.generation.writers import read_manifest
-from defectgan.images import as_channels, read_picture, resize
-
-BATCH = 32
+from defectgan.config import DataConfig
+from defectgan.data.index import index_data
+from defectgan.evaluation.classifier import Recipe, predict, train_classifier
+from defectgan.evaluation.images import Pixels, generated_index, pixels, see
 
 
-def load(path: Path, size: int, channels: int) -> np.ndarray:
-    picture = read_picture(path)
-    return resize(as_channels(picture, channels), size, size).astype(np.uint8)
-
-
-def load_classes(index: Index, size: int, channels: int) -> list[list[np.ndarray]]:
-    return [[load(s.file, size, channels) for s in members] for members in index.members]
-
-
-def train_classifier(classes: list[list[np.ndarray]], steps: int, seed: int) -> torch.nn.Module:
-    """Balanced batches, the same augmentation for all, Adam with a cosine to 0."""
-    torch.manual_seed(seed)
-    net = resnet18(num_classes=len(classes))
-    net.conv1 = torch.nn.Conv2d(classes[0][0].shape[2], 64, 3, stride=2, padding=1, bias=False)
-    net.maxpool = torch.nn.Identity()
-    net = net.to(memory_format=torch.channels_last)
-    adam = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    augment = Augment(AugmentConfig(contrast=0.2, brightness=0.1, gamma=0.2))
-    for step in range(steps):
-        rng = np.random.default_rng([seed, step])
-        labels = rng.integers(len(classes), size=BATCH)
-        chosen = [unit(classes[k][rng.integers(len(classes[k]))]) for k in labels]
-        seeds = rng.integers(2**31, size=BATCH).tolist()
-        images = to_tensor([augment(i, seed=s) for i, s in zip(chosen, seeds, strict=True)])
-        loss = F.cross_entropy(net(images), torch.from_numpy(labels))
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        schedule.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def predict(net: torch.nn.Module, images: list[np.ndarray]) -> Tensor:
-    batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-    return torch.cat([net(to_tensor([unit(i) for i in b])).argmax(1) for b in batches])
+def confirmed(net: nn.Module, k: int, images: Sequence[Pixels]) -> float:
+    """The share of images that the classifier takes for class k."""
+    return round(float((predict(net, images) == k).float().mean()), 3)
 
 
 def main() -> None:
@@ -77,24 +37,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    real = index_data(options.train, DataConfig())
+    seen = DataConfig(image_size=options.size)
+    real = index_data(options.train, seen)
     held_out = index_data(options.test, DataConfig(classes=real.classes[1:]))
-    net = train_classifier(
-        load_classes(real, options.size, real.channels), options.steps, options.seed
-    )
-    table = {}
-    tested = load_classes(held_out, options.size, real.channels)
-    for k, name in enumerate(real.classes):
-        accuracy = float((predict(net, tested[k]) == k).float().mean())
-        table[name] = {"real": round(accuracy, 3), "chance": round(1 / len(real.classes), 3)}
+    tested = replace(held_out, channels=real.channels)
+    recipe = Recipe(steps=options.steps, seed=options.seed)
+    net = train_classifier(pixels(see(real, seen)), recipe).net
+    chance = round(1 / len(real.classes), 3)
+    table = {
+        name: {"real": confirmed(net, k, images), "chance": chance}
+        for k, (name, images) in enumerate(
+            zip(real.classes, pixels(see(tested, seen)), strict=True)
+        )
+    }
     for folder in options.generated:
-        rows = read_manifest(folder)
-        for k, name in enumerate(real.classes):
-            files = [folder / row["output"] for row in rows if row["class"] == name]
-            if files:
-                images = [load(path, options.size, real.channels) for path in files]
-                confirmed = float((predict(net, images) == k).float().mean())
-                table[name][f"generated {folder.name}"] = round(confirmed, 3)
+        generated = pixels(see(generated_index(folder, real), seen))
+        for k, (name, images) in enumerate(zip(real.classes, generated, strict=True)):
+            if images:
+                table[name][f"generated {folder.name}"] = confirmed(net, k, images)
     print(json.dumps(table, indent=1))
 
 

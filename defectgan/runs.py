@@ -121,6 +121,11 @@ def _point(link: Path, path: Path) -> None:
     os.replace(made, link)
 
 
+def runs_folder() -> Path:
+    """Where runs are looked for: ``DEFECTGAN_RUNS``, or ``runs`` here."""
+    return Path(os.environ.get("DEFECTGAN_RUNS", RUNS))
+
+
 def find_run(run: Path | None, *, runs: Path | None = None) -> Path:
     """A run by its folder; the newest one below ``runs`` for None or ``latest``.
 
@@ -129,7 +134,7 @@ def find_run(run: Path | None, *, runs: Path | None = None) -> Path:
     """
     if run is not None and run != Path(LATEST):
         return run
-    runs = runs or Path(os.environ.get("DEFECTGAN_RUNS", RUNS))
+    runs = runs or runs_folder()
     link = runs / LATEST
     if not link.is_dir():
         raise ModelError(

@@ -1,5 +1,6 @@
 """The judge: what its measures say of models that are known."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch.testing import assert_close
 from defectgan.config import Config, DataConfig
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import index_data
+from defectgan.evaluation.fidelity import kid
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import load_model, load_tensors
@@ -29,14 +31,17 @@ def gaussian(count: int, mean: float, seed: int) -> torch.Tensor:
     return mean + torch.randn(count, 2, generator=rng, dtype=torch.float64)
 
 
-def test_the_kernel_distance_of_two_gaussians_is_its_closed_form() -> None:
+@pytest.mark.parametrize("distance", [kernel_distance, kid])
+def test_the_kernel_distance_of_two_gaussians_is_its_closed_form(
+    distance: Callable[[torch.Tensor, torch.Tensor], float],
+) -> None:
     """k(x, y) = (<x, y> / 2 + 1)^3 and s = <x, y> / 2: of x ~ N(a, I) and y ~ N(b, I) in the plane,
     E s = <a, b> / 2, E s^2 = (<a, b>^2 + |a|^2 + |b|^2 + 2) / 4, E s^3 from the third moments of a
     product of normals. With b = 0 all odd moments vanish: E k(x, y) = 1 + 3 (|a|^2 + 2) / 4.
     """
     a = 1.0
     x, y, z = gaussian(4000, a, 0), gaussian(4000, 0.0, 1), gaussian(4000, 0.0, 2)
-    assert float(kernel_distance(y, z)) == pytest.approx(0, abs=0.05)
+    assert float(distance(y, z)) == pytest.approx(0, abs=0.05)
     norm = 2 * a * a
     cross = 1 + 3 * (norm + 2) / 4
     at_zero = 1 + 3 * 2 / 4
@@ -45,7 +50,7 @@ def test_the_kernel_distance_of_two_gaussians_is_its_closed_form() -> None:
     third = (norm**3 + 3 * norm * (2 * norm + 2) + 6 * norm) / 8
     at_a = 1 + 3 * first + 3 * second + third
     expected = at_a + at_zero - 2 * cross
-    assert float(kernel_distance(x, y)) == pytest.approx(expected, rel=0.1)
+    assert float(distance(x, y)) == pytest.approx(expected, rel=0.1)
 
 
 def test_the_kernel_distance_is_that_of_a_naive_loop() -> None:
@@ -61,6 +66,11 @@ def test_the_kernel_distance_is_that_of_a_naive_loop() -> None:
     ]
     cross = sum(k(a, b) for a in x for b in y) / 20
     assert float(kernel_distance(x, y)) == pytest.approx(sum(pairs) - 2 * cross)
+
+
+def test_the_kernel_distance_of_a_training_is_that_of_an_evaluation() -> None:
+    x, y = gaussian(30, 0.5, 0), gaussian(30, 0.0, 1)
+    assert float(kernel_distance(x, y)) == pytest.approx(kid(x, y))
 
 
 def test_agreement_is_1_for_equal_masks_0_for_disjoint_ones_and_soft_between() -> None:

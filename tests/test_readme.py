@@ -42,6 +42,10 @@ def test_every_command_of_the_readme_runs(
             words += ["--config", "tiny.yaml", "--steps", "6"]
         if words[:2] == ["train", "--resume"]:
             words += ["--steps", "8"]
+        if words[:2] == ["evaluate", "quality"]:
+            words += ["--steps", "2"]
+        if words[:2] == ["evaluate", "gain"]:
+            words += ["--steps", "1", "--seeds", "2", "--image-size", "32"]
         result = runner.invoke(app, words)
         assert result.exit_code == 0, f"{line}\n{result.output}"
 
@@ -52,7 +56,14 @@ def test_every_link_and_picture_of_the_readme_is_there() -> None:
 
 
 def test_the_readme_names_every_command() -> None:
-    for command in ("train", "generate", "inspect-masks", "export"):
+    for command in (
+        "train",
+        "generate",
+        "inspect-masks",
+        "evaluate quality",
+        "evaluate gain",
+        "export",
+    ):
         assert f"| `defectgan {command}`" in README
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from defectgan import __version__
+from defectgan_cli.evaluate_gain import gain
+from defectgan_cli.evaluate_quality import quality
 from defectgan_cli.export import export
 from defectgan_cli.generate import generate
 from defectgan_cli.inspect_masks import inspect_masks
@@ -40,3 +42,12 @@ def defectgan(
 
 for function in (train, generate, inspect_masks, export):
     app.command(cls=Command)(function)
+
+evaluate = typer.Typer(
+    name="evaluate",
+    help="What generated images are worth: how they look, and what a classifier gains by them.",
+    no_args_is_help=True,
+)
+evaluate.command(cls=Command)(quality)
+evaluate.command(cls=Command)(gain)
+app.add_typer(evaluate)

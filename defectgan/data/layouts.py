@@ -93,8 +93,9 @@ def _read_folders(root: Path, normal: str | None) -> Listing:
         for sample in _folder_samples(part, classes[split], name, split)
         if set(sample.labels) <= set(folders)
     ]
-    notes = () if base == root else (f"{base.name}/ is learned from, the rest is left alone",)
+    note = f"{base.name}/ is learned from, what stands beside it is held out"
     defects = tuple(f for f in folders if f != name)
+    notes = () if base == root else (note,)
     return Listing(base, "folders", name, defects, tuple(samples), notes)
 
 

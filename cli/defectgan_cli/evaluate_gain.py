@@ -1,0 +1,334 @@
+"""defectgan evaluate gain."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from defectgan_cli import options
+from defectgan_cli.console import CountReport, Reporter, TrainingReport, print_json, print_table
+from defectgan_cli.options import setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from defectgan.config import Config
+    from defectgan.evaluation.gain_report import Sheet
+    from defectgan.evaluation.real import RealSplit
+
+
+def gain(
+    data: Annotated[
+        Path, setting(None, "Real images: a folder, a table or a COCO file, as train takes them.")
+    ],
+    model: Annotated[
+        Path | None,
+        setting(
+            None,
+            "Run folder or .safetensors file that has seen none but the training images.",
+            default="one is trained on them",
+        ),
+    ] = None,
+    trust_model: Annotated[
+        bool,
+        typer.Option(
+            "--trust-model", help="Take weights without a run: you know what they have seen."
+        ),
+    ] = False,
+    gan_config: Annotated[
+        str | None,
+        setting(
+            None,
+            "Preset or YAML file of the generator to train.",
+            default="defectgan on a GPU, quick on a CPU",
+        ),
+    ] = None,
+    gan_steps: Annotated[
+        int | None, setting(None, "Its steps.", default=options.PRESET, min=1)
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        setting(None, "Defect classes in this order.", default="all", metavar="NAME..."),
+    ] = None,
+    normal_class: Annotated[
+        str | None,
+        setting(
+            None, "Folder of the good images.", default="normal, good, ok, free or defect-free"
+        ),
+    ] = None,
+    group_regex: Annotated[
+        str | None,
+        setting(
+            None,
+            "Finds in a file name which piece it shows; images of a piece are never split.",
+            default="none",
+        ),
+    ] = None,
+    holdout: Annotated[
+        float,
+        setting(None, "Share of each class without test images kept for testing.", min=0, max=0.9),
+    ] = 0.3,
+    val_fraction: Annotated[
+        float,
+        setting(
+            None, "Share of each class without validation images kept to choose weights.", min=0
+        ),
+    ] = 0.2,
+    val_from: Annotated[
+        Literal["train", "test"],
+        setting(
+            None, "Where validation images come from: train, or test if the model saw the former."
+        ),
+    ] = "train",
+    shots: Annotated[
+        int | None,
+        setting(None, "Images of each defect class to learn from.", default="all", min=1),
+    ] = None,
+    normals: Annotated[
+        int | None, setting(None, "Good images to learn from.", default="all", min=1)
+    ] = None,
+    arms: Annotated[
+        list[str] | None,
+        setting(
+            None,
+            "Arms, their baselines come along: real, synthetic, procedural, classical, "
+            "classical+synthetic, classical+procedural.",
+            default="all",
+            metavar="ARM...",
+        ),
+    ] = None,
+    ratio: Annotated[
+        float, setting(None, "Images added for each real one of a defect class.", min=0.01)
+    ] = 1.0,
+    sweep: Annotated[
+        list[float] | None,
+        setting(
+            None,
+            "Further ratios for classical+synthetic, such as 0.5 2 4.",
+            default="none",
+            metavar="RATIO...",
+            min=0.01,
+        ),
+    ] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option(
+            "--segmentation",
+            help="Train segmenters on painted masks, procedural and true ones instead, and test "
+            "them on true masks.",
+        ),
+    ] = False,
+    net: Annotated[
+        str | None,
+        setting(
+            None,
+            "Classifier: small, or a ResNet by torchvision's name.",
+            default="resnet18 on a GPU, small on a CPU",
+        ),
+    ] = None,
+    net_weights: Annotated[
+        Path | None,
+        setting(
+            None,
+            "safetensors file of torchvision's that it begins with.",
+            default="from scratch",
+            metavar="FILE",
+        ),
+    ] = None,
+    image_size: Annotated[
+        str, setting(None, "What it sees: pixels a side, or HEIGHTxWIDTH.")
+    ] = "64",
+    steps: Annotated[int, setting(None, "Optimizer steps of every classifier.", min=1)] = 300,
+    batch_size: Annotated[
+        int | None,
+        setting(None, "Images a step.", default="32, for segmenters 16", min=2),
+    ] = None,
+    seeds: Annotated[int, setting(None, "Trainings of every arm.", min=1)] = 5,
+    seed: Annotated[int, setting(None, "Draws the splits and what is added.", min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        setting(None, "Folder for everything.", default="evaluation/<time>-gain"),
+    ] = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train classifiers with and without generated images, and test them on real ones.
+
+    Every arm has the same steps and batches; its weights are chosen on validation images, the test
+    images are looked at once. A test that was cut short goes on when it is called again with the
+    same --out, also with more seeds or arms.
+
+    Example: defectgan evaluate gain --data pcb --model runs/latest
+    """
+    from defectgan.devices import pick_device
+    from defectgan.evaluation.gain_report import (
+        about,
+        cells,
+        columns,
+        compare,
+        require_packages,
+        write_gain,
+    )
+    from defectgan.evaluation.leak import refuse_leaks
+    from defectgan.evaluation.ledger import claim
+    from defectgan.evaluation.real import SplitPlan, split_real
+    from defectgan.runs import unused
+    from defectgan.training.checkpoint import load_model
+
+    reporter = Reporter(quiet=quiet)
+    require_packages()
+    place = pick_device(device)
+    on_gpu = place.type == "cuda"
+    if segmentation:
+        _refuse(arms=arms, sweep=sweep, net=net, net_weights=net_weights)
+        test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed)
+    else:
+        name = net or ("resnet18" if on_gpu else "small")
+        network = Network(name, net_weights, steps, batch_size)
+        test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed)
+    chosen = {
+        "classes": tuple(classes) if classes else None,
+        "normal_class": normal_class,
+        "group_regex": group_regex,
+    }
+    config = _generator_config(model, gan_config, gan_steps, chosen, on_gpu=on_gpu)
+    split = SplitPlan(holdout, val_fraction, val_from, shots, normals, seed)
+    real = split_real(data, config.data.model_copy(update=chosen | {"layout": None}), split)
+    _describe(real, reporter)
+    trainings = len(test.plan.keys(real))
+    folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
+    claim(folder, real)
+    reporter.say(f"everything goes to {folder}")
+    trained = None
+    if test.plan.paints:
+        path = model or _train(real, config, folder, place, reporter)
+        for note in refuse_leaks(path, real, trust=trust_model):
+            reporter.say(note)
+        trained = load_model(path, device=place)
+    with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
+        rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
+    entries = compare(rows, test.sheet)
+    files = write_gain(folder, entries, test.sheet, about(real, trained) | test.plan.facts())
+    if as_json:
+        print_json({"table": entries, "out": folder, "files": files})
+    else:
+        print_table(columns(entries, test.sheet), [cells(e, test.sheet) for e in entries])
+        typer.echo(f"report: {files['md']}")
+
+
+class Test(NamedTuple):
+    """What is trained and tested, how, and how it is told."""
+
+    noun: str
+    plan: Any
+    run: Any
+    sheet: "Sheet"
+
+
+class Network(NamedTuple):
+    """The classifier that was asked for."""
+
+    name: str
+    weights: Path | None
+    steps: int
+    batch_size: int | None
+
+
+def _refuse(**given: Any) -> None:
+    """Refuse options that are of no use to segmenters."""
+    from defectgan.errors import SettingError
+
+    if names := [name for name, value in given.items() if value is not None]:
+        options_named = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise SettingError(f"{options_named} is for classifiers: leave it out for segmenters")
+
+
+def _classifiers(
+    arms: list[str] | None,
+    ratio: float,
+    sweep: list[float] | None,
+    seeds: int,
+    image_size: str,
+    network: Network,
+    seed: int,
+) -> Test:
+    from defectgan.evaluation.arms import ARMS, known_arms
+    from defectgan.evaluation.classifier import Recipe, known_net
+    from defectgan.evaluation.gain import GainPlan, classifier_size, run_gain
+    from defectgan.evaluation.gain_report import CLASSIFIERS
+
+    recipe = Recipe(
+        net=known_net(network.name),
+        steps=network.steps,
+        batch_size=network.batch_size or Recipe.batch_size,
+        weights=network.weights,
+    )
+    named = tuple(arm.name for arm in known_arms(arms or tuple(ARMS)))
+    size = classifier_size(image_size)
+    plan = GainPlan(named, ratio, tuple(sweep or ()), seeds, size, recipe, seed)
+    return Test("classifier", plan, run_gain, CLASSIFIERS)
+
+
+def _segmenters(
+    ratio: float, seeds: int, image_size: str, steps: int, batch_size: int | None, seed: int
+) -> Test:
+    from defectgan.evaluation.gain import classifier_size
+    from defectgan.evaluation.gain_report import SEGMENTERS
+    from defectgan.evaluation.segmentation import SegmentationRecipe
+    from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
+
+    recipe = SegmentationRecipe(steps=steps, batch_size=batch_size or SegmentationRecipe.batch_size)
+    plan = SegmentationPlan(ratio, seeds, classifier_size(image_size), recipe, seed)
+    return Test("segmenter", plan, run_segmentation, SEGMENTERS)
+
+
+def _generator_config(
+    model: Path | None,
+    gan_config: str | None,
+    gan_steps: int | None,
+    data: dict[str, Any],
+    *,
+    on_gpu: bool,
+) -> "Config":
+    """The settings of the model that is given, or of the one to train."""
+    from defectgan.config import load_config
+    from defectgan.errors import SettingError
+    from defectgan.training.checkpoint import read_info, weights_file
+
+    if model is None:
+        preset = gan_config or ("defectgan" if on_gpu else "quick")
+        return load_config(preset, {"data": data, "training": {"steps": gan_steps}})
+    if gan_config is not None or gan_steps is not None:
+        raise SettingError(
+            f"{model} is trained already: --gan-config and --gan-steps are of no use"
+        )
+    return read_info(weights_file(model)).config
+
+
+def _describe(real: "RealSplit", reporter: Reporter) -> None:
+    for name, counts in real.counts().items():
+        reporter.say(f"{name}: " + ", ".join(f"{c} {n}" for c, n in counts.items()))
+    if real.left_out:
+        reporter.say(f"left out: {len(real.left_out)} training images")
+    for note in real.notes:
+        reporter.warn(note)
+    for _, reason in real.index.skipped:
+        reporter.warn(f"left out: {reason}")
+
+
+def _train(
+    real: "RealSplit", config: "Config", folder: Path, place: "torch.device", reporter: Reporter
+) -> Path:
+    """The run of a generator that has learned from the training images, all steps done."""
+    from defectgan.evaluation.generator import train_generator
+    from defectgan.training.loop import stop_signals
+
+    with stop_signals() as stop, TrainingReport(reporter, config.training.steps) as report:
+        run = train_generator(real, config, folder, device=place, watcher=report, stop=stop)
+    if run is None:
+        reporter.warn(f"stopped and saved; the same command with --out {folder} goes on")
+        raise typer.Exit(options.INTERRUPTED)
+    return run

@@ -1,0 +1,128 @@
+"""defectgan evaluate quality."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectgan_cli import options
+from defectgan_cli.console import CountReport, Reporter, print_json, print_table
+from defectgan_cli.options import setting
+
+
+def quality(
+    generated: Annotated[Path, typer.Argument(help="A generated set.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        setting(
+            None,
+            "Real images, in any layout that train reads.",
+            default="those of the model's run, with what it held out",
+        ),
+    ] = None,
+    holdout: Annotated[
+        float,
+        setting(
+            None,
+            "Share of each class of --data that is held out where it has no test images.",
+            min=0.05,
+            max=0.95,
+        ),
+    ] = 0.5,
+    model: Annotated[
+        Path | None,
+        setting(
+            None,
+            "Run of the model that made the set.",
+            default="the one under runs/ that has its weights",
+        ),
+    ] = None,
+    trust_model: Annotated[
+        bool,
+        typer.Option(
+            "--trust-model", help="Take it that the model has not seen the images held out."
+        ),
+    ] = False,
+    features: Annotated[
+        str,
+        setting(
+            None,
+            "domain (a classifier trained on the real training images, kept in the cache) or "
+            "inception (with --weights).",
+        ),
+    ] = "domain",
+    weights: Annotated[
+        Path | None,
+        setting(
+            None,
+            "File of torch-fidelity's Inception; nothing is ever downloaded.",
+            default="none",
+            metavar="FILE",
+        ),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        setting(
+            None,
+            "Size at which images are compared: pixels a side, or HEIGHTxWIDTH.",
+            default="the model's, 304 for inception",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        setting(None, "Steps that the domain classifier is trained for.", default="300", min=1),
+    ] = None,
+    seed: Annotated[int, setting(None, "Seed of all that is drawn at random.", min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        setting(None, "Folder for the table.", default="quality, in the generated set"),
+    ] = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """How near a generated set is to real images that nobody has learned from.
+
+    Beside it stand the floor (one half of those real images against the other) and the ceiling
+    (normal images called defects). KID comes first: FID is biased for few images.
+
+    Example: defectgan evaluate quality for-training --data pcb
+    """
+    from defectgan.devices import pick_device
+    from defectgan.evaluation.features import Wanted, make_features
+    from defectgan.evaluation.material import find_material
+    from defectgan.evaluation.quality import measure
+    from defectgan.evaluation.quality_report import (
+        as_record,
+        cells,
+        columns,
+        report_files,
+        write_quality,
+    )
+    from defectgan.runs import unused
+
+    reporter = Reporter(quiet=quiet)
+    wanted = Wanted(features, weights, image_size, steps, seed)
+    folder = out or unused(generated / "quality")
+    report_files(folder)  # before minutes of work, not after
+    material = find_material(generated, data=data, model=model, trust=trust_model, holdout=holdout)
+    with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
+        made = make_features(
+            wanted,
+            material.train,
+            material.learned,
+            device=pick_device(device),
+            done=report.advance,
+        )
+    seen = wanted.seen(material.learned)
+    with CountReport(reporter, "images", material.size) as report:
+        result = measure(material, made, seen, seed=seed, done=report.advance)
+    for note in result.notes:
+        reporter.warn(note)
+    report_file, record_file = write_quality(folder, result, generated)
+    if as_json:
+        print_json(as_record(result, generated) | {"report": report_file, "record": record_file})
+    else:
+        print_table(columns(result), [cells(row) for row in result.rows])
+        typer.echo(f"report: {report_file}")

@@ -1,0 +1,180 @@
+"""The arms of the test: what a classifier may learn from, each beside the baseline that it is held
+against.
+
+All arms see the real training images, balanced by class, for the same number of steps. They differ
+in what is added to the defect classes, and in whether images are augmented the classical way.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from defectgan.config import DataConfig
+from defectgan.data.dataset import Seen
+from defectgan.data.samples import TEST, TRAIN, VAL
+from defectgan.errors import SettingError
+from defectgan.evaluation.images import generated_index, see
+from defectgan.evaluation.procedural import Donor, deface
+from defectgan.evaluation.real import RealSplit
+from defectgan.generation.plan import Sources
+from defectgan.generation.run import Job, run_job
+from defectgan.runs import plain_name
+from defectgan.training.checkpoint import Model
+
+Extra = Literal["synthetic", "procedural"]
+# What is seen of the images of each class.
+Classes = Sequence[Sequence[Seen]]
+# Images that the generator paints at once; changes the speed alone.
+PAINT_BATCH = 16
+
+
+class Arm(NamedTuple):
+    """What is added to the real images, whether they are augmented, and the arm to compare with."""
+
+    name: str
+    extra: Extra | None = None
+    classical: bool = False
+    baseline: str | None = None
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("real"),
+        Arm("synthetic", "synthetic", baseline="real"),
+        Arm("procedural", "procedural", baseline="real"),
+        Arm("classical", classical=True, baseline="real"),
+        Arm("classical+synthetic", "synthetic", classical=True, baseline="classical"),
+        Arm("classical+procedural", "procedural", classical=True, baseline="classical"),
+    )
+}
+# The arm in which the share of synthetic images is varied.
+SWEPT = "classical+synthetic"
+
+
+def known_arms(names: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms of these names and those that they are held against, in the order of ``ARMS``.
+
+    Raises:
+        SettingError: if there is no such arm.
+    """
+    for name in names:
+        if name not in ARMS:
+            raise SettingError(f"no arm {name}: expected {', '.join(ARMS)}")
+    wanted = set(names)
+    for arm in reversed(ARMS.values()):
+        if arm.name in wanted and arm.baseline is not None:
+            wanted.add(arm.baseline)
+    return tuple(arm for arm in ARMS.values() if arm.name in wanted)
+
+
+def added(ratio: float, real: int) -> int:
+    """How many images are added to ``real`` ones of a class."""
+    return math.ceil(ratio * real)
+
+
+@dataclass(frozen=True)
+class Material:
+    """All images of a test, decoded once: of each class those to train on, to choose by and to test
+    on, and what may be added to those to train on.
+    """
+
+    train: Classes
+    val: Classes
+    test: Classes
+    extras: dict[Extra, Classes]
+
+    def learned_from(self, arm: Arm, ratio: float) -> list[list[Seen]]:
+        """What an arm learns from, with so many added images a real one of a defect class."""
+        if arm.extra is None:
+            return [list(members) for members in self.train]
+        pools = []
+        for members, extra in zip(self.train, self.extras[arm.extra], strict=True):
+            more = added(ratio, len(members)) if extra else 0
+            assert more <= len(extra)
+            pools.append([*members, *extra[:more]])
+        return pools
+
+
+def gather(
+    real: RealSplit, config: DataConfig, generated: Path | None, *, ratio: float, seed: int
+) -> Material:
+    """Decode all that the arms need.
+
+    Args:
+        real: the real images.
+        config: their size to the classifier.
+        generated: what ``paint`` made; None where no arm asks for it.
+        ratio: the most images that are added for a real one.
+        seed: draws the procedural ones.
+    """
+    train, val, test = (see(real.part(s), config, truths=True) for s in (TRAIN, VAL, TEST))
+    extras: dict[Extra, Classes] = {"procedural": _defaced(train, ratio=ratio, seed=seed)}
+    if generated is not None:
+        extras["synthetic"] = _generated(real, config, generated)
+    return Material(train, val, test, extras)
+
+
+def _defaced(train: Classes, *, ratio: float, seed: int) -> list[list[Seen]]:
+    normal, *defects = train
+    classes: list[list[Seen]] = [[]]
+    for k, members in enumerate(defects, start=1):
+        donors = [Donor(seen.image, seen.truth) for seen in members]
+        count = added(ratio, len(members))
+        made = deface([seen.image for seen in normal], donors, count, seed=seed + k)
+        classes.append(
+            [Seen(one.image, [k], np.uint8(255) * one.region[..., None]) for one in made]
+        )
+    return classes
+
+
+def _generated(real: RealSplit, config: DataConfig, folder: Path) -> list[list[Seen]]:
+    """The synthetic images of each class in the order in which they were planned."""
+    classes: list[list[Seen]] = [[]]
+    for k, name in enumerate(real.classes[1:], start=1):
+        index = generated_index(folder / plain_name(name), real.index)
+        classes.append(see(index, config, truths=True)[k])
+    return classes
+
+
+def paint(
+    model: Model,
+    real: RealSplit,
+    folder: Path,
+    *,
+    ratio: float,
+    seed: int,
+    device: torch.device,
+) -> None:
+    """Paint each defect class onto the good training images, a folder a class; a job that was cut
+    short goes on.
+
+    Args:
+        model: the generator.
+        real: whose good training images are painted on, and how many of each class there are.
+        folder: where they go.
+        ratio: images for each real one of the class.
+        seed: draws.
+        device: where to compute.
+
+    Raises:
+        ModelError: if the model does not know a class.
+    """
+    normal, *defects = real.part(TRAIN).members
+    sources = Sources(tuple(sample.file for sample in normal), ())
+    for k, members in enumerate(defects, start=1):
+        name = real.classes[k]
+        job = Job(sources, (name,), added(ratio, len(members)), seed + k, binary_masks=False)
+        run_job(
+            job,
+            model,
+            folder / plain_name(name),
+            device=device,
+            batch_size=PAINT_BATCH,
+            done=lambda count: None,
+        )

@@ -1,0 +1,215 @@
+"""What images are compared by: a classifier of their own domain, or Inception."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from defectgan.config import DataConfig
+from defectgan.data.facts import Facts
+from defectgan.data.index import Index
+from defectgan.devices import place
+from defectgan.errors import DataError, ModelError, SettingError
+from defectgan.evaluation.classifier import (
+    SMALL,
+    Recipe,
+    build,
+    outputs,
+    train_classifier,
+)
+from defectgan.evaluation.fidelity import require_fidelity
+from defectgan.evaluation.images import Pixels, pixels, see
+from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
+from defectgan.files import cache_folder, sha256, write_atomically
+
+# The size from which Inception's own 299 pixels are made.
+INCEPTION_SIZE = 304
+CLASSIFIERS = "domain-classifiers"
+DOMAIN_STEPS = 300
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which features are asked for; None for what they have by themselves."""
+
+    name: str = "domain"
+    weights: Path | None = None
+    image_size: str | None = None
+    steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises: SettingError: if these do not go together."""
+        if self.name not in (Domain.name, Inception.name):
+            raise SettingError(
+                f"no features {self.name}: expected {Domain.name} or {Inception.name}"
+            )
+        if self.name == Inception.name and self.weights is None:
+            raise SettingError(
+                f"Inception features need the file of its weights: name {PUBLISHED_FILE}, which "
+                "torch-fidelity publishes"
+            )
+        if self.name == Inception.name and self.steps is not None:
+            raise SettingError(f"Inception is not trained here: {self.steps} steps are of no use")
+        if self.name == Domain.name and self.weights is not None:
+            raise SettingError(
+                f"domain features are learned from your images: the weights {self.weights} are of "
+                "no use"
+            )
+
+    @property
+    def training_steps(self) -> int:
+        """Steps of a classifier that makes them."""
+        return (self.steps or DOMAIN_STEPS) if self.name == Domain.name else 0
+
+    def seen(self, learned: DataConfig) -> DataConfig:
+        """How images are seen: as the generating model does, if in another size."""
+        size = self.image_size or (INCEPTION_SIZE if self.name == Inception.name else None)
+        if size is None:
+            return learned
+        crop = learned.crop_size or min(learned.image_size) if learned.fit == "crop" else None
+        tree = {"image_size": size, "fit": learned.fit, "crop_size": crop}
+        try:
+            return DataConfig.model_validate(tree)
+        except ValidationError as error:
+            raise SettingError(
+                f"images cannot be compared at the size {size}: {error.errors()[0]['msg']}"
+            ) from error
+
+
+def make_features(
+    wanted: Wanted,
+    train: Index,
+    learned: DataConfig,
+    *,
+    device: torch.device,
+    done: Callable[[int], None] = lambda count: None,
+) -> "Features":
+    """The features asked for.
+
+    Args:
+        wanted: which.
+        train: real images to learn from.
+        learned: how the generating model sees images.
+        device: where to compute.
+        done: called with the number of training steps made since the last call.
+
+    Raises:
+        SettingError: if torch-fidelity is not installed.
+        ModelError: if there is no such weights file.
+        DataError: if an image is damaged.
+    """
+    require_fidelity()
+    if wanted.weights is not None:
+        return Inception(wanted.weights, device=device)
+    recipe = Recipe(net=SMALL, steps=wanted.training_steps, seed=wanted.seed)
+    return Domain(train, wanted.seen(learned), recipe, device=device, done=done)
+
+
+class Features(Protocol):
+    """Turns images into features [N, F], on the CPU in double precision; ``name`` stands beside
+    every figure, ``facts`` tell which features they are, ``notes`` what a person should know.
+    """
+
+    name: ClassVar[str]
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def __call__(self, images: Sequence[Pixels]) -> Tensor: ...
+
+    def classify(self, features: Tensor) -> Tensor | None:
+        """The class [N] that they show, None where the features know no classes."""
+
+
+class Domain:
+    """The features of a small classifier that has learned the classes from real training images.
+
+    It is kept below the cache folder, named by the content of all that it depends on.
+    """
+
+    name: ClassVar[str] = "domain"
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        train: Index,
+        seen: DataConfig,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        done: Callable[[int], None],
+    ) -> None:
+        """Find it in the cache, or train it.
+
+        Args:
+            train: the real images to learn from, never those that anything is held against.
+            seen: how images are seen.
+            recipe: how it is trained.
+            device: where to compute.
+            done: called with the number of steps made since the last call.
+
+        Raises:
+            DataError: if an image is damaged.
+        """
+        file = cache_folder() / CLASSIFIERS / f"{_key(train, seen, recipe)}.safetensors"
+        if file.is_file():
+            done(recipe.steps)
+        else:
+            made = train_classifier(pixels(see(train, seen)), recipe, device=device, done=done)
+            write_atomically(file, save(_dense(made.net)))
+        net = build(recipe, classes=len(train.classes), channels=train.channels)
+        try:
+            net.load_state_dict(load_file(file))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{file} is damaged: remove it, and it is made again") from error
+        self._classify = net.fc.cpu().double().requires_grad_(False)
+        net.fc = nn.Identity()
+        self._net = place(net, device).eval()
+        self.facts = {
+            "net": recipe.net,
+            "steps": recipe.steps,
+            "learned from": len(train.samples),
+            "image size": list(seen.image_size),
+            "weights": str(file),
+            "weights_sha256": sha256(file),
+        }
+
+    def __call__(self, images: Sequence[Pixels]) -> Tensor:
+        return outputs(self._net, images).double()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The class [N] that the classifier names."""
+        logits: Tensor = self._classify(features)
+        return logits.argmax(1)
+
+
+def _dense(net: nn.Module) -> dict[str, Tensor]:
+    return {name: t.cpu().contiguous() for name, t in net.state_dict().items()}
+
+
+def _key(train: Index, seen: DataConfig, recipe: Recipe) -> str:
+    """A digest of all that a classifier depends on."""
+    digests = Facts().of("sha256", [s.file for s in train.samples], sha256)
+    if damaged := [e for e in digests.values() if isinstance(e, DataError)]:
+        raise damaged[0]
+    looks = {"image_size": seen.image_size, "fit": seen.fit, "crop_size": seen.crop_size}
+    where = {s.file: s.marks if seen.fit == "crop" else () for s in train.samples}
+    parts = {
+        "torch": torch.__version__,
+        "recipe": {name: str(value) for name, value in vars(recipe).items()},
+        "initial": recipe.weights and sha256(recipe.weights),
+        "looks": looks,
+        "classes": train.classes,
+        "channels": train.channels,
+        "levels": train.levels,
+        "images": [(digests[s.file], s.labels, where[s.file]) for s in train.samples],
+    }
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

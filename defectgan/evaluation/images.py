@@ -1,0 +1,100 @@
+"""Real and generated images, decoded once, all seen in the same way."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectgan.config import DataConfig
+from defectgan.data.dataset import ImageSet, Seen
+from defectgan.data.index import Index
+from defectgan.data.samples import Mark, Sample
+from defectgan.errors import DataError
+from defectgan.generation.writers import MANIFEST, read_manifest
+from defectgan.images import probe
+
+Pixels = NDArray[np.uint8]
+# The images [H, W, C] of each class, normal ones first.
+Pools = Sequence[Sequence[Pixels]]
+
+
+def generated_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a generated set's manifest.
+
+    Raises:
+        DataError: if there are none.
+    """
+    rows = read_manifest(folder)
+    if not rows:
+        raise DataError(
+            f"no images named by {folder / MANIFEST}: expected a folder that generate has filled"
+        )
+    return rows
+
+
+def generated_index(folder: Path, like: Index) -> Index:
+    """A generated set as an index with the classes, channels and levels of real images; its masks
+    are those that were painted, and it has no normal images.
+
+    Raises:
+        DataError: if it is empty, damaged, or shows a class that the real images have not.
+    """
+    rows = generated_rows(folder)
+    if strange := {row["class"] for row in rows} - {*like.classes[1:]}:
+        raise DataError(
+            f"{folder} shows {', '.join(sorted(strange))}, of which {like.root} has no images: "
+            f"expected {', '.join(like.classes[1:])}"
+        )
+    samples = tuple(_generated_sample(folder, row) for row in rows)
+    return replace(like, root=folder, layout="generated", samples=samples, held_out=())
+
+
+def _generated_sample(folder: Path, row: dict[str, Any]) -> Sample:
+    label, box = row["class"], row["box"]
+    return Sample(
+        file=folder / row["output"],
+        labels=(label,),
+        mask=folder / row["mask"],
+        marks=() if box is None else (Mark((*box,), label),),
+        header=probe(folder / row["output"]),
+    )
+
+
+def see(index: Index, config: DataConfig, *, truths: bool = False) -> list[list[Seen]]:
+    """What a network sees of each image of each class, those of one class in the index's order;
+    windows lie round the defect, else in the middle.
+
+    Args:
+        index: the images.
+        config: the size, and how images are fitted to it.
+        truths: whether to read their masks too.
+
+    Raises:
+        DataError: if an image is damaged: figures of other images than those named are no use.
+    """
+    images = ImageSet(index, config, truths=truths)
+    return [
+        [images.view(sample, images.image(sample), k) for sample in members]
+        for k, members in enumerate(index.members)
+    ]
+
+
+def batches(images: ImageSet, k: int, *, size: int) -> Iterator[list[Pixels]]:
+    """The images of class k as ``see`` gives them, so many at a time: a set need not fit into
+    memory.
+
+    Raises:
+        DataError: as ``see``.
+    """
+    members = images.index.members[k]
+    for start in range(0, len(members), size):
+        part = members[start : start + size]
+        yield [images.view(sample, images.image(sample), k).image for sample in part]
+
+
+def pixels(classes: Sequence[Sequence[Seen]]) -> list[list[Pixels]]:
+    """The images alone."""
+    return [[seen.image for seen in members] for members in classes]

@@ -1,0 +1,118 @@
+"""Leaks: a model may be judged only by images that it has never learned from.
+
+What it learned from stands in its run folder, and in those of the runs that it began with; files
+are compared by their content. An image that was saved anew is not recognised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectgan.config import load_config
+from defectgan.data.facts import Facts
+from defectgan.data.index import read_split
+from defectgan.data.samples import TEST, TRAIN, VAL, Sample
+from defectgan.errors import DataError, ModelError
+from defectgan.evaluation.real import RealSplit
+from defectgan.files import sha256
+from defectgan.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Digests of the images that a model has learned from, and of those that chose among its
+    weights; ``before`` are weights that it began with and whose run is not there, None if all is
+    known.
+    """
+
+    trained: frozenset[str]
+    chose: frozenset[str]
+    before: Path | None = None
+
+
+def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[str, ...]:
+    """Make sure that all that a model knows of these images is what a classifier may learn from.
+
+    Validation images and those that fewer shots leave out count as well: a model that has seen them
+    would carry more into its images than the real ones that they are held against.
+
+    Args:
+        model: a run folder or a .safetensors file.
+        real: the images that it is judged by.
+        trust: take weights whose run is not there, on the word of whoever names them.
+
+    Returns:
+        What a person should know.
+
+    Raises:
+        ModelError: if it has learned from others than those to learn from, or nobody can tell.
+        DataError: if the images of its run are gone.
+    """
+    folder = run_of(model)
+    if folder is None:
+        return (_taken_on_trust(model, trust),)
+    learned = what_it_learned(folder)
+    parts = {split: real.part(split).samples for split in (TRAIN, VAL, TEST)}
+    digests = {split: _digests(samples) for split, samples in parts.items()}
+    forbidden = {
+        "test": digests[TEST] & (learned.trained | learned.chose),
+        "validation": digests[VAL] & learned.trained,
+        "left-out": _digests(real.left_out) & learned.trained,
+    }
+    if found := {name: len(seen) for name, seen in forbidden.items() if seen}:
+        raise ModelError(_refusal(model, found))
+    shared = len(digests[TRAIN] & learned.trained)
+    known = len(learned.trained)
+    note = f"{model} has learned from {known} images, {shared} of them to learn from here"
+    return (note,) if learned.before is None else (note, _taken_on_trust(learned.before, trust))
+
+
+def run_of(model: Path) -> RunFolder | None:
+    """The run folder that a model belongs to, if it is there."""
+    candidates = (model,) if model.is_dir() else (model.parent.parent,)
+    folders = (RunFolder(path) for path in candidates)
+    return next((f for f in folders if f.split.is_file() and f.config.is_file()), None)
+
+
+def what_it_learned(folder: RunFolder) -> Learned:
+    """The images of a run and of all runs that it began with.
+
+    Raises:
+        DataError: if images are gone.
+    """
+    trained: set[str] = set()
+    chose: set[str] = set()
+    run: RunFolder | None = folder
+    start: Path | None = None
+    while run is not None:
+        index = read_split(run.split)
+        trained |= _digests(index.samples)
+        chose |= _digests([s for s in index.held_out if s.split == VAL and s.file.is_file()])
+        begun = load_config(run.config, {}).training.init_from
+        start = Path(begun) if begun is not None else None
+        run = run_of(start) if start is not None else None
+    return Learned(frozenset(trained), frozenset(chose), start)
+
+
+def _taken_on_trust(model: Path, trust: bool) -> str:
+    if trust:
+        return f"nobody can tell which images {model} has learned from: it is trusted"
+    raise ModelError(
+        f"the run of {model} is not there: nobody can tell which images it has learned from; name "
+        "a model whose run is, or say that it can be trusted"
+    )
+
+
+def _digests(samples: Sequence[Sample]) -> set[str]:
+    found = Facts().of("sha256", [s.file for s in samples], sha256)
+    if damaged := [e for e in found.values() if isinstance(e, DataError)]:
+        raise damaged[0]
+    return {digest for digest in found.values() if isinstance(digest, str)}
+
+
+def _refusal(model: Path, found: dict[str, int]) -> str:
+    seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
+    remedy = "train one on the training images alone, which the table of the split names"
+    if set(found) == {"validation"}:
+        remedy += ", or draw the validation images from the test images instead"
+    return f"{model} has seen {seen}: what it paints would know them; {remedy}"

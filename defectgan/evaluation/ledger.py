@@ -1,0 +1,90 @@
+"""The folder of a test that may take hours: what it is a test of, and its results line by line, so
+that it goes on where it was cut short.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from defectgan.errors import DataError
+from defectgan.evaluation.real import RealSplit, as_table
+from defectgan.files import (
+    append_json_lines,
+    read_json_lines,
+    write_atomically,
+    write_json_lines,
+)
+
+TABLE = "labels.csv"
+JOB, RESULTS = "job.json", "results.jsonl"
+Row = dict[str, Any]
+# Arm, ratio and seed: what tells one training from another.
+Key = tuple[str, float, int]
+
+
+def claim(out: Path, real: RealSplit) -> None:
+    """Write down the split in the folder of a test, which is new or holds the same one.
+
+    Raises:
+        DataError: if it holds anything else.
+    """
+    table, text = out / TABLE, as_table(real.index)
+    if table.is_file():
+        if table.read_text(encoding="utf-8") != text:
+            raise DataError(
+                f"{out} holds a test with other splits (see {TABLE}): name another folder, "
+                "nothing was written"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty: name another folder, nothing was written")
+    else:
+        write_atomically(table, text.encode())
+
+
+def go_through(
+    folder: Path,
+    record: dict[str, Any],
+    keys: Sequence[Key],
+    *,
+    begin: Callable[[], Callable[[Key], Row]],
+    known: Callable[[int], None],
+) -> list[Row]:
+    """Make the results that are not there yet, each written down at once.
+
+    Args:
+        folder: where ``job.json`` and ``results.jsonl`` are.
+        record: all that a result depends on, its key aside.
+        keys: the results that are wanted.
+        begin: makes ready, where any is to be made, and returns what makes the one of a key.
+        known: called with the number of those that are there already.
+
+    Returns:
+        A row a key, in their order.
+
+    Raises:
+        DataError: if the folder holds the results of another test.
+    """
+    _open(folder, record)
+    rows = read_json_lines(folder / RESULTS)
+    write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
+    finished: dict[Key, Row] = {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
+    waiting = [key for key in keys if key not in finished]
+    known(len(keys) - len(waiting))
+    if waiting:
+        make = begin()
+        for key in waiting:
+            finished[key] = make(key)
+            append_json_lines(folder / RESULTS, [finished[key]])
+    return [finished[key] for key in keys]
+
+
+def _open(folder: Path, record: dict[str, Any]) -> None:
+    path, text = folder / JOB, json.dumps(record, indent=1)
+    if not path.is_file():
+        write_atomically(path, text.encode())
+    elif path.read_text(encoding="utf-8") != text:
+        raise DataError(
+            f"{folder} holds the results of another test (see {JOB}): name another folder, "
+            "nothing was written"
+        )

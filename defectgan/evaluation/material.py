@@ -1,0 +1,126 @@
+"""What a generated set is held against: real images that neither its model nor the features have
+learned from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from defectgan.config import DataConfig, load_config
+from defectgan.data.index import Index, index_data, read_split
+from defectgan.data.samples import TEST, VAL
+from defectgan.errors import DataError, ModelError
+from defectgan.evaluation.images import generated_index, generated_rows
+from defectgan.evaluation.leak import refuse_leaks, run_of
+from defectgan.evaluation.real import RealSplit
+from defectgan.files import sha256
+from defectgan.runs import RunFolder, runs_folder
+
+
+@dataclass(frozen=True)
+class Material:
+    """A generated set, the real images to learn from, and those held out, with their split;
+    ``learned`` is how the generating model sees images, or 64 x 64 where it is not known.
+    """
+
+    generated: Index
+    train: Index
+    held_out: Index
+    split: str
+    learned: DataConfig
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many images are held against each other."""
+        return sum(sum(index.counts().values()) for index in (self.generated, self.held_out))
+
+
+def find_material(
+    folder: Path, *, data: Path | None, model: Path | None, trust: bool, holdout: float
+) -> Material:
+    """The images of a comparison.
+
+    Args:
+        folder: the generated set.
+        data: real images; None for those of the run, with what it held out.
+        model: the run of the model that made it; None finds it by its weights where runs are.
+        trust: take it that the model has not learned from the images held out, where its run is not
+            there to tell.
+        holdout: share of each class of ``data`` that is held out where it has no test images.
+
+    Raises:
+        DataError: if there is nothing to compare, or nothing held out.
+        ModelError: if the model has learned from images held out, or nobody can tell.
+    """
+    rows = generated_rows(folder)
+    runs = runs_folder()
+    run, notes = _run_of_set(folder, rows, model, runs)
+    learned = load_config(run.config, {}).data if run else DataConfig(image_size=(64, 64))
+    if data is not None:
+        known = {
+            "normal_class": learned.normal_class,
+            "levels": learned.levels,
+            "holdout": holdout,
+        }
+        index = index_data(data, DataConfig.model_validate(known))
+    elif run is not None:
+        index = read_split(run.split)
+    else:
+        raise DataError(
+            f"no run below {runs.resolve()} has the weights that made {folder}: name the real "
+            "images to hold it against, or the run"
+        )
+    real = RealSplit(index)
+    if run is not None:
+        notes += refuse_leaks(run.path, real, trust=trust)
+    elif trust:
+        notes += (f"nobody can tell what the model of {folder} has learned from: it is trusted",)
+    else:
+        raise ModelError(
+            f"no run below {runs.resolve()} has the weights that made {folder}: nobody can tell "
+            "whether they have learned from the images held out; name the run, or say that the "
+            "model can be trusted"
+        )
+    split = _held_out(real)
+    generated = generated_index(folder, index)
+    if split == VAL:
+        notes += ("held against validation images, by which a model's best weights are chosen",)
+    train = replace(index, held_out=())
+    return Material(generated, train, real.part(split), split, learned, (*index.notes, *notes))
+
+
+def _held_out(real: RealSplit) -> str:
+    """Which images nothing was learned from: those for testing, else those for validation."""
+    for split in (TEST, VAL):
+        if any(sample.labels for sample in real.part(split).samples):
+            return split
+    raise DataError(
+        f"the training on {real.index.root} held no images out, and those that were learned from "
+        "prove nothing: name real images that it has not seen, or train with a share of them kept "
+        "for validation"
+    )
+
+
+def _run_of_set(
+    folder: Path, rows: Sequence[dict[str, Any]], model: Path | None, runs: Path
+) -> tuple[RunFolder | None, tuple[str, ...]]:
+    """The run whose weights made a set, and what a person should know of it."""
+    digests = {row["model_sha256"] for row in rows}
+    if model is not None:
+        run = run_of(model)
+        if run is None:
+            raise ModelError(f"{model} is not a run folder: expected the one that {folder} is from")
+        made = digests & {sha256(file) for file in _weights(run)}
+        note = f"the weights in {run.path} are others now than those that made {folder}"
+        return run, () if made else (note,)
+    for path in sorted(runs.glob("*/"), reverse=True):
+        run = run_of(path)
+        if run is not None and digests & {sha256(file) for file in _weights(run)}:
+            return run, ()
+    return None, ()
+
+
+def _weights(run: RunFolder) -> list[Path]:
+    return [file for file in (run.weights, run.best) if file.is_file()]

@@ -1,0 +1,266 @@
+"""How near generated images are to real ones, between what is perfect and what is nothing.
+
+Every figure compares as many images with as many others, drawn anew ``DRAWS`` times; it is the mean
+over them.
+
+generated  generated defects with real ones that nothing has learned from
+floor      one half of those real defects with the other: as near as anything can be
+ceiling    real normal images with those real defects: as far as doing nothing is
+
+So a KID within the floor's spread cannot be told from real at this number of images.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, pstdev
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectgan.config import DataConfig
+from defectgan.data.dataset import ImageSet
+from defectgan.data.index import Index
+from defectgan.errors import DataError
+from defectgan.evaluation.features import Features
+from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
+from defectgan.evaluation.images import batches
+from defectgan.evaluation.material import Material
+
+Kind = Literal["generated", "floor", "ceiling"]
+KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")
+ALL = "all"
+
+DRAWS = 50
+# FID takes minutes for sets that are large enough for it, and varies less than KID from draw to
+# draw.
+FID_DRAWS = 3
+# Images on each side, at most; from about here on FID's bias no longer matters.
+LARGEST = 2048
+# A class with fewer real images held out is left out: their halves would not make a pair.
+FEWEST = 4
+# Features that name the classes of real images no better than so many times chance are no use.
+SURE = 1.5
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison of ``images`` with as many others.
+
+    ``kid`` and its standard deviation over draws; ``fid``; ``precision``, the share of ours that
+    lie among real ones; ``recall``, the share of real ones that lie among ours, both None for too
+    few images; ``diversity``, how far two images of a class lie apart, as a share of how far two
+    real ones do; ``named``, the share whose class the features' own classifier names, None where it
+    has none.
+    """
+
+    defect: str
+    kind: Kind
+    images: int
+    kid: float
+    kid_std: float
+    fid: float
+    precision: float | None
+    recall: float | None
+    diversity: float
+    named: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The rows, all classes together first; what features they are made with; how many images of
+    each class there were; what a person should know.
+    """
+
+    rows: tuple[Row, ...]
+    features: str
+    facts: dict[str, Any]
+    images: dict[str, dict[str, int]]
+    notes: tuple[str, ...]
+
+    def table(self) -> list[dict[str, Any]]:
+        """The rows as plain objects."""
+        return [{"features": self.features, **asdict(row)} for row in self.rows]
+
+
+def measure(
+    material: Material,
+    features: Features,
+    seen: DataConfig,
+    *,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda count: None,
+) -> Quality:
+    """Hold a generated set against real images.
+
+    Args:
+        material: the images.
+        features: what they are compared by.
+        seen: how images are seen.
+        seed: draws what is compared with what.
+        done: called with the number of images seen since the last call.
+
+    Raises:
+        DataError: if there are too few images, or one is damaged.
+    """
+    real = _features(material.held_out, features, seen, done)
+    ours = _features(material.generated, features, seen, done)
+    normal, names = real[0], material.held_out.classes
+    _no_twins_alone(real, names)
+    classes = [k for k in range(1, len(names)) if len(ours[k]) > 1 and len(real[k]) >= FEWEST]
+    if not classes or len(normal) < FEWEST:
+        raise DataError(
+            f"too few images to compare: {_counts(material)}; expected at least 2 generated and "
+            f"{FEWEST} real ones of a class, and {FEWEST} normal ones"
+        )
+    rows = [row for k in classes for row in _class_rows(k, ours, real, features, names, seed)]
+    overall = _overall(rows, classes, ours, real, seed)
+    return Quality(
+        rows=(*overall, *rows),
+        features=features.name,
+        facts=features.facts,
+        images={
+            name: {"generated": len(ours[k]), "real": len(real[k])} for k, name in enumerate(names)
+        },
+        notes=(*material.notes, *features.notes, *_notes(rows, classes, ours, names)),
+    )
+
+
+def _features(
+    index: Index, features: Features, seen: DataConfig, done: Callable[[int], None]
+) -> list[Tensor]:
+    """Of the images of each class, [N, F]."""
+    images = ImageSet(index, seen.model_copy(update={"cache": "none"}))
+    found = []
+    for k, members in enumerate(index.members):
+        parts = []
+        for batch in batches(images, k, size=BATCH):
+            parts.append(features(batch))
+            done(len(batch))
+        found.append(torch.cat(parts) if members else torch.empty(0, 0))
+    return found
+
+
+def _class_rows(
+    k: int,
+    ours: list[Tensor],
+    real: list[Tensor],
+    features: Features,
+    names: Sequence[str],
+    seed: int,
+) -> Iterator[Row]:
+    sets = {"generated": ours[k], "floor": real[k], "ceiling": real[0]}
+    for kind in KINDS:
+        shown = features.classify(sets[kind])
+        named = None if shown is None else float((shown == k).double().mean())
+        pairs = _pairs(kind, sets[kind], real[k], _size(ours[k], real[k], real[0]), [seed, k])
+        yield _row(names[k], kind, list(pairs), named=named)
+
+
+def _overall(
+    rows: list[Row], classes: list[int], ours: list[Tensor], real: list[Tensor], seed: int
+) -> Iterator[Row]:
+    """All classes together, the same number of images of each, so that no side is another mixture
+    than the other; diversity and what is named are the means of the classes.
+    """
+    sides = {"generated": _balanced(ours, classes, seed), "floor": _balanced(real, classes, seed)}
+    mixed = sides["floor"]
+    sides["ceiling"] = real[0]
+    size = _size(*sides.values())
+    for kind in KINDS:
+        mine = [row for row in rows if row.kind == kind]
+        named = [row.named for row in mine if row.named is not None]
+        pairs = list(_pairs(kind, sides[kind], mixed, size, [seed, 0]))
+        yield _row(
+            ALL,
+            kind,
+            pairs,
+            named=fmean(named) if named else None,
+            diversity=fmean(row.diversity for row in mine),
+        )
+
+
+def _balanced(sets: list[Tensor], classes: list[int], seed: int) -> Tensor:
+    count = min(len(sets[k]) for k in classes)
+    rng = np.random.default_rng(seed)
+    return torch.cat([sets[k][rng.permutation(len(sets[k]))[:count]] for k in classes])
+
+
+def _size(ours: Tensor, real: Tensor, normal: Tensor) -> int:
+    """Images on each side: half of the real ones, so that the floor has as many as the rest."""
+    return min(len(ours), len(real) // 2, len(normal), LARGEST)
+
+
+def _pairs(
+    kind: Kind, ours: Tensor, real: Tensor, size: int, seed: list[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """``DRAWS`` pairs of sets of a size, those of the floor without an image in common."""
+    rng = np.random.default_rng(seed)
+    for _ in range(DRAWS):
+        order = rng.permutation(len(real))
+        chosen = order[size:] if kind == "floor" else rng.permutation(len(ours))
+        yield ours[chosen[:size]], real[order[:size]]
+
+
+def _row(
+    defect: str,
+    kind: Kind,
+    pairs: list[tuple[Tensor, Tensor]],
+    *,
+    named: float | None,
+    diversity: float | None = None,
+) -> Row:
+    kids = [kid(*pair) for pair in pairs]
+    outlined = [shares for pair in pairs if (shares := precision_recall(*pair)) is not None]
+    if diversity is None:
+        diversity = fmean(spread(a) for a, _ in pairs) / fmean(spread(b) for _, b in pairs)
+    return Row(
+        defect=defect,
+        kind=kind,
+        images=len(pairs[0][0]),
+        kid=fmean(kids),
+        kid_std=pstdev(kids),
+        fid=fmean(fid(*pair) for pair in pairs[:FID_DRAWS]),
+        precision=fmean(p for p, _ in outlined) if outlined else None,
+        recall=fmean(r for _, r in outlined) if outlined else None,
+        diversity=diversity,
+        named=named,
+    )
+
+
+def _no_twins_alone(real: list[Tensor], names: Sequence[str]) -> None:
+    for features, name in zip(real, names, strict=True):
+        if len(features) > 1 and (features == features[0]).all():
+            raise DataError(
+                f"the {len(features)} images of {name} that are held out are all the same: nothing "
+                "can be measured by them; hold out others"
+            )
+
+
+def _counts(material: Material) -> str:
+    held, made = material.held_out.counts(), material.generated.counts()
+    return ", ".join(f"{name} {made[name]} generated, {n} real" for name, n in held.items())
+
+
+def _notes(
+    rows: list[Row], classes: list[int], ours: list[Tensor], names: Sequence[str]
+) -> Iterator[str]:
+    if left := [n for k, n in enumerate(names) if k and len(ours[k]) and k not in classes]:
+        yield (
+            f"left out {', '.join(left)}: expected at least 2 generated images and {FEWEST} real "
+            "ones held out"
+        )
+    real = [row.named for row in rows if row.kind == "floor" and row.named is not None]
+    if real and fmean(real) < SURE / len(names):
+        yield (
+            f"the features name {fmean(real):.0%} of the real images right, where chance is "
+            f"{1 / len(names):.0%}: they hardly tell these classes apart, and say as little of "
+            "generated ones; learn them from more images, for longer, or take Inception"
+        )
+    if any(row.images < LARGEST for row in rows):
+        yield (
+            f"FID is biased upwards below about {LARGEST} images; compare it with its floor and "
+            "ceiling alone, never with figures from elsewhere"
+        )

@@ -1,0 +1,156 @@
+"""The real images of an evaluation: which of them are learned from, choose, and test.
+
+A split that the data names itself (folders, a column) is kept. Else shares are drawn by class and
+piece, exactly as ``train`` draws them with the same shares and seed.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from defectgan.config import DataConfig
+from defectgan.data import splits
+from defectgan.data.facts import Facts
+from defectgan.data.index import Index, index_data
+from defectgan.data.layouts import LABEL_SEPARATOR
+from defectgan.data.samples import TEST, TRAIN, VAL, Sample
+from defectgan.errors import DataError
+
+Members = tuple[tuple[Sample, ...], ...]
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How real images are divided.
+
+    ``holdout`` and ``val_fraction`` are shares of a class that the data does not name itself;
+    ``val_from`` says whether validation images leave the training or the test images; ``shots``
+    keeps so many images of each defect class for training, ``normals`` so many good ones; ``seed``
+    draws.
+    """
+
+    holdout: float = 0.3
+    val_fraction: float = 0.2
+    val_from: Literal["train", "test"] = "train"
+    shots: int | None = None
+    normals: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RealSplit:
+    """Real images with one label each: ``index`` with those to learn from, and those held out;
+    ``left_out`` are training images that this evaluation does without, to have fewer shots.
+    """
+
+    index: Index
+    left_out: tuple[Sample, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K classes, the normal one first."""
+        return self.index.classes
+
+    def part(self, split: str) -> Index:
+        """The images of ``train``, ``val`` or ``test`` as an index of their own."""
+        samples = (*self.index.samples, *self.index.held_out)
+        return replace(
+            self.index, samples=tuple(s for s in samples if s.split == split), held_out=()
+        )
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many images of each class each split has."""
+        return {split: self.part(split).counts() for split in (TRAIN, VAL, TEST)}
+
+
+def split_real(data: Path, config: DataConfig, plan: SplitPlan) -> RealSplit:
+    """Divide the images of a data folder, a table or a COCO file.
+
+    Args:
+        data: the folder or file, in any layout that ``train`` reads.
+        config: classes, normal class, layout and groups; its own shares are not used.
+        plan: how to divide.
+
+    Raises:
+        DataError: if a class has no images left for one of the three splits, or the data cannot be
+            read.
+    """
+    val_fraction = plan.val_fraction if plan.val_from == TRAIN else 0.0
+    shares = {"holdout": plan.holdout, "val_fraction": val_fraction}
+    index = index_data(data, config.model_copy(update=shares), seed=plan.seed)
+    notes = list(index.notes)
+    index, several = _single_labels(index)
+    if several:
+        notes.append(f"{several} images show defects of several classes: they are not used here")
+    if plan.val_from == TEST:
+        index = _validate_by_test(index, plan)
+    index, left_out = _few(index, plan)
+    real = RealSplit(index, left_out, tuple(notes))
+    for split, counts in real.counts().items():
+        if empty := [name for name, count in counts.items() if not count]:
+            raise DataError(
+                f"no {split} images of {', '.join(empty)} in {data}: an evaluation needs some of "
+                "each class to learn from, to choose by and to test on; name the splits in a "
+                "table, or hold out other shares"
+            )
+    return real
+
+
+def _single_labels(index: Index) -> tuple[Index, int]:
+    """Without images that show several defects, and how many those were."""
+    samples, held_out = (
+        tuple(s for s in part if len(s.labels) < 2) for part in (index.samples, index.held_out)
+    )
+    several = len(index.samples) + len(index.held_out) - len(samples) - len(held_out)
+    return replace(index, samples=samples, held_out=held_out), several
+
+
+def _validate_by_test(index: Index, plan: SplitPlan) -> Index:
+    """Validation images out of the test images, where the data names none."""
+    named = [s for s in index.held_out if s.split == VAL]
+    tested = [replace(s, split=TRAIN) for s in index.held_out if s.split == TEST]
+    drawn = splits.keep_out(
+        [*named, *tested],
+        splits.duplicates(tested, Facts()),
+        fraction=plan.val_fraction,
+        split=VAL,
+        seed=plan.seed,
+    )
+    held_out = tuple(replace(s, split=TEST) if s.split == TRAIN else s for s in drawn)
+    return replace(index, held_out=held_out)
+
+
+def _few(index: Index, plan: SplitPlan) -> tuple[Index, tuple[Sample, ...]]:
+    """The index with as many training images of each class as the plan wants, and the others."""
+    kept: set[Path] = set()
+    for k, members in enumerate(index.members):
+        wanted = plan.shots if k else plan.normals
+        kept |= {s.file for s in _draw(members, wanted, [plan.seed, k])}
+    left_out = tuple(s for s in index.samples if s.file not in kept)
+    return replace(index, samples=tuple(s for s in index.samples if s.file in kept)), left_out
+
+
+def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> list[Sample]:
+    """So many of them; fewer shots are always among more."""
+    order = np.random.default_rng(seed).permutation(len(members))
+    return [members[i] for i in order[:wanted]]
+
+
+def as_table(index: Index) -> str:
+    """An index as a table (``labels.csv``) with absolute paths and a split column: what a training
+    on it learns from is exactly what is called ``train`` here.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "labels", "mask", "split", "group"))
+    for s in (*index.samples, *index.held_out):
+        mask = "" if s.mask is None else s.mask.resolve()
+        labels = LABEL_SEPARATOR.join(s.labels)
+        writer.writerow((s.file.resolve(), labels, mask, s.split, s.group or ""))
+    return text.getvalue()

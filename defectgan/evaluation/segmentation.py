@@ -1,0 +1,236 @@
+"""What masks are worth: a segmenter learns from masks that nobody drew, and is tested on true
+ones.
+
+Every arm sees the same good images, as many steps, and defects of one origin: ``synthetic``, a
+generator's images with the masks that it painted; ``procedural``, pasted or blended ones with the
+masks of that; ``true``, real training images with their true masks, as a reference for what drawing
+masks by hand gives. Cut and paste takes its defects out along true masks, where there are any; a
+generator has seen none, but where it was trained with mask supervision.
+
+B batch, C image channels, H x W pixels; images are uint8 [H, W, C], masks [H, W, 1] in 0..255 until
+a batch is made of them.
+
+Source: Ronneberger et al., "U-Net", MICCAI 2015; dice: Milletari et al., "V-Net", 3DV 2016.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from defectgan.data.augment import Augment
+from defectgan.data.dataset import Seen, to_tensor, unit
+from defectgan.devices import place
+from defectgan.errors import DataError
+from defectgan.evaluation.arms import Classes, Material, added
+from defectgan.evaluation.classifier import CLASSICAL, CPU, outputs
+from defectgan.inspection.ranking import HALF, Ranks, average_precision, ious, rank
+
+Origin = Literal["synthetic", "procedural", "true"]
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
+LEVELS = 4
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe:
+    """How a segmenter is trained: optimizer steps, images a batch, half of them good, channels at
+    full resolution, the largest learning rate.
+    """
+
+    steps: int = 300
+    batch_size: int = 16
+    width: int = 16
+    lr: float = 2e-3
+    seed: int = 0
+
+
+class UNet(nn.Module):
+    """Images [B, C, H, W] in [-1, 1] to the logits [B, 1, H, W] of being defect; H and W are
+    multiples of 8.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(LEVELS)]
+        inputs = [channels, *widths]
+        self.down = nn.ModuleList(map(_block, inputs[:LEVELS], widths))
+        pairs = list(zip(widths[1:], widths[:-1], strict=True))
+        self.up = nn.ModuleList(_block(deep + flat, flat) for deep, flat in reversed(pairs))
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            seen.append(x)
+        for block, beside in zip(self.up, reversed(seen[:-1]), strict=True):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0), beside], 1))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in (inputs, outputs):
+        conv = nn.Conv2d(size, outputs, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of the pixels and 1 - dice of the batch, both [B, 1, H, W], truth in {0, 1}."""
+    found = logits.sigmoid()
+    dice = (2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
+
+
+def learned_from(material: Material, origin: Origin, ratio: float) -> list[list[Seen]]:
+    """The images of each class that an arm learns from, normal ones first: ``ratio`` made ones for
+    each real one of a defect class, or the real ones that have a true mask.
+
+    Raises:
+        DataError: if a class has none.
+    """
+    normal, *real = material.train
+    if origin == "true":
+        defects = [[seen for seen in members if seen.truth is not None] for members in real]
+        if not all(defects):
+            raise DataError(
+                "a class has no training image with a true mask: leave out the arm true, or give "
+                "some of its images a mask"
+            )
+    else:
+        made = material.extras[origin][1:]
+        counts = [added(ratio, len(members)) for members in real]
+        defects = [list(some[:count]) for some, count in zip(made, counts, strict=True)]
+    return [list(normal), *defects]
+
+
+def train_segmenter(
+    pools: Classes,
+    recipe: SegmentationRecipe,
+    *,
+    device: torch.device = CPU,
+    done: Callable[[int], None] = lambda count: None,
+) -> UNet:
+    """Train on half good images, half defects, their classes drawn evenly; AdamW, the rate a cosine
+    to 0. The last weights are taken: choosing would need true masks.
+
+    Args:
+        pools: what is seen of each class, normal ones first, defects with masks.
+        recipe: how.
+        device: where to compute.
+        done: called with the number of steps made since the last call.
+    """
+    height, width, channels = pools[0][0].image.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        net = place(UNet(channels, recipe.width), device).train()
+    adam = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.steps)
+    augment = Augment(CLASSICAL, square=height == width)
+    for step in range(recipe.steps):
+        images, truth = (t.to(device) for t in draw(pools, recipe, step, augment))
+        loss = segmentation_loss(net(images), truth)
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        schedule.step()
+        done(1)
+    return net.eval()
+
+
+def draw(
+    pools: Classes, recipe: SegmentationRecipe, step: int, augment: Augment
+) -> tuple[Tensor, Tensor]:
+    """The batch of a step, a function of (seed, step): images [B, C, H, W] in [-1, 1] and masks
+    [B, 1, H, W] in {0, 1}.
+    """
+    rng = np.random.default_rng([recipe.seed, step])
+    half = recipe.batch_size // 2
+    classes = [0] * half + (1 + rng.integers(len(pools) - 1, size=half)).tolist()
+    drawn = [pools[k][int(rng.integers(len(pools[k])))] for k in classes]
+    seeds = rng.integers(2**31, size=len(drawn)).tolist()
+    made = [
+        augment.together(unit(seen.image), unit(_truth(seen)), seed=seed)
+        for seen, seed in zip(drawn, seeds, strict=True)
+    ]
+    images = to_tensor([image for image, _ in made])
+    masks = to_tensor([mask for _, mask in made if mask is not None])
+    return images, (masks > 0).float()
+
+
+def _truth(seen: Seen) -> NDArray[np.uint8]:
+    """The mask, nothing for a good image."""
+    return np.zeros((*seen.image.shape[:2], 1), np.uint8) if seen.truth is None else seen.truth
+
+
+def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> dict[str, Any]:
+    """Pixel AP, and IoU where the probability is above 0.5: over all pixels of all test images,
+    good ones too, and for each class over those of its own.
+
+    Args:
+        net: the segmenter.
+        test: what is seen of real images; defects without a true mask cannot be tested on.
+        names: of the classes, the normal one first.
+
+    Raises:
+        DataError: if no defect has a true mask.
+    """
+    ranks: dict[str, Ranks] = {}
+    for k, (name, members) in enumerate(zip(names, test, strict=True)):
+        if usable := [seen for seen in members if not k or seen.truth is not None]:
+            ranks[name] = _ranked(net, usable)
+    defects = [name for name in names[1:] if name in ranks]
+    if not defects:
+        raise DataError(
+            "no test image of a defect has a true mask: a segmenter is tested on those; give some "
+            "of them a mask"
+        )
+    whole = np.sum(list(ranks.values()), axis=0)
+    return _scores(whole) | {"classes": {name: _scores(ranks[name]) for name in defects}}
+
+
+def _scores(ranks: Ranks) -> dict[str, float | None]:
+    return {"ap": average_precision(ranks), "iou": float(ious(ranks)[HALF])}
+
+
+def _ranked(net: nn.Module, images: Sequence[Seen]) -> Ranks:
+    """How the pixels of images are ranked by the probability of being defect."""
+    logits = outputs(net, [seen.image for seen in images])
+    found = logits.sigmoid()[:, 0].numpy()
+    counted = (rank(p, _truth(s)[..., 0] > 0) for p, s in zip(found, images, strict=True))
+    return np.asarray(np.sum(list(counted), axis=0))
+
+
+def segment(
+    material: Material,
+    origin: Origin,
+    recipe: SegmentationRecipe,
+    names: Sequence[str],
+    *,
+    ratio: float = 1.0,
+    device: torch.device = CPU,
+    done: Callable[[int], None] = lambda count: None,
+) -> dict[str, Any]:
+    """Train one segmenter and test it, once: a row of the table.
+
+    Raises:
+        DataError: if the images have no masks to learn from or to test on.
+    """
+    started = time.perf_counter()
+    net = train_segmenter(learned_from(material, origin, ratio), recipe, device=device, done=done)
+    return {
+        "arm": origin,
+        "ratio": ratio if origin != "true" else 0.0,
+        "seed": recipe.seed,
+        "steps": recipe.steps,
+        **segmentation_scores(net, material.test, names),
+        "seconds": round(time.perf_counter() - started, 1),
+    }

@@ -1,0 +1,113 @@
+"""Are the painted masks worth anything? Segmenters that learn from them, from procedural ones and
+from true ones, tested on true masks.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from defectgan.data.samples import TEST, TRAIN
+from defectgan.errors import DataError
+from defectgan.evaluation.gain import prepare, training_facts
+from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.real import RealSplit
+from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
+from defectgan.training.checkpoint import Model
+
+FOLDER = "segmenters"
+
+
+@dataclass(frozen=True)
+class SegmentationPlan:
+    """What is compared: ``ratio`` made images for each real one of a defect class, so many
+    ``seeds``; ``recipe`` says how a segmenter is trained, its seed aside; ``seed`` draws what is
+    made.
+    """
+
+    ratio: float = 1.0
+    seeds: int = 5
+    image_size: tuple[int, int] = (64, 64)
+    recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
+    seed: int = 0
+    paints: bool = True
+
+    def keys(self, real: RealSplit) -> list[Key]:
+        """All segmenters to train, seed by seed; true masks are learned from where every class of
+        the training images has some.
+
+        Raises:
+            DataError: if no test image has a true mask.
+        """
+        if not any(sample.mask for sample in real.part(TEST).samples):
+            raise DataError(
+                f"no test image of {real.index.root} has a true mask: a segmenter is tested on "
+                "those; give some of them a mask"
+            )
+        kinds: list[tuple[Origin, float]] = [("procedural", self.ratio), ("synthetic", self.ratio)]
+        if all(any(s.mask for s in members) for members in real.part(TRAIN).members[1:]):
+            kinds.append(("true", 0.0))
+        return [(origin, ratio, seed) for seed in range(self.seeds) for origin, ratio in kinds]
+
+    def facts(self) -> dict[str, Any]:
+        """What a person must know to read the table."""
+        return {
+            "segmenter": f"U-Net of {self.recipe.width} channels",
+            **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
+            "seeds": self.seeds,
+        }
+
+
+def run_segmentation(
+    plan: SegmentationPlan,
+    real: RealSplit,
+    model: Model | None,
+    out: Path,
+    *,
+    device: torch.device,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[Row]:
+    """Train and test the segmenters of a plan; as ``gain.run_gain``, with the folder
+    ``segmenters/``.
+
+    Raises:
+        DataError: if the folder holds the results of another test, or there are no true masks to
+            test on.
+        ModelError: if the model does not know a class.
+    """
+
+    def begin() -> Callable[[Key], Row]:
+        material = prepare(
+            real, model, out, ratio=plan.ratio, seed=plan.seed, size=plan.image_size, device=device
+        )
+
+        def make(key: Key) -> Row:
+            origin, recipe = cast(Origin, key[0]), replace(plan.recipe, seed=key[2])
+            row = segment(
+                material, origin, recipe, real.classes, ratio=plan.ratio, device=device, done=done
+            )
+            each = {name: scores["ap"] for name, scores in row["classes"].items()}
+            return row | {"class_ap": {k: ap for k, ap in each.items() if ap is not None}}
+
+        return make
+
+    return go_through(
+        out / FOLDER,
+        _record(plan, real, model),
+        plan.keys(real),
+        begin=begin,
+        known=lambda count: done(count * plan.recipe.steps),
+    )
+
+
+def _record(plan: SegmentationPlan, real: RealSplit, model: Model | None) -> dict[str, Any]:
+    return {
+        "image_size": list(plan.image_size),
+        "recipe": asdict(replace(plan.recipe, seed=0)),
+        "seed": plan.seed,
+        "classes": list(real.classes),
+        "images": real.counts(),
+        "model_sha256": model and model.sha256,
+    }

@@ -1,0 +1,116 @@
+"""``defectgan evaluate gain`` as a person calls it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from defectgan_cli.main import app
+from typer.testing import CliRunner
+
+from tests.conftest import TINY
+
+QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
+runner = CliRunner()
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def place(boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(boards, tmp_path / "pcb")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(line: str, *, code: int = 0) -> Any:
+    result = runner.invoke(app, ["evaluate", "gain", *line.split()])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def message_of(result: Any) -> str:
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_reported(
+    place: Path,
+) -> None:
+    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --arms synthetic --out out {QUICK}"
+    first = json.loads(call(f"{line} --json").stdout)
+    assert first.keys() == {"table", "out", "files"}
+    assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
+    assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
+    assert all(Path(file).is_file() for file in first["files"].values())
+    split = json.loads((place / "out/runs/latest/split.json").read_text())
+    table = (place / "out" / "labels.csv").read_text()
+    assert [s for s in split["samples"] if s["split"] == "train"]
+    for sample in split["samples"]:
+        assert f"/{sample['file']},{'|'.join(sample['labels'])}," in table
+    results = (place / "out/classifiers/results.jsonl").read_text()
+    more = call(f"{line} --seeds 3").stdout
+    assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
+    assert "synthetic" in more and more.strip().endswith("out/gain.md")
+
+
+def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place: Path) -> None:
+    train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
+    runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
+    fair = (place / "runs" / "latest").resolve()
+    call(f"--data pcb --model {fair} --arms synthetic {QUICK}")
+    runner.invoke(app, train)
+    refused = call(f"--data pcb --model runs/latest --arms synthetic {QUICK}", code=3)
+    assert "has seen" in message_of(refused) and "of the test images" in message_of(refused)
+    alone = place / "alone.safetensors"
+    shutil.copy(fair / "weights/last.safetensors", alone)
+    refused = call(f"--data pcb --model alone.safetensors --arms synthetic {QUICK}", code=3)
+    assert "nobody can tell" in message_of(refused)
+    call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
+
+
+def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) -> None:
+    gan = "--gan-config tiny.yaml --gan-steps 2"
+    line = f"--data pcb {gan} --segmentation --out out {QUICK}"
+    made = json.loads(call(f"{line} --json").stdout)
+    kinds = [(row["arm"], row["baseline"]) for row in made["table"]]
+    assert kinds == [("procedural", None), ("synthetic", "procedural"), ("true", None)]
+    assert all(0 <= row["ap"] <= 1 and 0 <= row["iou"] <= 1 for row in made["table"])
+    assert made["table"][0]["class_ap"].keys() == {"brushing", "thread", "tin", "wound"}
+    assert call(line).stdout.strip().endswith("out/segmentation.md")
+    shutil.rmtree(place / "pcb" / "masks")
+    assert "has a true mask" in message_of(call(f"--data pcb {gan} --segmentation", code=3))
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("", 2, "Missing option"),
+        ("--data nowhere", 3, "found nothing"),
+        ("--data pcb --arms magic", 2, "no arm magic"),
+        ("--data pcb --net vgg", 2, "no network vgg: expected small"),
+        ("--data pcb --image-size 50", 2, "cannot see the size 50"),
+        ("--data pcb --ratio 0", 2, "0.01"),
+        ("--data pcb --val-from moon", 2, "moon"),
+        ("--data pcb --holdout 0", 3, "no test images"),
+        ("--data pcb --model x.safetensors --gan-steps 3", 2, "trained already"),
+        ("--data pcb --segmentation --net small", 2, "--net is for classifiers"),
+        ("--data pcb --model x.safetensors", 3, "no weights at"),
+    ],
+)
+def test_an_error_is_one_message_with_the_right_exit_code(
+    line: str, code: int, message: str, place: Path
+) -> None:
+    result = call(line, code=code)
+    assert message in message_of(result) and "Traceback" not in result.stderr
+    assert result.stdout == "" and not (place / "evaluation").exists()
+
+
+def test_help_explains_each_option_and_ends_with_an_example() -> None:
+    assert "Example: defectgan evaluate gain" in " ".join(call("--help").stdout.split())
+    group = typer.main.get_command(app).commands["evaluate"]  # type: ignore[attr-defined]
+    described = group.commands["gain"].params
+    assert all(parameter.help for parameter in described if parameter.name != "help")

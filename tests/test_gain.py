@@ -1,0 +1,283 @@
+"""Does the augmentation help: the arms, their bookkeeping, the arithmetic of the comparison."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from defectgan.config import DataConfig
+from defectgan.data.dataset import Seen
+from defectgan.data.samples import TRAIN
+from defectgan.errors import DataError, ModelError, SettingError
+from defectgan.evaluation.arms import ARMS, SWEPT, Material, added, gather, known_arms, paint
+from defectgan.evaluation.classifier import Recipe
+from defectgan.evaluation.gain import (
+    FOLDER,
+    GainPlan,
+    run_gain,
+    run_task,
+    scores,
+)
+from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns, compare, write_gain
+from defectgan.evaluation.ledger import RESULTS, TABLE, claim
+from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
+from defectgan.files import read_json_lines
+from defectgan.training.checkpoint import Model, load_model
+from tests.conftest import CPU
+
+SHARES = SplitPlan(holdout=0.25, val_fraction=0.34)
+RECIPE = Recipe(net="small", steps=2, batch_size=4, evaluations=1)
+PLAN = GainPlan(seeds=2, image_size=(32, 32), recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def real(boards: Path) -> RealSplit:
+    return split_real(boards, DataConfig(), SHARES)
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    """A tiny model; that it has seen the test images does not matter to bookkeeping."""
+    return load_model(run)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    real: RealSplit, model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    """All arms and a sweep, two seeds each; tests only read it."""
+    out = tmp_path_factory.mktemp("gain") / "out"
+    claim(out, real)
+    return out, run_gain(replace(PLAN, sweep=(0.5,)), real, model, out, device=CPU)
+
+
+def coloured(counts: list[int], value: int) -> list[list[Seen]]:
+    image = np.full((32, 32, 3), value, np.uint8)
+    return [[Seen(image, [k])] * count for k, count in enumerate(counts)]
+
+
+def test_an_arm_learns_from_the_real_images_and_so_many_added_ones_a_class() -> None:
+    train = coloured([5, 2, 3], 0)
+    material = Material(
+        train,
+        train,
+        train,
+        {"synthetic": coloured([0, 4, 6], 1), "procedural": coloured([0, 4, 6], 2)},
+    )
+
+    def learned(name: str, ratio: float) -> list[list[int]]:
+        pools = material.learned_from(ARMS[name], ratio)
+        return [[int(seen.image.max()) for seen in pool] for pool in pools]
+
+    assert learned("real", 0) == learned("classical", 0) == [[0] * 5, [0] * 2, [0] * 3]
+    assert learned("synthetic", 1) == [[0] * 5, [0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+    assert learned("classical+procedural", 0.5) == [[0] * 5, [0, 0, 2], [0, 0, 0, 2, 2]]
+    assert learned("synthetic", 2)[1] == [0, 0, 1, 1, 1, 1]
+
+
+def test_a_baseline_comes_along_with_its_arm() -> None:
+    assert [a.name for a in known_arms(["classical+synthetic"])] == [
+        "real",
+        "classical",
+        "classical+synthetic",
+    ]
+    assert [a.name for a in known_arms(list(reversed(ARMS)))] == list(ARMS)
+    with pytest.raises(SettingError, match="no arm magic: expected real"):
+        known_arms(["magic"])
+
+
+def test_every_classifier_makes_the_same_number_of_steps_on_the_same_images(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit
+) -> None:
+    _, rows = finished
+    assert len(rows) == 2 * (len(ARMS) + 1)
+    assert {row["steps"] for row in rows} == {RECIPE.steps}
+    tested = [sum(map(sum, row["confusion"])) for row in rows]
+    assert set(tested) == {len(real.part("test").samples)}
+
+
+def test_a_classifier_that_makes_other_steps_than_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from defectgan.evaluation import gain
+
+    train = gain.train_classifier
+
+    def lazy(pools: Any, recipe: Recipe, **options: Any) -> Any:
+        return train(pools, replace(recipe, steps=recipe.steps - 1), **options)
+
+    monkeypatch.setattr(gain, "train_classifier", lazy)
+    images = coloured([1, 1], 0)
+    with pytest.raises(AssertionError, match="more steps"):
+        run_task(PLAN.tasks()[0], RECIPE, Material(images, images, images, {}), "ab", device=CPU)
+
+
+def test_synthetic_images_are_painted_on_good_training_images_alone(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit
+) -> None:
+    out, _ = finished
+    good = {str(s.file) for s in real.part(TRAIN).members[0]}
+    for k, name in enumerate(real.classes[1:], start=1):
+        rows = read_json_lines(out / "generated" / "1x" / name / "manifest.jsonl")
+        assert len(rows) == added(1, len(real.part(TRAIN).members[k]))
+        assert {row["source"] for row in rows} <= good
+        assert {row["class"] for row in rows} == {name}
+
+
+def test_a_test_that_was_cut_short_goes_on_to_the_same_results(
+    finished: tuple[Path, list[dict[str, Any]]],
+    real: RealSplit,
+    model: Model,
+    tmp_path: Path,
+) -> None:
+    _, rows = finished
+    claim(tmp_path / "out", real)
+    plan = replace(PLAN, arms=("synthetic",))
+    first = run_gain(replace(plan, seeds=1), real, model, tmp_path / "out", device=CPU)
+    results = tmp_path / "out" / FOLDER / RESULTS
+    results.write_text(results.read_text() + '{"arm": "real", "ra')
+    made: list[int] = []
+    again = run_gain(plan, real, model, tmp_path / "out", device=CPU, done=made.append)
+    assert again[: len(first)] == first and len(again) == 4
+    assert made == [2 * RECIPE.steps, *[1] * 2 * RECIPE.steps]
+    assert read_json_lines(results) == again
+
+    def timeless(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if name != "seconds"}
+
+    wanted = [row for row in rows if row["arm"] in ("real", "synthetic")]
+    assert [timeless(row) for row in again] == [timeless(row) for row in wanted]
+
+
+def test_a_folder_takes_no_other_test(
+    finished: tuple[Path, list[dict[str, Any]]],
+    boards: Path,
+    real: RealSplit,
+    model: Model,
+    tmp_path: Path,
+) -> None:
+    out, _ = finished
+    with pytest.raises(DataError, match="results of another test"):
+        run_gain(replace(PLAN, seed=1), real, model, out, device=CPU)
+    before = (out / TABLE).read_text()
+    with pytest.raises(DataError, match="other splits"):
+        claim(out, split_real(boards, DataConfig(), replace(SHARES, shots=1)))
+    assert (out / TABLE).read_text() == before
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(DataError, match="not empty"):
+        claim(tmp_path, real)
+
+
+def test_a_class_that_the_model_does_not_know_is_named(
+    real: RealSplit, model: Model, tmp_path: Path
+) -> None:
+    strange = replace(model, info=replace(model.info, classes=("normal", "thread")))
+    with pytest.raises(ModelError, match="no defect class brushing"):
+        paint(strange, real, tmp_path, ratio=1, seed=0, device=CPU)
+
+
+def test_where_no_arm_needs_a_generator_none_is_needed(real: RealSplit, tmp_path: Path) -> None:
+    plan = replace(PLAN, arms=("real", "procedural"), seeds=1)
+    assert not plan.paints and replace(plan, sweep=(2,)).paints
+    rows = run_gain(plan, real, None, tmp_path / "out", device=CPU)
+    assert [row["arm"] for row in rows] == ["real", "procedural"]
+
+
+def test_what_is_added_at_one_ratio_is_part_of_what_is_added_at_a_higher_one(
+    real: RealSplit,
+) -> None:
+    config = DataConfig(image_size=32)
+    low, high = (gather(real, config, None, ratio=r, seed=0) for r in (1, 2))
+    for few, many in zip(low.extras["procedural"], high.extras["procedural"], strict=True):
+        assert len(many) >= len(few)
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(few, many, strict=False))
+
+
+class Bright(nn.Module):
+    """Names class 0, 1 or 2 by the brightness of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        named = ((images.mean((1, 2, 3)) + 1) * 127.5).round().long()
+        return nn.functional.one_hot(named, 3).float() * self.scale
+
+
+def test_scores_of_a_known_confusion() -> None:
+    """Of class 0 all 4 are right, of class 1 one of 2, of class 2 none of 2 (called 1)."""
+    test = [[np.full((8, 8, 1), v, np.uint8) for v in row] for row in ([0] * 4, [1, 0], [1, 1])]
+    found = scores(Bright(), test, ("a", "b", "c"))
+    assert found["confusion"] == [[4, 0, 0], [1, 1, 0], [0, 2, 0]]
+    assert found["accuracy"] == pytest.approx(5 / 8)
+    assert found["recall"] == {"a": 1.0, "b": 0.5, "c": 0.0}
+    # F1 = 2 TP / (2 TP + FP + FN): 8/9, 2/(2+2+1), 0.
+    assert found["macro_f1"] == pytest.approx((8 / 9 + 2 / 5 + 0) / 3)
+
+
+def rows_of(arm: str, ratio: float, values: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"arm": arm, "ratio": ratio, "seed": seed, "steps": 3, "accuracy": value / 2}
+        | {"macro_f1": value, "recall": {"good": value, "bad": 1 - value}}
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_a_gain_is_the_mean_of_the_differences_of_the_same_seed_with_a_paired_test() -> None:
+    """Differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, t = 0.2 / (0.1 / sqrt 3) = 3.4641;
+    for 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2).
+    """
+    rows = rows_of("real", 0.0, [0.5, 0.1, 0.4]) + rows_of("synthetic", 1.0, [0.6, 0.3, 0.7])
+    plain, ours = compare(rows, CLASSIFIERS)
+    assert plain["baseline"] is None and "macro_f1_gain" not in plain
+    assert ours["baseline"] == "real" and ours["seeds"] == 3
+    assert ours["macro_f1"] == pytest.approx(1.6 / 3)
+    assert ours["macro_f1_sd"] == pytest.approx(np.std([0.6, 0.3, 0.7], ddof=1))
+    assert ours["macro_f1_gain"] == pytest.approx(0.2)
+    assert ours["macro_f1_gain_sd"] == pytest.approx(0.1)
+    t = 0.2 / (0.1 / 3**0.5)
+    assert ours["macro_f1_p"] == pytest.approx(1 - t / (t**2 + 2) ** 0.5)
+    assert ours["accuracy_gain"] == pytest.approx(0.1)
+    assert ours["recall"] == {"good": pytest.approx(1.6 / 3), "bad": pytest.approx(1.4 / 3)}
+
+
+def test_the_order_in_which_seeds_were_done_does_not_matter() -> None:
+    rows = rows_of("real", 0.0, [0.5, 0.1, 0.4]) + rows_of("synthetic", 1.0, [0.6, 0.3, 0.7])
+    _, ours = compare([*rows[:3], *reversed(rows[3:])], CLASSIFIERS)
+    assert ours["macro_f1_gain_sd"] == pytest.approx(0.1)
+
+
+def test_one_seed_has_neither_deviation_nor_test() -> None:
+    rows = rows_of("real", 0.0, [0.5]) + rows_of("synthetic", 1.0, [0.75])
+    _, ours = compare(rows, CLASSIFIERS)
+    assert ours["macro_f1_gain"] == pytest.approx(0.25)
+    assert ours["macro_f1_gain_sd"] is None and ours["macro_f1_p"] is None
+    assert "+0.250" in cells(ours, CLASSIFIERS) and "" in cells(ours, CLASSIFIERS)
+
+
+def test_arms_of_different_length_are_not_compared() -> None:
+    rows = rows_of("real", 0.0, [0.5]) + rows_of("synthetic", 1.0, [0.75])
+    rows[1]["steps"] = 4
+    with pytest.raises(AssertionError):
+        compare(rows, CLASSIFIERS)
+
+
+def test_the_report_is_a_table_a_plot_and_all_figures(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, model: Model, tmp_path: Path
+) -> None:
+    _, rows = finished
+    entries = compare(rows, CLASSIFIERS)
+    files = write_gain(tmp_path, entries, CLASSIFIERS, about(real, model) | PLAN.facts())
+    kept = json.loads(files["json"].read_text())
+    assert kept["table"] == entries and kept["model_sha256"] == model.sha256
+    table = [line for line in files["md"].read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(ARMS) + 1
+    assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}
+    assert [e["arm"] for e in entries if e["ratio"] == 0.5] == [SWEPT]
+    assert files["png"].read_bytes().startswith(b"\x89PNG")

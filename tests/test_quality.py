@@ -1,0 +1,284 @@
+"""The quality of generated sets whose quality is known."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from defectgan_cli.main import app
+from typer.testing import CliRunner
+
+from defectgan.config import Config, DataConfig
+from defectgan.data.index import Index, index_data
+from defectgan.errors import DataError, ModelError
+from defectgan.evaluation.images import Pixels, generated_index
+from defectgan.evaluation.material import Material, find_material
+from defectgan.evaluation.quality import ALL, FEWEST, Quality, Row, measure
+from defectgan.evaluation.quality_report import write_quality
+from defectgan.files import sha256, write_json_lines
+from defectgan.images import Picture, write_picture
+from defectgan.runs import RunFolder
+from defectgan.training.job import Job
+from tests.conftest import spoil
+
+SEEN = DataConfig(image_size=(32, 32))
+runner = CliRunner()
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+class PixelFeatures:
+    """The image itself, coarsely: what lies where is all that counts."""
+
+    name: ClassVar[str] = "pixels"
+    facts: ClassVar[dict[str, Any]] = {}
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, images: Sequence[Pixels]) -> torch.Tensor:
+        planes = torch.stack([torch.from_numpy(i.copy()).double().mean(2) for i in images])
+        return torch.nn.functional.avg_pool2d(planes[:, None] / 255, 4).flatten(1)
+
+    def classify(self, features: torch.Tensor) -> None:
+        """Pixels know no classes."""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 images of each class, noise round a gray of its own."""
+    folder = tmp_path_factory.mktemp("parts") / "pcb"
+    rng = np.random.default_rng(0)
+    for name, gray in (("normal", 60), ("tin", 120), ("wound", 180)):
+        for n in range(24):
+            pixels = rng.normal(gray, 20, (32, 32, 1)).clip(0, 255).astype(np.uint8)
+            write_picture(folder / name / f"{n:02}.png", Picture(pixels))
+    return folder
+
+
+@pytest.fixture
+def index(parts: Path) -> Index:
+    return index_data(parts, DataConfig(holdout=0.5))
+
+
+def pretend(folder: Path, shown: dict[str, Sequence[Path]], *, model: str = "0" * 64) -> Path:
+    """A generated set that shows these images as being of these classes."""
+    rows = [
+        {"output": str(file), "mask": str(file), "class": name, "box": None, "model_sha256": model}
+        for name, files in shown.items()
+        for file in files
+    ]
+    write_json_lines(folder / "manifest.jsonl", rows)
+    return folder
+
+
+def material(index: Index, folder: Path) -> Material:
+    held_out = Index(
+        index.root, index.layout, index.classes, index.held_out, channels=index.channels
+    )
+    return Material(generated_index(folder, index), index, held_out, "test", SEEN, ())
+
+
+def files(index: Index, k: int) -> list[Path]:
+    return [sample.file for sample in index.members[k]]
+
+
+def row(quality: Quality, defect: str, kind: str) -> Row:
+    (found,) = [r for r in quality.rows if (r.defect, r.kind) == (defect, kind)]
+    return found
+
+
+def test_real_images_lie_at_the_floor_and_normal_ones_at_the_ceiling(
+    index: Index, tmp_path: Path
+) -> None:
+    names = index.classes[1:]
+    real = {name: files(index, k) for k, name in enumerate(names, start=1)}
+    nothing = {name: files(index, 0) for name in names}
+    for made, kind, other in ((real, "floor", "ceiling"), (nothing, "ceiling", "floor")):
+        folder = pretend(tmp_path / kind, made)
+        quality = measure(material(index, folder), PixelFeatures(), SEEN)
+        ours, same, far = (row(quality, ALL, which) for which in ("generated", kind, other))
+        assert abs(ours.kid - same.kid) < abs(ours.kid - far.kid) / 4
+        assert abs(ours.fid - same.fid) < abs(ours.fid - far.fid)
+
+
+def test_all_comparisons_of_a_class_are_of_as_many_images_and_classes_are_mixed_evenly(
+    index: Index, tmp_path: Path
+) -> None:
+    first, second = index.classes[1:3]
+    shown = {first: files(index, 1), second: files(index, 2)[:5]}
+    quality = measure(material(index, pretend(tmp_path, shown)), PixelFeatures(), SEEN)
+    assert [(r.defect, r.images) for r in quality.rows] == [
+        *[(ALL, 10)] * 3,  # five of each of two classes
+        *[(first, 6)] * 3,  # half of the twelve real ones
+        *[(second, 5)] * 3,
+    ]
+    assert quality.images[first] == {"generated": 12, "real": 12}
+    assert any("FID is biased" in note for note in quality.notes)
+
+
+def test_a_class_that_repeats_one_image_has_no_diversity(index: Index, tmp_path: Path) -> None:
+    shown = {index.classes[1]: files(index, 1)[:1] * 8}
+    folder = tmp_path / "set"
+    for n, file in enumerate(shown[index.classes[1]]):
+        copy = folder / f"{n}.png"
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    copies = sorted(folder.glob("*.png"))
+    quality = measure(
+        material(index, pretend(folder, {index.classes[1]: copies})), PixelFeatures(), SEEN
+    )
+    assert row(quality, index.classes[1], "generated").diversity == pytest.approx(0, abs=1e-6)
+    assert row(quality, index.classes[1], "floor").diversity == pytest.approx(1, abs=0.1)
+
+
+def test_the_same_seed_gives_the_same_figures(index: Index, tmp_path: Path) -> None:
+    made = material(index, pretend(tmp_path, {index.classes[1]: files(index, 1)}))
+    first, again, other = (
+        measure(made, PixelFeatures(), SEEN, seed=seed).rows for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_too_few_or_damaged_images_are_refused(index: Index, tmp_path: Path) -> None:
+    name = index.classes[1]
+    one = material(index, pretend(tmp_path / "one", {name: files(index, 1)[:1]}))
+    with pytest.raises(DataError, match=f"too few images to compare: .*{name} 1 generated"):
+        measure(one, PixelFeatures(), SEEN)
+    copy = tmp_path / "bad.png"
+    copy.write_bytes(files(index, 1)[0].read_bytes())
+    spoil(copy)
+    shown = {name: [*files(index, 1), copy]}
+    with pytest.raises(DataError, match=r"bad\.png is damaged"):
+        measure(material(index, pretend(tmp_path / "bad", shown)), PixelFeatures(), SEEN)
+
+
+def test_a_class_with_few_real_images_held_out_is_left_out_and_named(
+    index: Index, tmp_path: Path
+) -> None:
+    first, second = index.classes[1:3]
+    few = [s for s in index.held_out if s.labels != (second,)]
+    few += [s for s in index.held_out if s.labels == (second,)][: FEWEST - 1]
+    held = Index(index.root, "folders", index.classes, tuple(few), channels=index.channels)
+    folder = pretend(tmp_path, {first: files(index, 1), second: files(index, 2)})
+    made = Material(generated_index(folder, index), index, held, "test", SEEN, ())
+    quality = measure(made, PixelFeatures(), SEEN)
+    assert {r.defect for r in quality.rows} == {ALL, first}
+    assert any(note.startswith(f"left out {second}") for note in quality.notes)
+
+
+def test_a_report_is_never_overwritten(index: Index, tmp_path: Path) -> None:
+    folder = pretend(tmp_path, {index.classes[1]: files(index, 1)})
+    quality = measure(material(index, folder), PixelFeatures(), SEEN)
+    report, record = write_quality(tmp_path / "out", quality, folder)
+    assert "KID (pixels)" in report.read_text() and " FID |" not in report.read_text()
+    assert len(json.loads(record.read_text())["table"]) == 6
+    with pytest.raises(DataError, match="is there already"):
+        write_quality(tmp_path / "out", quality, folder)
+
+
+@pytest.fixture
+def began(parts: Path, tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run that holds half of the parts out for validation; its weights are any bytes."""
+    monkeypatch.setenv("DEFECTGAN_RUNS", str(tmp_path / "runs"))
+    job = Job(tiny, index_data(parts, DataConfig(val_fraction=0.5)))
+    folder = job.begin(tmp_path / "runs", "parts")
+    folder.weights.parent.mkdir()
+    folder.weights.write_bytes(b"weights")
+    return folder
+
+
+def found(folder: Path, **options: Any) -> Material:
+    given = {"data": None, "model": None, "trust": False, "holdout": 0.5} | options
+    return find_material(folder, **given)
+
+
+def test_the_run_is_found_by_its_weights_and_its_validation_images_are_held_against(
+    began: RunFolder, parts: Path, index: Index, tmp_path: Path
+) -> None:
+    shown = {"tin": files(index, 1)}
+    folder = pretend(tmp_path / "set", shown, model=sha256(began.weights))
+    made = found(folder)
+    assert made.split == "val" and made.learned.image_size == (32, 32)
+    names = [{s.file for s in part.samples} for part in (made.train, made.held_out)]
+    assert len(names[0]) == len(names[1]) == 36 and not names[0] & names[1]
+    with pytest.raises(DataError, match="name the real images"):
+        found(pretend(tmp_path / "other", shown))
+    assert any("others now" in n for n in found(tmp_path / "other", model=began.path).notes)
+
+
+def test_images_that_the_model_has_seen_are_refused(
+    began: RunFolder, parts: Path, index: Index, tmp_path: Path
+) -> None:
+    folder = pretend(tmp_path, {"tin": files(index, 1)}, model=sha256(began.weights))
+    with pytest.raises(ModelError, match="has seen"):
+        found(folder, data=parts, holdout=0.3)
+
+
+def test_a_model_of_which_nothing_is_known_must_be_trusted_by_name(
+    parts: Path, index: Index, tmp_path: Path
+) -> None:
+    folder = pretend(tmp_path, {"tin": files(index, 1)})
+    with pytest.raises(ModelError, match="can be trusted"):
+        found(folder, data=parts)
+    made = found(folder, data=parts, trust=True)
+    assert made.split == "test" and any("it is trusted" in note for note in made.notes)
+
+
+def test_a_run_that_held_nothing_out_cannot_be_judged_by_its_images(
+    run: Path, index: Index, tmp_path: Path
+) -> None:
+    folder = pretend(tmp_path, {"tin": files(index, 1)})
+    with pytest.raises(DataError, match="held no images out"):
+        found(folder, model=run)
+
+
+def test_a_generated_class_that_is_not_among_the_real_ones_is_named(
+    parts: Path, index: Index, tmp_path: Path
+) -> None:
+    folder = pretend(tmp_path, {"dent": files(index, 1)})
+    with pytest.raises(DataError, match="shows dent"):
+        found(folder, data=parts, trust=True)
+
+
+def call(line: str, *, code: int = 0) -> Any:
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def test_the_command_prints_a_table_and_keeps_it(parts: Path, index: Index, tmp_path: Path) -> None:
+    folder = pretend(tmp_path / "set", {"tin": files(index, 1), "wound": files(index, 2)})
+    line = f"evaluate quality {folder} --data {parts} --trust-model --steps 2 --image-size 32"
+    printed = call(line).stdout
+    assert "KID (domain)" in printed and "named right" in printed
+    assert (folder / "quality" / "quality.md").is_file()
+    record = json.loads(call(f"{line} --json").stdout)
+    assert (folder / "quality-2" / "quality.json").is_file()
+    assert record["features"]["steps"] == 2
+    said = call(f"{line} --out {folder / 'quality'}", code=3).stderr
+    assert "is there already" in said and "images" not in said.split("is there already")[0]
+    assert {r["kind"] for r in record["table"]} == {"generated", "floor", "ceiling"}
+    assert record["table"][0].keys() >= {"kid", "kid_std", "fid", "precision", "recall"}
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("nowhere", 3, "no images named by nowhere/manifest.jsonl"),
+        ("nowhere --features lpips", 2, "no features lpips: expected domain or inception"),
+        ("nowhere --features inception", 2, "need the file of its weights"),
+        ("nowhere --features inception --weights x --steps 3", 2, "3 steps are of no use"),
+        ("nowhere --weights x", 2, "the weights x are of no use"),
+        ("nowhere --steps 0", 2, "greater than or equal to 1"),
+    ],
+)
+def test_an_error_of_the_command_says_what_to_do(line: str, code: int, message: str) -> None:
+    said = " ".join(call(f"evaluate quality {line}", code=code).stderr.replace("│", " ").split())
+    assert message in said
+
+
+def test_help_of_the_command_ends_with_an_example() -> None:
+    text = call("evaluate quality --help").stdout
+    assert "Example: defectgan evaluate quality" in " ".join(text.split())

@@ -1,0 +1,110 @@
+"""A segmenter that learns from masks, on defects that are known to the pixel."""
+
+import numpy as np
+import pytest
+import torch
+
+from defectgan.config import AugmentConfig
+from defectgan.data.augment import Augment
+from defectgan.data.dataset import Seen
+from defectgan.errors import DataError
+from defectgan.evaluation.arms import Material
+from defectgan.evaluation.segmentation import (
+    SegmentationRecipe,
+    draw,
+    learned_from,
+    segment,
+    segmentation_loss,
+    segmentation_scores,
+)
+
+SIZE = 32
+NAMES = ("normal", "bright", "dark")
+TINY = SegmentationRecipe(steps=40, batch_size=8, width=8)
+
+
+def seen(k: int, rng: np.random.Generator, *, known: bool = True) -> Seen:
+    """Gray noise, and on it a bright or a dark square."""
+    image = rng.normal(128, 8, (SIZE, SIZE, 1))
+    mask = np.zeros((SIZE, SIZE, 1), np.uint8)
+    if k:
+        top, left = rng.integers(0, SIZE - 8, 2)
+        mask[top : top + 8, left : left + 8] = 255
+        image[mask > 0] += 90 if k == 1 else -90
+    pixels = image.clip(0, 255).astype(np.uint8)
+    return Seen(pixels, [k], mask if k and known else None)
+
+
+def classes(count: int, seed: int, *, known: bool = True) -> list[list[Seen]]:
+    rng = np.random.default_rng(seed)
+    return [[seen(k, rng, known=known) for _ in range(count)] for k in range(3)]
+
+
+class Answers(torch.nn.Module):
+    """Says where pixels are far from gray; ``sign`` turns the answer round."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        super().__init__()
+        self.sign = torch.nn.Parameter(torch.tensor(sign))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.sign * (x.abs() - 0.4) * 20
+
+
+def test_a_segmenter_that_knows_has_1_and_one_that_says_the_opposite_has_0() -> None:
+    test = classes(4, 1)
+    right, wrong = (segmentation_scores(Answers(s), test, NAMES) for s in (1.0, -1.0))
+    assert right["ap"] == right["iou"] == 1.0
+    assert right["classes"] == {name: {"ap": 1.0, "iou": 1.0} for name in NAMES[1:]}
+    assert wrong["ap"] < 0.05 and wrong["iou"] == 0.0
+
+
+def test_iou_counts_what_is_found_where_nothing_is() -> None:
+    """Of 1 square found twice over, half is wrong; the pixels of good images count as well."""
+    marked = seen(1, np.random.default_rng(0))
+    beside = np.roll(marked.image, SIZE // 2, axis=1)
+    scores = segmentation_scores(
+        Answers(), [[Seen(beside, [0])], [marked], []], ("normal", "bright", "dark")
+    )
+    assert scores["iou"] == pytest.approx(0.5)
+    assert scores["classes"] == {"bright": {"ap": 1.0, "iou": 1.0}}
+
+
+def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -> None:
+    with pytest.raises(DataError, match="no test image of a defect has a true mask"):
+        segmentation_scores(Answers(), classes(2, 0, known=False), NAMES)
+    unknown = classes(2, 0, known=False)
+    material = Material(unknown, unknown, unknown, {"procedural": classes(2, 1)})
+    with pytest.raises(DataError, match="no training image with a true mask"):
+        learned_from(material, "true", 1.0)
+    assert [len(p) for p in learned_from(material, "procedural", 0.5)] == [2, 1, 1]
+
+
+def test_a_segmenter_learns_to_find_squares_from_made_ones() -> None:
+    real, made = classes(8, 0), classes(8, 2)
+    material = Material(real, real, classes(6, 1), {"synthetic": made})
+    row = segment(material, "synthetic", TINY, NAMES)
+    assert row["ap"] > 0.9 and row["iou"] > 0.6
+    assert (row["arm"], row["ratio"], row["steps"]) == ("synthetic", 1.0, 40)
+    says_nothing = segmentation_scores(Answers(0.0), material.test, NAMES)
+    assert says_nothing["ap"] == pytest.approx(2 / 3 * 64 / SIZE**2)
+
+
+def test_a_batch_is_half_good_images_and_a_function_of_seed_and_step() -> None:
+    pools, augment = classes(5, 0), Augment(AugmentConfig())
+    images, truth = draw(pools, TINY, 3, augment)
+    again = draw(pools, TINY, 3, augment)
+    torch.testing.assert_close((images, truth), again)
+    assert images.shape == truth.shape == (8, 1, SIZE, SIZE)
+    assert not truth[:4].any() and (truth[4:].sum((1, 2, 3)) == 64).all()
+    torch.testing.assert_close(truth > 0, images.abs() > 0.4)  # they take the same pose
+    assert not torch.equal(images, draw(pools, TINY, 4, augment)[0])
+
+
+def test_the_loss_is_0_for_a_sure_right_answer_and_its_dice_1_for_a_sure_wrong_one() -> None:
+    truth = torch.zeros(2, 1, 8, 8)
+    truth[..., :4] = 1
+    sure = 100 * (2 * truth - 1)
+    assert float(segmentation_loss(sure, truth)) == pytest.approx(0)
+    wrong = segmentation_loss(-sure, truth)
+    assert float(wrong) == pytest.approx(100 + 1 - 1 / 129)
