@@ -20,6 +20,7 @@ def disc(radius: float, size: int = 32, *, x: float = 0, y: float = 0) -> Mask:
 
 def subject(mask: Mask, defect: str = "a", **known: object) -> Subject:
     image = np.zeros((*mask.shape, 3), np.uint8)
+    known = {"change": 255 * mask} | known
     return Subject("one", defect, "restored", image, image, mask, **known)  # type: ignore[arg-type]
 
 
@@ -193,6 +194,7 @@ def test_a_summary_counts_and_averages_by_class_and_direction() -> None:
     a, b = found.summary["a"], found.summary["b"]
     assert (a["images"], a["empty"], a["flagged"]) == (2, 1, 2)
     assert (a["iou"], b["iou"], b["auroc"]) == (0.5, 1, 1)
+    assert b["changed"]["ap"] == 1 and b["otsu"]["iou"] == 0  # the image is black all over
     assert found.flags["duplicate"] == 2 and found.flagged == 3
     assert found.heat["a", "restored"].max() == 0.5  # one of two images
 

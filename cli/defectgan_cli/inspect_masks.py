@@ -129,13 +129,13 @@ def _print(findings: Any) -> None:
     columns = ("class", "direction", *names)
     print_table(columns, [[_short(row.get(name)) for name in columns] for row in groups])
     if located := findings.located:
-        columns = ("class", *(f"{who}{name}" for name in LOCATED for who in ("", "otsu ")))
         rows = []
         for name, row in located.items():
-            pairs = [(row.get(score), row["otsu"].get(score)) for score in LOCATED]
-            rows.append([name, *(_short(value) for pair in pairs for value in pair)])
+            by = {"mask": row, "change": row["changed"], "contrast": row["otsu"]}
+            for located_by, scores in by.items():
+                rows.append([name, located_by, *(_short(scores.get(score)) for score in LOCATED)])
         typer.echo("")
-        print_table(columns, rows)
+        print_table(("class", "found by", *LOCATED), rows)
 
 
 def _short(value: Any) -> Any:

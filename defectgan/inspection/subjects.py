@@ -38,8 +38,9 @@ TRUE_SHARE = 0.5
 
 
 class RealImages:
-    """A model on real images: each defect restored, its mask, the mean over all learned poses, held
-    against the true one, and each class painted on good images and taken away again.
+    """A model on real images: each defect restored, its mask and what it changed, means over all
+    learned poses, held against the true mask, and each class painted on good images and taken away
+    again.
 
     Args:
         model: the model, on the device.
@@ -83,8 +84,12 @@ class RealImages:
         picture, view = self._look(sample, name)
         image = self._seen(picture, view)
         painted, masks = zip(*(self._posed(image, pose) for pose in self._poses), strict=True)
-        mask = torch.cat(masks).mean(0, keepdim=True)
+        mask, change = (
+            torch.cat(maps).mean(0, keepdim=True)
+            for maps in (masks, [_gone(image, restored) for restored in painted])
+        )
         subject = self._subject(sample, name, RESTORED, image, painted[0], mask)
+        subject = replace(subject, change=_plane(change))
         place = _place(view.window, picture.size)
         if sample.mask is None:
             return replace(subject, place=place)
@@ -139,7 +144,7 @@ class RealImages:
             before=before,
             after=after,
             mask=_plane(mask),
-            change=_plane((painted - image).abs().amax(dim=1, keepdim=True) * 127.5),
+            change=_plane(_gone(image, painted)),
             digest=_digest(after),
         )
 
@@ -192,6 +197,11 @@ class GeneratedSet:
             change=window.cut(change),
             strays=int(np.count_nonzero(change[mask == 0])),
         )
+
+
+def _gone(image: Tensor, painted: Tensor) -> Tensor:
+    """How far each pixel of [B, C, H, W] in [-1, 1] went, [B, 1, H, W] in 1/255 of the range."""
+    return (painted - image).abs().amax(dim=1, keepdim=True) * 127.5
 
 
 def _plane(mask: Tensor) -> Mask:

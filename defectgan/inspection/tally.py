@@ -21,6 +21,9 @@ COMPARED = 512
 # What is averaged over a group; against true masks all pixels are ranked together instead.
 AVERAGED = NAMES[: NAMES.index("strays")]
 LOCATED = ("iou", "iou_best", "ap", "auroc")
+# What is held against true masks beside the mask itself: what a restoration changed in the image,
+# wherever its mask is faint; and what needs no model.
+RIVALS = ("changed", "otsu")
 MEAN = "mean of classes"
 DIGITS = 4
 
@@ -56,13 +59,14 @@ class Findings:
     @property
     def located(self) -> dict[str, dict[str, Any]]:
         """The scores against true masks by class and, where there are several, their ``mean``; each
-        with the baseline's as ``otsu``. Empty without true masks.
+        with those of ``RIVALS``. Empty without true masks.
         """
-        rows = {name: row for name, row in self.summary.items() if "otsu" in row}
+        rows = {name: row for name, row in self.summary.items() if RIVALS[0] in row}
         if len(rows) < 2:
             return rows
-        ours = list(rows.values())
-        return rows | {MEAN: _means(ours) | {"otsu": _means([row["otsu"] for row in ours])}}
+        each = list(rows.values())
+        rivals = {rival: _means([row[rival] for row in each]) for rival in RIVALS}
+        return rows | {MEAN: _means(each) | rivals}
 
     @property
     def flagged(self) -> int:
@@ -77,7 +81,7 @@ class _Group:
     heat: Mask = field(default_factory=lambda: np.zeros((HEAT, HEAT), np.float32))
     small: list[Region] = field(default_factory=list)
     ours: Against = field(default_factory=Against)
-    otsu: Against = field(default_factory=Against)
+    rivals: dict[str, Against] = field(default_factory=lambda: {r: Against() for r in RIVALS})
 
 
 class Tally:
@@ -101,10 +105,11 @@ class Tally:
         _heat(group.heat, found, s.place)
         if found.any() and len(group.small) < COMPARED:
             group.small.append(_resized(found, SMALL, SMALL) >= 0.5)
-        if s.truth is not None and s.before is not None:
-            contrast = local_contrast(s.before)
+        if s.truth is not None and s.before is not None and s.change is not None:
             group.ours.add(s.mask, s.truth, threshold=self._threshold)
-            group.otsu.add(contrast, s.truth, threshold=otsu(contrast))
+            scores = (s.change / np.float32(255), local_contrast(s.before))
+            for rival, found_by in zip(RIVALS, scores, strict=True):
+                group.rivals[rival].add(found_by, s.truth, threshold=otsu(found_by))
         return judged
 
     def finish(self, classes: Sequence[str]) -> Findings:
@@ -166,7 +171,7 @@ def _row(images: Sequence[Judged], group: _Group) -> dict[str, Any]:
     row["pairwise_iou"] = pairwise_iou(group.small)
     if group.ours.ious:
         row |= group.ours.row()
-        row["otsu"] = rounded(group.otsu.row())
+        row |= {rival: rounded(against.row()) for rival, against in group.rivals.items()}
     return rounded(row)
 
 
@@ -174,7 +179,7 @@ def _class_row(images: Sequence[Judged], groups: Sequence[dict[str, Any]]) -> di
     """All images of a class; what was measured in one direction alone as it is."""
     row = _counts(images) | {"area": _mean([i.measures.area for i in images])}
     for group in groups:
-        names = ("agreement", *LOCATED, "threshold_best", "otsu")
+        names = ("agreement", *LOCATED, "threshold_best", *RIVALS)
         row |= {name: group[name] for name in names if name in group}
     return rounded(row)
 
