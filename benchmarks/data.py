@@ -73,7 +73,7 @@ def time_feed(root: Path, cache: str, workers: int, steps: int, crop: bool) -> d
 
     quick = load_config("quick", {})
     fit = "crop" if crop else "resize"
-    data = DataConfig(image_size=64, cache=cache, fit=fit)  # type: ignore[arg-type]
+    data = DataConfig(image_size=64, cache=cache, fit=fit)
     config: Config = quick.model_copy(update={"data": data})
     index = index_data(root, data)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,8 @@ from defectgan.data.dataset import Batch, make_batches
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
 from defectgan.devices import bf16_serves, pick_device
-from defectgan.models.critic import score_of
+from defectgan.models.critic import Critic, score_of
+from defectgan.models.generator import Generator
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine
@@ -151,10 +152,10 @@ class Plain:
         return self.update(self.generator, loss, terms)
 
     def update(
-        self, net: torch.nn.Module, loss: Tensor, terms: dict[str, Tensor]
+        self, net: Generator | Critic, loss: Tensor, terms: dict[str, Tensor]
     ) -> dict[str, float]:
         self.adam[net].zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.adam[net].step()
         return {name: term.item() for name, term in terms.items()}
 
@@ -162,11 +163,11 @@ class Plain:
 # --- measuring
 
 
-class Arithmetic(TorchDispatchMode):
+class Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the floating-point operations of convolutions and matrix products."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(
