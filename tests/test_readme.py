@@ -30,7 +30,9 @@ def test_every_command_of_the_readme_runs(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, in a folder that holds what the README assumes; with a tiny network."""
-    shutil.copytree(boards, tmp_path / "pcb")
+    drawn = ("normal", "brushing", "thread", "tin", "wound", "masks")
+    for name in drawn:
+        shutil.copytree(ROOT / "sample_data" / name, tmp_path / "pcb" / name)
     shutil.copytree(boards / "normal", tmp_path / "imgs")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
