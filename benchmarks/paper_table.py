@@ -25,23 +25,20 @@ from statistics import fmean
 from typing import Any
 
 from defectgan.config import Config, load_config
-from defectgan.data.index import Index
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
-from defectgan.evaluation.arms import SWEPT, paint
+from defectgan.evaluation.arms import SWEPT, paint, painted
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.features import Features, Wanted, make_features
 from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.generator import train_generator
-from defectgan.evaluation.images import generated_index
 from defectgan.evaluation.material import Material
 from defectgan.evaluation.quality import Row, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically
 from defectgan.inspection.run import inspect
 from defectgan.inspection.targets import find_target
-from defectgan.runs import plain_name
 from defectgan.training.checkpoint import Model, load_model
 
 ROWS = {
@@ -72,12 +69,6 @@ class Log:
         print(f"warning: {text}", flush=True)
 
 
-def painted(real: RealSplit, folder: Path) -> Index:
-    """What ``paint`` made, all classes together."""
-    parts = [generated_index(folder / plain_name(n), real.index) for n in real.classes[1:]]
-    return replace(parts[0], samples=tuple(s for part in parts for s in part.samples))
-
-
 def distance(
     real: RealSplit, folder: Path, features: Features, config: Config
 ) -> tuple[Row, Row, Row]:
@@ -91,9 +82,9 @@ def distance(
 
 def located(run: Path, out: Path, device: str) -> float | None:
     """IoU at the best threshold; None where the data has no true masks. Leaves a report."""
-    target = find_target(run, model=None, data=None, per_class=PAINTED, device=device)
     summary = out / "inspection" / "summary.json"
     if not summary.is_file():
+        target = find_target(run, model=None, data=None, per_class=PAINTED, device=device)
         inspect(target, out=summary.parent)
     groups = json.loads(summary.read_text(encoding="utf-8"))["groups"]
     found = [g["iou_best"] for g in groups if g.get("iou_best") is not None]

@@ -7,7 +7,7 @@ in what is added to the defect classes, and in whether images are augmented the 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 
 from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
+from defectgan.data.index import Index
 from defectgan.data.samples import TEST, TRAIN, VAL
 from defectgan.errors import SettingError
 from defectgan.evaluation.images import generated_index, see
@@ -116,7 +117,7 @@ def gather(
     train, val, test = (see(real.part(s), config, truths=True) for s in (TRAIN, VAL, TEST))
     extras: dict[Extra, Classes] = {"procedural": _defaced(train, ratio=ratio, seed=seed)}
     if generated is not None:
-        extras["synthetic"] = _generated(real, config, generated)
+        extras["synthetic"] = see(painted(real, generated), config, truths=True)
     return Material(train, val, test, extras)
 
 
@@ -133,13 +134,10 @@ def _defaced(train: Classes, *, ratio: float, seed: int) -> list[list[Seen]]:
     return classes
 
 
-def _generated(real: RealSplit, config: DataConfig, folder: Path) -> list[list[Seen]]:
-    """The synthetic images of each class in the order in which they were planned."""
-    classes: list[list[Seen]] = [[]]
-    for k, name in enumerate(real.classes[1:], start=1):
-        index = generated_index(folder / plain_name(name), real.index)
-        classes.append(see(index, config, truths=True)[k])
-    return classes
+def painted(real: RealSplit, folder: Path) -> Index:
+    """What ``paint`` made, the images of each class in the order in which they were planned."""
+    parts = [generated_index(folder / plain_name(name), real.index) for name in real.classes[1:]]
+    return replace(parts[0], root=folder, samples=tuple(s for part in parts for s in part.samples))
 
 
 def paint(
