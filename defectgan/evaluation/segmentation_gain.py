@@ -5,7 +5,7 @@ from true ones, tested on true masks.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 
@@ -32,7 +32,7 @@ class SegmentationPlan:
     image_size: tuple[int, int] = (64, 64)
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
     seed: int = 0
-    paints: bool = True
+    paints: ClassVar[bool] = True
 
     def keys(self, real: RealSplit) -> list[Key]:
         """All segmenters to train, seed by seed; true masks are learned from where every class of

@@ -88,8 +88,7 @@ class RealImages:
             torch.cat(maps).mean(0, keepdim=True)
             for maps in (masks, [_gone(image, restored) for restored in painted])
         )
-        subject = self._subject(sample, name, RESTORED, image, painted[0], mask)
-        subject = replace(subject, change=_plane(change))
+        subject = self._subject(sample, name, RESTORED, image, painted[0], mask, change)
         place = _place(view.window, picture.size)
         if sample.mask is None:
             return replace(subject, place=place)
@@ -101,7 +100,8 @@ class RealImages:
         image = self._seen(picture, view)
         painted, mask = self._paint(image, self._model.info.label_of(name))
         _, again = self._paint(painted, NORMAL)
-        subject = self._subject(sample, name, DEFACED, image, painted, mask)
+        change = _gone(image, painted)
+        subject = self._subject(sample, name, DEFACED, image, painted, mask, change)
         return replace(subject, place=_place(view.window, picture.size), again=_plane(again))
 
     def _look(self, sample: Sample, name: str) -> tuple[Picture, View]:
@@ -135,6 +135,7 @@ class RealImages:
         image: Tensor,
         painted: Tensor,
         mask: Tensor,
+        change: Tensor,
     ) -> Subject:
         before, after = to_bytes(image[0]), to_bytes(painted[0])
         return Subject(
@@ -144,7 +145,7 @@ class RealImages:
             before=before,
             after=after,
             mask=_plane(mask),
-            change=_plane(_gone(image, painted)),
+            change=_plane(change),
             digest=_digest(after),
         )
 
