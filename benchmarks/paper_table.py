@@ -29,11 +29,11 @@ from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
 from defectgan.evaluation.arms import SWEPT, paint, painted
 from defectgan.evaluation.classifier import SMALL, Recipe
+from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
 from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.generator import train_generator
-from defectgan.evaluation.material import Material
 from defectgan.evaluation.quality import Row, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically
@@ -73,10 +73,10 @@ def distance(
     real: RealSplit, folder: Path, features: Features, config: Config
 ) -> tuple[Row, Row, Row]:
     """Painted images, floor and ceiling: all classes together, against real test images."""
-    material = Material(
+    comparison = Comparison(
         painted(real, folder), real.part(TRAIN), real.part(TEST), TEST, config.data, ()
     )
-    generated, floor, ceiling = measure(material, features, config.data).rows[:3]
+    generated, floor, ceiling = measure(comparison, features, config.data).rows[:3]
     return generated, floor, ceiling
 
 

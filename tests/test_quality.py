@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError, ModelError
+from defectgan.evaluation.comparison import Comparison, find_comparison
 from defectgan.evaluation.images import Pixels, generated_index
-from defectgan.evaluation.material import Material, find_material
 from defectgan.evaluation.quality import ALL, FEWEST, Quality, Row, measure
 from defectgan.evaluation.quality_report import write_quality
 from defectgan.files import sha256, write_json_lines
@@ -73,11 +73,11 @@ def pretend(folder: Path, shown: dict[str, Sequence[Path]], *, model: str = "0" 
     return folder
 
 
-def material(index: Index, folder: Path) -> Material:
+def comparison(index: Index, folder: Path) -> Comparison:
     held_out = Index(
         index.root, index.layout, index.classes, index.held_out, channels=index.channels
     )
-    return Material(generated_index(folder, index), index, held_out, "test", SEEN, ())
+    return Comparison(generated_index(folder, index), index, held_out, "test", SEEN, ())
 
 
 def files(index: Index, k: int) -> list[Path]:
@@ -97,7 +97,7 @@ def test_real_images_lie_at_the_floor_and_normal_ones_at_the_ceiling(
     nothing = {name: files(index, 0) for name in names}
     for made, kind, other in ((real, "floor", "ceiling"), (nothing, "ceiling", "floor")):
         folder = pretend(tmp_path / kind, made)
-        quality = measure(material(index, folder), PixelFeatures(), SEEN)
+        quality = measure(comparison(index, folder), PixelFeatures(), SEEN)
         ours, same, far = (row(quality, ALL, which) for which in ("generated", kind, other))
         assert abs(ours.kid - same.kid) < abs(ours.kid - far.kid) / 4
         assert abs(ours.fid - same.fid) < abs(ours.fid - far.fid)
@@ -108,7 +108,7 @@ def test_all_comparisons_of_a_class_are_of_as_many_images_and_classes_are_mixed_
 ) -> None:
     first, second = index.classes[1:3]
     shown = {first: files(index, 1), second: files(index, 2)[:5]}
-    quality = measure(material(index, pretend(tmp_path, shown)), PixelFeatures(), SEEN)
+    quality = measure(comparison(index, pretend(tmp_path, shown)), PixelFeatures(), SEEN)
     assert [(r.defect, r.images) for r in quality.rows] == [
         *[(ALL, 10)] * 3,  # five of each of two classes
         *[(first, 6)] * 3,  # half of the twelve real ones
@@ -127,14 +127,14 @@ def test_a_class_that_repeats_one_image_has_no_diversity(index: Index, tmp_path:
         copy.write_bytes(file.read_bytes())
     copies = sorted(folder.glob("*.png"))
     quality = measure(
-        material(index, pretend(folder, {index.classes[1]: copies})), PixelFeatures(), SEEN
+        comparison(index, pretend(folder, {index.classes[1]: copies})), PixelFeatures(), SEEN
     )
     assert row(quality, index.classes[1], "generated").diversity == pytest.approx(0, abs=1e-6)
     assert row(quality, index.classes[1], "floor").diversity == pytest.approx(1, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_figures(index: Index, tmp_path: Path) -> None:
-    made = material(index, pretend(tmp_path, {index.classes[1]: files(index, 1)}))
+    made = comparison(index, pretend(tmp_path, {index.classes[1]: files(index, 1)}))
     first, again, other = (
         measure(made, PixelFeatures(), SEEN, seed=seed).rows for seed in (0, 0, 1)
     )
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_figures(index: Index, tmp_path: Path) -> N
 
 def test_too_few_or_damaged_images_are_refused(index: Index, tmp_path: Path) -> None:
     name = index.classes[1]
-    one = material(index, pretend(tmp_path / "one", {name: files(index, 1)[:1]}))
+    one = comparison(index, pretend(tmp_path / "one", {name: files(index, 1)[:1]}))
     with pytest.raises(DataError, match=f"too few images to compare: .*{name} 1 generated"):
         measure(one, PixelFeatures(), SEEN)
     copy = tmp_path / "bad.png"
@@ -151,7 +151,7 @@ def test_too_few_or_damaged_images_are_refused(index: Index, tmp_path: Path) -> 
     spoil(copy)
     shown = {name: [*files(index, 1), copy]}
     with pytest.raises(DataError, match=r"bad\.png is damaged"):
-        measure(material(index, pretend(tmp_path / "bad", shown)), PixelFeatures(), SEEN)
+        measure(comparison(index, pretend(tmp_path / "bad", shown)), PixelFeatures(), SEEN)
 
 
 def test_a_class_with_few_real_images_held_out_is_left_out_and_named(
@@ -162,7 +162,7 @@ def test_a_class_with_few_real_images_held_out_is_left_out_and_named(
     few += [s for s in index.held_out if s.labels == (second,)][: FEWEST - 1]
     held = Index(index.root, "folders", index.classes, tuple(few), channels=index.channels)
     folder = pretend(tmp_path, {first: files(index, 1), second: files(index, 2)})
-    made = Material(generated_index(folder, index), index, held, "test", SEEN, ())
+    made = Comparison(generated_index(folder, index), index, held, "test", SEEN, ())
     quality = measure(made, PixelFeatures(), SEEN)
     assert {r.defect for r in quality.rows} == {ALL, first}
     assert any(note.startswith(f"left out {second}") for note in quality.notes)
@@ -170,7 +170,7 @@ def test_a_class_with_few_real_images_held_out_is_left_out_and_named(
 
 def test_a_report_is_never_overwritten(index: Index, tmp_path: Path) -> None:
     folder = pretend(tmp_path, {index.classes[1]: files(index, 1)})
-    quality = measure(material(index, folder), PixelFeatures(), SEEN)
+    quality = measure(comparison(index, folder), PixelFeatures(), SEEN)
     report, record = write_quality(tmp_path / "out", quality, folder)
     assert "KID (pixels)" in report.read_text() and " FID |" not in report.read_text()
     assert len(json.loads(record.read_text())["table"]) == 6
@@ -189,9 +189,9 @@ def began(parts: Path, tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return folder
 
 
-def found(folder: Path, **options: Any) -> Material:
+def found(folder: Path, **options: Any) -> Comparison:
     given = {"data": None, "model": None, "trust": False, "holdout": 0.5} | options
-    return find_material(folder, **given)
+    return find_comparison(folder, **given)
 
 
 def test_the_run_is_found_by_its_weights_and_its_validation_images_are_held_against(

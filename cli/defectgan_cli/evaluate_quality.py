@@ -90,8 +90,8 @@ def quality(
     Example: defectgan evaluate quality for-training --data pcb
     """
     from defectgan.devices import pick_device
+    from defectgan.evaluation.comparison import find_comparison
     from defectgan.evaluation.features import Wanted, make_features
-    from defectgan.evaluation.material import find_material
     from defectgan.evaluation.quality import measure
     from defectgan.evaluation.quality_report import (
         as_record,
@@ -106,18 +106,20 @@ def quality(
     wanted = Wanted(features, weights, image_size, steps, seed)
     folder = out or unused(generated / "quality")
     report_files(folder)  # before minutes of work, not after
-    material = find_material(generated, data=data, model=model, trust=trust_model, holdout=holdout)
+    comparison = find_comparison(
+        generated, data=data, model=model, trust=trust_model, holdout=holdout
+    )
     with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
         made = make_features(
             wanted,
-            material.train,
-            material.learned,
+            comparison.train,
+            comparison.learned,
             device=pick_device(device),
             done=report.advance,
         )
-    seen = wanted.seen(material.learned)
-    with CountReport(reporter, "images", material.size) as report:
-        result = measure(material, made, seen, seed=seed, done=report.advance)
+    seen = wanted.seen(comparison.learned)
+    with CountReport(reporter, "images", comparison.size) as report:
+        result = measure(comparison, made, seen, seed=seed, done=report.advance)
     for note in result.notes:
         reporter.warn(note)
     report_file, record_file = write_quality(folder, result, generated)

@@ -23,10 +23,10 @@ from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index
 from defectgan.errors import DataError
+from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features
 from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
 from defectgan.evaluation.images import batches
-from defectgan.evaluation.material import Material
 
 Kind = Literal["generated", "floor", "ceiling"]
 KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")
@@ -86,7 +86,7 @@ class Quality:
 
 
 def measure(
-    material: Material,
+    comparison: Comparison,
     features: Features,
     seen: DataConfig,
     *,
@@ -96,7 +96,7 @@ def measure(
     """Hold a generated set against real images.
 
     Args:
-        material: the images.
+        comparison: the images.
         features: what they are compared by.
         seen: how images are seen.
         seed: draws what is compared with what.
@@ -105,14 +105,14 @@ def measure(
     Raises:
         DataError: if there are too few images, or one is damaged.
     """
-    real = _features(material.held_out, features, seen, done)
-    ours = _features(material.generated, features, seen, done)
-    normal, names = real[0], material.held_out.classes
+    real = _features(comparison.held_out, features, seen, done)
+    ours = _features(comparison.generated, features, seen, done)
+    normal, names = real[0], comparison.held_out.classes
     _no_twins_alone(real, names)
     classes = [k for k in range(1, len(names)) if len(ours[k]) > 1 and len(real[k]) >= FEWEST]
     if not classes or len(normal) < FEWEST:
         raise DataError(
-            f"too few images to compare: {_counts(material)}; expected at least 2 generated and "
+            f"too few images to compare: {_counts(comparison)}; expected at least 2 generated and "
             f"{FEWEST} real ones of a class, and {FEWEST} normal ones"
         )
     rows = [row for k in classes for row in _class_rows(k, ours, real, features, names, seed)]
@@ -124,7 +124,7 @@ def measure(
         images={
             name: {"generated": len(ours[k]), "real": len(real[k])} for k, name in enumerate(names)
         },
-        notes=(*material.notes, *features.notes, *_notes(rows, classes, ours, names)),
+        notes=(*comparison.notes, *features.notes, *_notes(rows, classes, ours, names)),
     )
 
 
@@ -239,8 +239,8 @@ def _no_twins_alone(real: list[Tensor], names: Sequence[str]) -> None:
             )
 
 
-def _counts(material: Material) -> str:
-    held, made = material.held_out.counts(), material.generated.counts()
+def _counts(comparison: Comparison) -> str:
+    held, made = comparison.held_out.counts(), comparison.generated.counts()
     return ", ".join(f"{name} {made[name]} generated, {n} real" for name, n in held.items())
 
 

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from defectgan.config import Config
-from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
-from defectgan.training.step import draw_noise
+from defectgan.training.step import paint_class
 
 # Of each class, at most; at a time as many as the training's batch.
 IMAGES = 32
@@ -105,9 +104,6 @@ class Judge:
 
     def _paint(self, generator: Generator, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
         rng = torch.Generator(self._device).manual_seed(k)
-        noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
-        label = one_hot([k] * len(images), len(self._index.classes)).to(self._device)
-        parts = (torch.split(t, self._size) for t in (images, constant_map(label), noise))
-        made = [generator.paint(*part) for part in zip(*parts, strict=True)]
+        made = [paint_class(generator, part, k, rng) for part in torch.split(images, self._size)]
         painted, masks = (torch.cat(tensors) for tensors in zip(*made, strict=True))
         return painted, masks

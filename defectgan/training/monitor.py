@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Batches
 from defectgan.files import append_json_lines, atomic_path, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import below_prefix, with_prefix
 from defectgan.training.peers import Peers
-from defectgan.training.step import Terms, draw_noise
+from defectgan.training.step import Terms, paint_class
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
 DEAD_MASK = 0.002
@@ -170,10 +169,9 @@ class Sampler:
     def __init__(self, batches: Batches, *, device: torch.device) -> None:
         index = batches.images.index
         self._device = device
-        self._classes = len(index.classes)
         self._normal = batches.fixed(0, SAMPLES_PER_CLASS).to(device)
         self._defects = [
-            batches.fixed(k, SAMPLES_PER_CLASS).to(device) for k in range(1, self._classes)
+            batches.fixed(k, SAMPLES_PER_CLASS).to(device) for k in range(1, len(index.classes))
         ]
 
     def sheet(self, path: Path, generator: Generator) -> None:
@@ -181,14 +179,8 @@ class Sampler:
         cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         for k, defects in enumerate(self._defects, start=1):
             for images, label in ((self._normal, k), (defects, 0)):
-                painted, mask = self._paint(generator, images, label)
+                rng = torch.Generator(self._device).manual_seed(0)
+                painted, mask = paint_class(generator, images, label, rng)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
         save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
-
-    @torch.no_grad()
-    def _paint(self, generator: Generator, images: Tensor, label: int) -> tuple[Tensor, Tensor]:
-        rng = torch.Generator(self._device).manual_seed(0)
-        control = constant_map(one_hot([label] * len(images), self._classes).to(self._device))
-        noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
-        return generator.paint(images, control, noise)

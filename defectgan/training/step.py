@@ -20,7 +20,7 @@ from torch import Tensor
 
 from defectgan import losses
 from defectgan.config import LossWeights
-from defectgan.control import constant_map, normal_label
+from defectgan.control import constant_map, normal_label, one_hot
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic, Verdict, score_of
 from defectgan.models.generator import Generator
@@ -71,6 +71,16 @@ def sides(batch: Batch, *, multi_label: bool = False) -> Sides:
 def draw_noise(count: int, size: int, rng: torch.Generator) -> Tensor:
     """Noise [count, size] for as many images, on the device of ``rng``."""
     return torch.randn(count, size, generator=rng, device=rng.device)
+
+
+@torch.no_grad()
+def paint_class(
+    generator: Generator, images: Tensor, label: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """All images [B, C, H, W] towards one class, the composed images and the masks."""
+    control = constant_map(one_hot([label] * len(images), generator.classes).to(images.device))
+    noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
+    return generator.paint(images, control, noise)
 
 
 def critic_loss(

@@ -19,7 +19,7 @@ from defectgan.runs import RunFolder, runs_folder
 
 
 @dataclass(frozen=True)
-class Material:
+class Comparison:
     """A generated set, the real images to learn from, and those held out, with their split;
     ``learned`` is how the generating model sees images, or 64 x 64 where it is not known.
     """
@@ -37,9 +37,9 @@ class Material:
         return sum(sum(index.counts().values()) for index in (self.generated, self.held_out))
 
 
-def find_material(
+def find_comparison(
     folder: Path, *, data: Path | None, model: Path | None, trust: bool, holdout: float
-) -> Material:
+) -> Comparison:
     """The images of a comparison.
 
     Args:
@@ -88,7 +88,7 @@ def find_material(
     if split == VAL:
         notes += ("held against validation images, by which a model's best weights are chosen",)
     train = replace(index, held_out=())
-    return Material(generated, train, real.part(split), split, learned, (*index.notes, *notes))
+    return Comparison(generated, train, real.part(split), split, learned, (*index.notes, *notes))
 
 
 def _held_out(real: RealSplit) -> str:
