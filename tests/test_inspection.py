@@ -19,7 +19,7 @@ from defectgan.generation.writers import MANIFEST
 from defectgan.images import Picture, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
-from defectgan.inspection.run import Inspection, inspect
+from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import RealImages, _shown
 from defectgan.inspection.targets import Target, find_target
@@ -52,10 +52,6 @@ def made(run: Path, boards: Path, tmp_path: Path) -> Path:
     return tmp_path / "made"
 
 
-def inspect_to(target: Target, out: Path, **options: Any) -> Inspection:
-    return inspect(target, out=out, **options)
-
-
 def test_the_overlay_is_red_where_the_mask_is_and_unchanged_elsewhere() -> None:
     image = np.full((1, 2, 3), 100, np.uint8)
     mixed = overlay(image, np.array([[0.0, 1.0]], np.float32))
@@ -74,7 +70,7 @@ def test_the_sheet_has_a_block_for_each_class_and_keeps_proportions(tmp_path: Pa
 
 
 def test_a_run_is_inspected_in_both_directions_with_true_masks(run: Path, tmp_path: Path) -> None:
-    result = inspect_to(target_of(run), tmp_path / "look")
+    result = inspect(target_of(run), out=tmp_path / "look")
     assert result.contact_sheet.is_file() and result.report.is_file()
     record = json.loads(result.summary.read_text())
     assert record["summary"] == result.findings.summary
@@ -86,7 +82,7 @@ def test_a_run_is_inspected_in_both_directions_with_true_masks(run: Path, tmp_pa
 
 
 def test_the_table_has_a_row_for_each_image(run: Path, tmp_path: Path) -> None:
-    result = inspect_to(target_of(run), tmp_path / "look")
+    result = inspect(target_of(run), out=tmp_path / "look")
     with result.masks.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(result.findings.images) == 16
@@ -130,7 +126,7 @@ def test_a_folder_of_unlabelled_images_is_restored(run: Path, boards: Path, tmp_
     (tmp_path / "photos" / "broken.png").write_bytes(b"")
     target = target_of(tmp_path / "photos", model=run, per_class=9)
     assert len(target.subjects) == 4 and "broken.png" in target.notes[0]
-    result = inspect_to(target, tmp_path / "look")
+    result = inspect(target, out=tmp_path / "look")
     assert list(result.findings.groups) == [("unlabelled", "restored")]
     with pytest.raises(DataError, match="one folder a class"):
         (tmp_path / "nothing").mkdir()
@@ -153,7 +149,7 @@ def test_an_image_that_is_damaged_behind_its_head_is_left_out(
 
 
 def test_a_sound_generated_set_has_no_mask_that_disagrees(made: Path, tmp_path: Path) -> None:
-    result = inspect_to(target_of(made), tmp_path / "look")
+    result = inspect(target_of(made), out=tmp_path / "look")
     assert result.findings.flags["disagree"] == result.findings.flags["duplicate"] == 0
     assert {direction for _, direction in result.findings.groups} == {"generated"}
 
@@ -166,7 +162,7 @@ def test_a_pixel_changed_outside_the_mask_and_a_copied_image_are_flagged(
     mask = np.zeros(read_picture(made / first["output"]).size, np.uint8)
     save_png(made / first["mask"], Image.fromarray(mask))  # now all that was painted is a stray
     shutil.copy(made / second["output"], made / third["output"])
-    found = inspect_to(target_of(made), tmp_path / "look").findings
+    found = inspect(target_of(made), out=tmp_path / "look").findings
     flags = {image.name: image.flags for image in found.images}
     assert "disagree" in flags[first["output"].removeprefix("images/")]
     assert found.flags["duplicate"] == 2
@@ -181,7 +177,7 @@ def test_a_source_that_has_changed_since_is_not_held_against_the_set(
     (made / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
     subjects = list(target_of(made).subjects)
     assert all(s.before is None and s.change is None for s in subjects)
-    assert inspect_to(target_of(made), tmp_path / "look").report.is_file()
+    assert inspect(target_of(made), out=tmp_path / "look").report.is_file()
 
 
 def test_a_job_that_has_made_nothing_yet_is_no_set(tmp_path: Path) -> None:
@@ -204,7 +200,7 @@ def test_a_threshold_is_calibrated_kept_with_the_weights_and_used_from_then_on(
     assert target_of(weights, data=boards).threshold == calibrated.threshold
 
     def iou(threshold: float) -> float:
-        result = inspect_to(target, tmp_path / f"{threshold}", threshold=threshold)
+        result = inspect(target, out=tmp_path / f"{threshold}", threshold=threshold)
         return float(np.mean([row["iou"] for row in result.findings.summary.values()]))
 
     assert iou(calibrated.threshold) >= max(map(iou, (0.1, MASK_THRESHOLD, 0.5))) - 1e-3
@@ -254,7 +250,7 @@ def test_a_restoration_mask_turns_with_the_piece(run: Path, tmp_path: Path) -> N
 
 
 def test_the_gate_is_in_the_result(made: Path, tmp_path: Path) -> None:
-    result = inspect_to(target_of(made), tmp_path / "look", gate=Gate(("duplicate",), 0.0))
+    result = inspect(target_of(made), out=tmp_path / "look", gate=Gate(("duplicate",), 0.0))
     assert result.verdict is not None and result.verdict[0]
     assert "Passed" in result.report.read_text()
 
