@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from defectgan.config import CriticConfig, GeneratorConfig
@@ -65,15 +66,24 @@ def test_a_residual_generator_paints_nothing_before_it_has_learned() -> None:
     assert_close(mask, torch.full_like(mask, 0.5))
 
 
-def test_a_white_pixel_can_learn_to_darken_although_its_residual_points_out_of_range() -> None:
-    """A plain clamp would give such a pixel no gradient at all."""
+@pytest.mark.parametrize("direction", [-1.0, 1.0])
+def test_what_is_painted_far_out_of_range_can_come_back_and_goes_no_further(
+    direction: float,
+) -> None:
+    """A plain clamp, like a saturated tanh, would give it no gradient at all."""
     net = generator(residual_foreground=True)
     with torch.no_grad():
-        net.head.bias.fill_(0.5)
-    _, control, noise = inputs()
-    net(torch.ones(2, 3, 16, 16), control, noise).foreground.sum().backward()
-    assert net.head.bias.grad is not None
-    assert (net.head.bias.grad[:3] > 0).all()
+        net.head.bias.fill_(5 * direction)
+    image, control, noise = inputs()
+
+    def slope(wish: float) -> Tensor:
+        net.head.bias.grad = None
+        (wish * net(image, control, noise).foreground).sum().backward()
+        assert net.head.bias.grad is not None
+        return net.head.bias.grad[:3]
+
+    assert (slope(direction) * direction > 0).all()  # descent leads back
+    assert (slope(-direction) == 0).all()
 
 
 def test_noise_reaches_the_layer_once_its_scale_is_learned() -> None:

@@ -5,7 +5,7 @@ an image.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,25 @@ def _stage(conv: Conv, channels: int) -> nn.Sequential:
 def _at(control: Tensor, size: tuple[int, int]) -> Tensor:
     """A map [B, 1, h, w] at another size; 1 x 1 broadcasts as it is."""
     return control if control.shape[2:] == (1, 1) else F.interpolate(control, size=size)
+
+
+class Clip(torch.autograd.Function):
+    """``clamp(-1, 1)``, with the gradient of the unclipped value wherever that does not lead
+    further out.
+
+    With clamp's own, 0 outside, a pixel that has once left the range could never come back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        outwards = ((x > 1) & (gradient < 0)) | ((x < -1) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0)
 
 
 class Layer(NamedTuple):
@@ -135,21 +154,17 @@ class Generator(nn.Module):
         if self.config.head_sees_image:
             x = torch.cat([x, image.to(x.dtype)], dim=1)
         out = self.head(x).float()
-        # Of all channels: of some of them it would be computed one value at a time.
-        paint = torch.tanh(out)[:, :-1]
         mask = torch.sigmoid(out[:, -1:])
         if not self.config.layered:
             mask = torch.ones_like(mask)
-        return Layer(self._foreground(image, paint), mask)
+        return Layer(self._foreground(image, out[:, :-1]), mask)
 
     def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
         if not self.config.residual_foreground:
-            return paint
-        moved = image + 2 * paint
-        # Clipped, but with the gradient of the unclipped sum: otherwise a pixel that starts white
-        # could never learn to darken once its residual had drifted above 0 (half of all pixels of a
-        # two-level image).
-        return moved + (moved.clamp(-1, 1) - moved).detach()
+            return torch.tanh(paint)
+        # No tanh: it saturated, and froze the sign of what is painted. On images of two levels every
+        # restoration became black, whatever it had to take away.
+        return Clip.apply(image + 2 * paint)  # type: ignore[no-any-return]
 
     def paint(self, image: Tensor, control: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The composed image [B, C, H, W] and the mask [B, 1, H, W]."""
