@@ -162,8 +162,8 @@ class Generator(nn.Module):
     def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
         if not self.config.residual_foreground:
             return torch.tanh(paint)
-        # No tanh: it saturated, and froze the sign of what is painted. On images of two levels every
-        # restoration became black, whatever it had to take away.
+        # No tanh: it saturated, and froze the sign of what is painted. On images of two levels
+        # every restoration became black, whatever it had to take away.
         return Clip.apply(image + 2 * paint)  # type: ignore[no-any-return]
 
     def paint(self, image: Tensor, control: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
