@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from defectgan.config import CriticConfig, GeneratorConfig
@@ -84,6 +84,19 @@ def test_what_is_painted_far_out_of_range_can_come_back_and_goes_no_further(
 
     assert (slope(direction) * direction > 0).all()  # descent leads back
     assert (slope(-direction) == 0).all()
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_black_image_leaves_the_gradients_finite(target: int) -> None:
+    """Each normalization of a flat map would make them 300 times as large."""
+    net = generator(residual_foreground=True, spade_residual=True, residual_blocks=6)
+    nn.init.normal_(net.head.weight)
+    control = constant_map(one_hot([target] * 2, 3))
+    black = -torch.ones(2, 3, 16, 16)
+    painted, mask = net.paint(black, control, torch.zeros(2, net.noise_size(16, 16)))
+    (painted.sum() + mask.sum()).backward()
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert all(gradient.norm() < 1e6 for gradient in gradients)
 
 
 def test_noise_reaches_the_layer_once_its_scale_is_learned() -> None:

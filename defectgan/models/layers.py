@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NORM_EPSILON = 1e-5
+# A variance that is rounding: of images without any content.
+FLAT = 1e-10
 
 
 def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -26,7 +28,9 @@ def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     centred = x.float()
     centred = centred - centred.mean((2, 3), keepdim=True)
     variance = centred.square().mean((2, 3), keepdim=True)
-    scale = scale * torch.rsqrt(variance + NORM_EPSILON)
+    # Nothing flows back through what is flat: every such layer would make the gradient 300 times as
+    # large, and one black image overflow it.
+    scale = scale * torch.rsqrt(variance + NORM_EPSILON) * (variance > FLAT)
     return torch.addcmul(shift, centred, scale).to(x.dtype)
 
 

@@ -55,7 +55,7 @@ class Engine:
         self.peers = peers
         self.config = info.config
         self.device = device
-        self._bf16 = bf16
+        self.bf16 = bf16
         self._skipped = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
         torch.manual_seed(self.config.training.seed)
@@ -181,7 +181,7 @@ class Engine:
         return self._own(draw_noise(self._batch_size(batch), size, rng).to(self.device))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _update(self, network: str, loss: Tensor) -> None:
         adam = self.optimisers[network]

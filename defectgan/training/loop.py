@@ -325,9 +325,10 @@ class Training:
         return replace(self._info, step=self._step)
 
     def _diverged(self, what: str) -> TrainingError:
+        fp32 = "resume in fp32 (training.precision), or " if self._engine.bf16 else ""
         return TrainingError(
             f"{what} at step {self._step}: the checkpoint in {self.run.path} holds the last good "
-            "weights. Resume in fp32, or train with a lower learning rate"
+            f"weights; {fp32}train with a lower learning rate (optim.lr)"
         )
 
     def _plot(self) -> None:
