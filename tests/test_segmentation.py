@@ -1,14 +1,19 @@
 """A segmenter that learns from masks, on defects that are known to the pixel."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from defectgan.config import AugmentConfig
+from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen
+from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material
+from defectgan.evaluation.images import see
+from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.segmentation import (
     SegmentationRecipe,
     draw,
@@ -17,6 +22,7 @@ from defectgan.evaluation.segmentation import (
     segmentation_loss,
     segmentation_scores,
 )
+from defectgan.images import Picture, write_picture
 
 SIZE = 32
 NAMES = ("normal", "bright", "dark")
@@ -68,6 +74,35 @@ def test_iou_counts_what_is_found_where_nothing_is() -> None:
     )
     assert scores["iou"] == pytest.approx(0.5)
     assert scores["classes"] == {"bright": {"ap": 1.0, "iou": 1.0}}
+
+
+def test_made_and_true_masks_mean_the_pixels_that_they_cover_to_half(tmp_path: Path) -> None:
+    """A mask of twice the size, brought to that of the images."""
+    rng = np.random.default_rng(0)
+    for name in ("normal", "tin", "masks/tin"):
+        image = np.zeros((2 * SIZE, 2 * SIZE, 1), np.uint8)
+        if name != "normal":
+            image[rng.integers(2, size=image.shape) > 0] = 255
+            image[:SIZE] = 0
+        write_picture(tmp_path / name / "0.png", Picture(image))
+    index = index_data(tmp_path, DataConfig())
+    (normal,), (defect,) = see(index, DataConfig(image_size=SIZE), truths=True)
+    assert defect.truth is not None and len(np.unique(defect.truth)) > 50
+    wanted = defect.truth[..., 0] >= 127.5
+    still = Augment(AugmentConfig(flip=False, rotate=False))
+    _, learned = draw([[normal], [defect]], TINY, 0, still)
+    assert all(np.array_equal(truth[0] > 0, wanted) for truth in learned[4:].numpy())
+    donor = Donor(defect.image, defect.truth)
+    (made,) = deface([normal.image], [donor], 1, seed=0)
+    assert made.region.sum() == wanted.sum()
+
+    class Knows(Answers):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shown = torch.from_numpy(wanted) & (x > -1).flatten(1).any(1)[:, None, None, None]
+            return self.sign * torch.where(shown, 9.0, -9.0)
+
+    scores = segmentation_scores(Knows(), [[normal], [defect]], index.classes)
+    assert scores["iou"] == scores["ap"] == 1.0
 
 
 def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -> None:

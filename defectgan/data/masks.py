@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from defectgan.data.samples import Box
 from defectgan.images import read_picture
 
+# A pixel of a frame is defect where at least half of what it shows of the image is.
+COVERED = 128
+
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
 
@@ -44,6 +47,11 @@ def look_at_mask(path: Path) -> MaskFacts:
         values=len(np.unique(pixels)),
         boxes=tuple((float(x), float(y), float(w), float(h)) for x, y, w, h, _ in largest),
     )
+
+
+def half_covered(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels are defect, by a mask in 0..255 that was brought to another size."""
+    return np.asarray(mask >= COVERED)
 
 
 def find_parts(region: NDArray[np.bool_]) -> list[list[int]]:

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen, to_tensor, unit
+from defectgan.data.masks import half_covered
 from defectgan.devices import place
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material, added
@@ -158,7 +159,7 @@ def draw(
     drawn = [pools[k][int(rng.integers(len(pools[k])))] for k in classes]
     seeds = rng.integers(2**31, size=len(drawn)).tolist()
     made = [
-        augment.together(unit(seen.image), unit(_truth(seen)), seed=seed)
+        augment.together(unit(seen.image), _truth(seen).astype(np.float32), seed=seed)
         for seen, seed in zip(drawn, seeds, strict=True)
     ]
     images = to_tensor([image for image, _ in made])
@@ -166,9 +167,11 @@ def draw(
     return images, (masks > 0).float()
 
 
-def _truth(seen: Seen) -> NDArray[np.uint8]:
-    """The mask, nothing for a good image."""
-    return np.zeros((*seen.image.shape[:2], 1), np.uint8) if seen.truth is None else seen.truth
+def _truth(seen: Seen) -> NDArray[np.bool_]:
+    """Which pixels [H, W, 1] are defect, none of a good image."""
+    if seen.truth is None:
+        return np.zeros((*seen.image.shape[:2], 1), np.bool_)
+    return half_covered(seen.truth)
 
 
 def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def _ranked(net: nn.Module, images: Sequence[Seen]) -> Ranks:
     """How the pixels of images are ranked by the probability of being defect."""
     logits = outputs(net, [seen.image for seen in images])
     found = logits.sigmoid()[:, 0].numpy()
-    counted = (rank(p, _truth(s)[..., 0] > 0) for p, s in zip(found, images, strict=True))
+    counted = (rank(p, _truth(s)[..., 0]) for p, s in zip(found, images, strict=True))
     return np.asarray(np.sum(list(counted), axis=0))
 
 
