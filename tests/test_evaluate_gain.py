@@ -1,6 +1,7 @@
 """``defectgan evaluate gain`` as a person calls it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 from defectgan_cli.main import app
 from typer.testing import CliRunner
 
+from defectgan.config import DataConfig
+from defectgan.data.index import index_data, read_split
 from tests.conftest import TINY
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
@@ -46,11 +49,12 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
     assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
     assert all(Path(file).is_file() for file in first["files"].values())
-    split = json.loads((place / "out/runs/latest/split.json").read_text())
-    table = (place / "out" / "labels.csv").read_text()
-    assert [s for s in split["samples"] if s["split"] == "train"]
-    for sample in split["samples"]:
-        assert f"/{sample['file']},{'|'.join(sample['labels'])}," in table
+    split = read_split(place / "out/runs/latest/split.json")
+    listed = index_data(place / "out" / "labels.csv", DataConfig())
+    assert {s.file for s in split.samples} == {s.file for s in listed.samples} != set()
+    assert {(s.file, s.split) for s in split.held_out} == {
+        (s.file, s.split) for s in listed.held_out
+    }
     results = (place / "out/classifiers/results.jsonl").read_text()
     more = call(f"{line} --seeds 3").stdout
     assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
@@ -70,6 +74,32 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     refused = call(f"--data pcb --model alone.safetensors --arms synthetic {QUICK}", code=3)
     assert "nobody can tell" in message_of(refused)
     call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
+
+
+def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
+    place: Path,
+) -> None:
+    """Two good boards each show one piece; a class is left out."""
+    for name in ("normal", "thread", "tin", "wound"):
+        for file in sorted((place / "pcb" / name).iterdir()):
+            number = int(file.stem) // (2 if name == "normal" else 1)
+            file.rename(file.with_name(f"{file.stem}-{name}{number}.png"))
+    rule = r"-(\w+)\.png"
+    data = {"classes": ["thread", "tin", "wound"], "group_regex": rule}
+    settings = TINY | {"data": TINY["data"] | data}
+    (place / "ruled.yaml").write_text(yaml.safe_dump(settings))
+    line = f"--data pcb --arms synthetic {QUICK} --holdout 0.3 --val-fraction 0.3"
+    call(f"{line} --gan-config ruled.yaml --gan-steps 2 --out first")
+    call(f"{line} --model first/runs/latest --out second")
+    for out in ("first", "second"):
+        made = json.loads((place / out / "gain.json").read_text())
+        assert list(made["images"]["train"]) == ["normal", "thread", "tin", "wound"]
+        assert made["split"]["group_regex"] == rule
+        assert f"group_regex {rule}" in (place / out / "gain.md").read_text()
+    tables = [(place / out / "labels.csv").read_text() for out in ("first", "second")]
+    assert tables[0] == tables[1]
+    pieces = re.findall(r"(normal\d)\.png,,.*?,(\w+),", tables[0])
+    assert len(pieces) == 6 and len(set(pieces)) == 3
 
 
 def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) -> None:

@@ -273,9 +273,19 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
 ) -> None:
     _, rows = finished
     entries = compare(rows, CLASSIFIERS)
-    files = write_gain(tmp_path, entries, CLASSIFIERS, about(real, model) | PLAN.facts())
+    facts = about(real, model, ("it is trusted",)) | PLAN.facts()
+    files = write_gain(tmp_path, entries, CLASSIFIERS, facts)
     kept = json.loads(files["json"].read_text())
     assert kept["table"] == entries and kept["model_sha256"] == model.sha256
+    assert kept["split"] == {
+        "holdout": 0.25,
+        "val_fraction": 0.34,
+        "val_from": "train",
+        "seed": 0,
+        "group_regex": None,
+    }
+    assert kept["notes"] == [*real.notes, "it is trusted"] and kept["left out"]
+    assert "it is trusted" in files["md"].read_text()
     table = [line for line in files["md"].read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(ARMS) + 1
     assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}

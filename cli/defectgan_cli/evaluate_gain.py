@@ -196,22 +196,24 @@ def gain(
     }
     config = _generator_config(model, gan_config, gan_steps, chosen, on_gpu=on_gpu)
     split = SplitPlan(holdout, val_fraction, val_from, shots, normals, seed)
-    real = split_real(data, config.data.model_copy(update=chosen | {"layout": None}), split)
+    real = split_real(data, config.data, split)
     _describe(real, reporter)
     trainings = len(test.plan.keys(real))
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
     reporter.say(f"everything goes to {folder}")
     trained = None
+    notes: tuple[str, ...] = ()
     if test.plan.paints:
         path = model or _train(real, config, folder, place, reporter)
-        for note in refuse_leaks(path, real, trust=trust_model):
+        notes = refuse_leaks(path, real, trust=trust_model)
+        for note in notes:
             reporter.say(note)
         trained = load_model(path, device=place)
     with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
         rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
     entries = compare(rows, test.sheet)
-    files = write_gain(folder, entries, test.sheet, about(real, trained) | test.plan.facts())
+    files = write_gain(folder, entries, test.sheet, about(real, trained, notes) | test.plan.facts())
     if as_json:
         print_json({"table": entries, "out": folder, "files": files})
     else:
@@ -293,7 +295,9 @@ def _generator_config(
     *,
     on_gpu: bool,
 ) -> "Config":
-    """The settings of the model that is given, or of the one to train."""
+    """The settings of the model that is given, or of the one to train, but for what is asked for of
+    the data.
+    """
     from defectgan.config import load_config
     from defectgan.errors import SettingError
     from defectgan.training.checkpoint import read_info, weights_file
@@ -305,7 +309,10 @@ def _generator_config(
         raise SettingError(
             f"{model} is trained already: --gan-config and --gan-steps are of no use"
         )
-    return read_info(weights_file(model)).config
+    config = read_info(weights_file(model)).config
+    # These images may be kept in another way than those that it has learned from.
+    given = {name: value for name, value in data.items() if value is not None} | {"layout": None}
+    return config.model_copy(update={"data": config.data.model_copy(update=given)})
 
 
 def _describe(real: "RealSplit", reporter: Reporter) -> None:

@@ -152,12 +152,18 @@ def _spread(entry: Mapping[str, Any], name: str, *, sign: str = "") -> str:
     return f"{entry[name]:{sign}.3f}{spread}"
 
 
-def about(real: RealSplit, model: Model | None) -> dict[str, Any]:
-    """What the figures are of."""
+def about(real: RealSplit, model: Model | None, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What the figures are of; ``notes`` are what a person should know of the model."""
     return {
         "title": f"Gain on {real.index.root}",
         "data": str(real.index.root.resolve()),
         "images": real.counts(),
+        "split": dict(real.rule),
+        "left out": {
+            "for fewer shots": len(real.left_out),
+            "that cannot be used": len(real.index.skipped),
+        },
+        "notes": [*real.notes, *notes],
         "model": str(model.path) if model else "none",
         "model_sha256": model.sha256 if model else "none",
     }
@@ -190,7 +196,9 @@ def write_gain(out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any])
 def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
-    return str(value)
+    if isinstance(value, list):
+        return "; ".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def plot_gain(path: Path, entries: Rows, metric: str) -> None:

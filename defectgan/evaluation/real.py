@@ -6,10 +6,10 @@ piece, exactly as ``train`` draws them with the same shares and seed.
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,12 +45,14 @@ class SplitPlan:
 @dataclass(frozen=True)
 class RealSplit:
     """Real images with one label each: ``index`` with those to learn from, and those held out;
-    ``left_out`` are training images that this evaluation does without, to have fewer shots.
+    ``left_out`` are training images that this evaluation does without, to have fewer shots;
+    ``rule`` says how they were divided.
     """
 
     index: Index
     left_out: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
+    rule: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,7 +93,9 @@ def split_real(data: Path, config: DataConfig, plan: SplitPlan) -> RealSplit:
     if plan.val_from == TEST:
         index = _validate_by_test(index, plan)
     index, left_out = _few(index, plan)
-    real = RealSplit(index, left_out, tuple(notes))
+    rule = {name: value for name, value in asdict(plan).items() if value is not None}
+    rule["group_regex"] = config.group_regex
+    real = RealSplit(index, left_out, tuple(notes), rule)
     for split, counts in real.counts().items():
         if empty := [name for name, count in counts.items() if not count]:
             raise DataError(
