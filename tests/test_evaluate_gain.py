@@ -6,14 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from defectgan_cli.main import app
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from defectgan.config import DataConfig
 from defectgan.data.index import index_data, read_split
+from defectgan.images import Picture, write_picture
 from tests.conftest import TINY
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
@@ -65,7 +69,7 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
     runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
     fair = (place / "runs" / "latest").resolve()
-    call(f"--data pcb --model {fair} --arms synthetic {QUICK}")
+    call(f"--data pcb --model latest --arms synthetic {QUICK}")
     runner.invoke(app, train)
     refused = call(f"--data pcb --model runs/latest --arms synthetic {QUICK}", code=3)
     assert "has seen" in message_of(refused) and "of the test images" in message_of(refused)
@@ -112,7 +116,32 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
     assert made["table"][0]["class_ap"].keys() == {"brushing", "thread", "tin", "wound"}
     assert call(line).stdout.strip().endswith("out/segmentation.md")
     shutil.rmtree(place / "pcb" / "masks")
-    assert "has a true mask" in message_of(call(f"--data pcb {gan} --segmentation", code=3))
+    # Black masks, also of good images, are no better than none.
+    for file in (place / "pcb").glob("*/*.png"):
+        black = Picture(np.zeros((48, 48, 1), np.uint8))
+        write_picture(place / "pcb" / "masks" / file.relative_to(place / "pcb"), black)
+    for _ in range(2):
+        before = sorted(place.rglob("*"))
+        refused = message_of(call(f"--data pcb {gan} --segmentation", code=3))
+        assert "has a true mask that shows anything at 64 x 64 pixels" in refused
+        assert sorted(place.rglob("*")) == before
+        shutil.rmtree(place / "pcb" / "masks", ignore_errors=True)
+
+
+def test_segmenters_need_no_validation_images_and_classifiers_do(place: Path) -> None:
+    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --val-fraction 0 --out out {QUICK}"
+    assert "no val images" in message_of(call(line, code=3))
+    made = json.loads(call(f"{line} --segmentation --json").stdout)
+    assert [row["arm"] for row in made["table"]] == ["procedural", "synthetic", "true"]
+    assert json.loads((place / "out/segmentation.json").read_text())["images"]["val"]["tin"] == 0
+
+
+def test_weights_of_another_network_are_named_before_anything_is_made(place: Path) -> None:
+    save_file({"x": torch.zeros(1)}, place / "other.safetensors")
+    before = sorted(place.rglob("*"))
+    refused = call("--data pcb --net resnet18 --net-weights other.safetensors", code=3)
+    assert "other.safetensors holds weights of another network" in message_of(refused)
+    assert sorted(place.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -128,6 +157,11 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
         ("--data pcb --holdout 0", 3, "no test images"),
         ("--data pcb --model x.safetensors --gan-steps 3", 2, "trained already"),
         ("--data pcb --segmentation --net small", 2, "--net is for classifiers"),
+        ("--data pcb --val-fraction 20", 2, "0.9"),
+        ("--data pcb --arms procedural --gan-steps 3", 2, "--gan-steps is for generated images"),
+        ("--data pcb --arms real --trust-model", 2, "--trust-model is for generated images"),
+        ("--data pcb --trust-model", 2, "--trust-model is for a model that you have"),
+        ("--data pcb --model latest", 3, "no run under"),
         ("--data pcb --model x.safetensors", 3, "no weights at"),
     ],
 )

@@ -1,5 +1,6 @@
 """A segmenter that learns from masks, on defects that are known to the pixel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +107,10 @@ def test_made_and_true_masks_mean_the_pixels_that_they_cover_to_half(tmp_path: P
 
 
 def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -> None:
-    with pytest.raises(DataError, match="no test image of a defect has a true mask"):
-        segmentation_scores(Answers(), classes(2, 0, known=False), NAMES)
+    black = [[one._replace(truth=0 * one.image) for one in members] for members in classes(2, 0)]
+    for test in (classes(2, 0, known=False), black):
+        with pytest.raises(DataError, match="no test image of a defect has a true mask"):
+            segmentation_scores(Answers(), test, NAMES)
     unknown = classes(2, 0, known=False)
     material = Material(unknown, unknown, unknown, {"procedural": classes(2, 1)})
     with pytest.raises(DataError, match="no training image with a true mask"):
@@ -134,6 +137,8 @@ def test_a_batch_is_half_good_images_and_a_function_of_seed_and_step() -> None:
     assert not truth[:4].any() and (truth[4:].sum((1, 2, 3)) == 64).all()
     torch.testing.assert_close(truth > 0, images.abs() > 0.4)  # they take the same pose
     assert not torch.equal(images, draw(pools, TINY, 4, augment)[0])
+    odd, truth = draw(pools, replace(TINY, batch_size=3), 3, augment)
+    assert len(odd) == 3 and truth.flatten(1).any(1).tolist() == [False, True, True]
 
 
 def test_the_loss_is_0_for_a_sure_right_answer_and_its_dice_1_for_a_sure_wrong_one() -> None:

@@ -71,17 +71,19 @@ class RealSplit:
         return {split: self.part(split).counts() for split in (TRAIN, VAL, TEST)}
 
 
-def split_real(data: Path, config: DataConfig, plan: SplitPlan) -> RealSplit:
+def split_real(
+    data: Path, config: DataConfig, plan: SplitPlan, *, needed: Sequence[str] = (TRAIN, VAL, TEST)
+) -> RealSplit:
     """Divide the images of a data folder, a table or a COCO file.
 
     Args:
         data: the folder or file, in any layout that ``train`` reads.
         config: classes, normal class, layout and groups; its own shares are not used.
         plan: how to divide.
+        needed: the splits that must have images of each class.
 
     Raises:
-        DataError: if a class has no images left for one of the three splits, or the data cannot be
-            read.
+        DataError: if a class has no images left for one of them, or the data cannot be read.
     """
     val_fraction = plan.val_fraction if plan.val_from == TRAIN else 0.0
     shares = {"holdout": plan.holdout, "val_fraction": val_fraction}
@@ -96,12 +98,11 @@ def split_real(data: Path, config: DataConfig, plan: SplitPlan) -> RealSplit:
     rule = {name: value for name, value in asdict(plan).items() if value is not None}
     rule["group_regex"] = config.group_regex
     real = RealSplit(index, left_out, tuple(notes), rule)
-    for split, counts in real.counts().items():
-        if empty := [name for name, count in counts.items() if not count]:
+    for split in needed:
+        if empty := [name for name, count in real.counts()[split].items() if not count]:
             raise DataError(
-                f"no {split} images of {', '.join(empty)} in {data}: an evaluation needs some of "
-                "each class to learn from, to choose by and to test on; name the splits in a "
-                "table, or hold out other shares"
+                f"no {split} images of {', '.join(empty)} in {data}: expected some of each class "
+                f"for {', '.join(needed)}; name the splits in a table, or hold out other shares"
             )
     return real
 

@@ -40,8 +40,8 @@ LEVELS = 4
 
 @dataclass(frozen=True)
 class SegmentationRecipe:
-    """How a segmenter is trained: optimizer steps, images a batch, half of them good, channels at
-    full resolution, the largest learning rate.
+    """How a segmenter is trained: optimizer steps, images a batch, half of them good (of an odd
+    number one less), channels at full resolution, the largest learning rate.
     """
 
     steps: int = 300
@@ -154,8 +154,8 @@ def draw(
     [B, 1, H, W] in {0, 1}.
     """
     rng = np.random.default_rng([recipe.seed, step])
-    half = recipe.batch_size // 2
-    classes = [0] * half + (1 + rng.integers(len(pools) - 1, size=half)).tolist()
+    good, bad = recipe.batch_size // 2, (recipe.batch_size + 1) // 2
+    classes = [0] * good + (1 + rng.integers(len(pools) - 1, size=bad)).tolist()
     drawn = [pools[k][int(rng.integers(len(pools[k])))] for k in classes]
     seeds = rng.integers(2**31, size=len(drawn)).tolist()
     made = [
@@ -184,14 +184,14 @@ def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> 
         names: of the classes, the normal one first.
 
     Raises:
-        DataError: if no defect has a true mask.
+        DataError: if no defect has a true mask that shows any.
     """
     ranks: dict[str, Ranks] = {}
     for k, (name, members) in enumerate(zip(names, test, strict=True)):
         if usable := [seen for seen in members if not k or seen.truth is not None]:
             ranks[name] = _ranked(net, usable)
     defects = [name for name in names[1:] if name in ranks]
-    if not defects:
+    if not any(ranks[name][1].any() for name in defects):
         raise DataError(
             "no test image of a defect has a true mask: a segmenter is tested on those; give some "
             "of them a mask"
