@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectgan.config import load_config
-from defectgan.data.facts import Facts
+from defectgan.data.facts import digests
 from defectgan.data.index import read_split
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
-from defectgan.errors import DataError, ModelError
+from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
-from defectgan.files import sha256
 from defectgan.runs import RunFolder
 
 
@@ -53,15 +52,17 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         return (_taken_on_trust(model, trust),)
     learned = what_it_learned(folder)
     parts = {split: real.part(split).samples for split in (TRAIN, VAL, TEST)}
-    digests = {split: _digests(samples) for split, samples in parts.items()}
+    content = {split: _digests(samples) for split, samples in parts.items()}
+    # Of two copies one may be left out and the other learned from.
+    left_out = _digests(real.left_out) - content[TRAIN]
     forbidden = {
-        "test": digests[TEST] & (learned.trained | learned.chose),
-        "validation": digests[VAL] & learned.trained,
-        "left-out": _digests(real.left_out) & learned.trained,
+        "test": content[TEST] & (learned.trained | learned.chose),
+        "validation": content[VAL] & learned.trained,
+        "left-out": left_out & learned.trained,
     }
     if found := {name: len(seen) for name, seen in forbidden.items() if seen}:
         raise ModelError(_refusal(model, found))
-    shared = len(digests[TRAIN] & learned.trained)
+    shared = len(content[TRAIN] & learned.trained)
     known = len(learned.trained)
     note = f"{model} has learned from {known} images, {shared} of them to learn from here"
     return (note,) if learned.before is None else (note, _taken_on_trust(learned.before, trust))
@@ -104,10 +105,7 @@ def _taken_on_trust(model: Path, trust: bool) -> str:
 
 
 def _digests(samples: Sequence[Sample]) -> set[str]:
-    found = Facts().of("sha256", [s.file for s in samples], sha256)
-    if damaged := [e for e in found.values() if isinstance(e, DataError)]:
-        raise damaged[0]
-    return {digest for digest in found.values() if isinstance(digest, str)}
+    return set(digests(s.file for s in samples).values())
 
 
 def _refusal(model: Path, found: dict[str, int]) -> str:
