@@ -49,6 +49,8 @@ SEGMENTERS = Sheet(
     {"procedural": None, "synthetic": "procedural", "true": None},
     "segmentation",
 )
+# Differences that vary by no more are the same: this much is left by rounding.
+ROUNDING = 1e-9
 PACKAGES = {"sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
 
 
@@ -114,10 +116,11 @@ def _gain(
     ours, theirs = ([pair[i][metric] for pair in pairs] for i in (0, 1))
     differences = np.subtract(ours, theirs)
     deviation = _deviation(differences)
+    defined = deviation is not None and deviation > ROUNDING
     return {
         f"{metric}_gain": float(differences.mean()),
         f"{metric}_gain_sd": deviation,
-        f"{metric}_p": float(ttest_rel(ours, theirs).pvalue) if deviation else None,
+        f"{metric}_p": float(ttest_rel(ours, theirs).pvalue) if defined else None,
     }
 
 
