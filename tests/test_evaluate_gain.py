@@ -15,10 +15,15 @@ from defectgan_cli.main import app
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from defectgan.config import DataConfig
+from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data, read_split
+from defectgan.errors import DataError
+from defectgan.evaluation.generator import train_generator
+from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.images import Picture, write_picture
-from tests.conftest import TINY
+from defectgan.runs import RunFolder
+from defectgan.training.checkpoint import read_info
+from tests.conftest import CPU, TINY, Silent
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
 runner = CliRunner()
@@ -63,6 +68,24 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     more = call(f"{line} --seeds 3").stdout
     assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
     assert "synthetic" in more and more.strip().endswith("out/gain.md")
+    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
+    refused = message_of(call(line.replace("--gan-steps 2", "--gan-steps 3"), code=2))
+    assert "generated is there already" in refused and "nothing was trained" in refused
+    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
+
+
+def test_a_generator_that_would_go_on_with_other_images_is_refused(
+    place: Path, tiny: Config
+) -> None:
+    one, other = (split_real(Path("pcb"), tiny.data, SplitPlan(0.3, 0.3, shots=n)) for n in (1, 2))
+    options: Any = {"device": CPU, "watcher": Silent(), "stop": lambda: False}
+    longer = tiny.model_copy(update={"training": tiny.training.model_copy(update={"steps": 8})})
+    run = train_generator(one, tiny, place / "out", **options)
+    assert run is not None and train_generator(one, tiny, place / "out", **options) == run
+    for config in (tiny, longer):
+        with pytest.raises(DataError, match="other images than the split says"):
+            train_generator(other, config, place / "out", **options)
+    assert read_info(RunFolder(run).weights).step == tiny.training.steps
 
 
 def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place: Path) -> None:

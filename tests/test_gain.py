@@ -1,6 +1,7 @@
 """Does the augmentation help: the arms, their bookkeeping, the arithmetic of the comparison."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns,
 from defectgan.evaluation.ledger import RESULTS, TABLE, claim
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
+from defectgan.images import read_picture, write_picture
 from defectgan.training.checkpoint import Model, load_model
 from tests.conftest import CPU
 
@@ -181,6 +183,31 @@ def test_a_folder_takes_no_other_test(
     (tmp_path / "mine.txt").touch()
     with pytest.raises(DataError, match="not empty"):
         claim(tmp_path, real)
+
+
+def test_a_result_is_of_the_content_of_images_and_masks_and_of_their_levels(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    plan = replace(PLAN, arms=("real",), seeds=1)
+
+    def run(levels: str = "full") -> None:
+        real = split_real(tmp_path / "pcb", DataConfig.model_validate({"levels": levels}), SHARES)
+        claim(tmp_path / "out", real)
+        run_gain(plan, real, None, tmp_path / "out", device=CPU)
+
+    run()
+    run()
+    with pytest.raises(DataError, match="results of another test"):
+        run("minmax")
+    for file in (tmp_path / "pcb/tin/0000.png", tmp_path / "pcb/masks/tin/0001.png"):
+        whole = file.read_bytes()
+        picture = read_picture(file)
+        write_picture(file, replace(picture, pixels=picture.pixels[::-1].copy()))
+        with pytest.raises(DataError, match="results of another test"):
+            run()
+        file.write_bytes(whole)
+    run()
 
 
 def test_classes_whose_names_differ_in_punctuation_alone_do_not_share_a_folder(

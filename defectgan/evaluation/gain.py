@@ -22,7 +22,7 @@ from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, build, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
-from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.ledger import Key, Row, go_through, material
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
@@ -94,9 +94,7 @@ class GainPlan:
             "image_size": list(self.image_size),
             "recipe": recipe | {"weights": weights and sha256(weights)},
             "seed": self.seed,
-            "classes": list(real.classes),
-            "images": real.counts(),
-            "model_sha256": model and model.sha256,
+            **material(real, model),
         }
 
 

@@ -2,11 +2,13 @@
 that it goes on where it was cut short.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from defectgan.data.facts import digests
 from defectgan.errors import DataError
 from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.files import (
@@ -15,6 +17,7 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
+from defectgan.training.checkpoint import Model
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
@@ -40,6 +43,26 @@ def claim(out: Path, real: RealSplit) -> None:
         raise DataError(f"{out} is not empty: name another folder, nothing was written")
     else:
         write_atomically(table, text.encode())
+
+
+def material(real: RealSplit, model: Model | None) -> dict[str, Any]:
+    """What every result depends on: the images by their content, what is black and white in them,
+    and the generator.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
+    samples = (*real.index.samples, *real.index.held_out)
+    content = digests(file for s in samples for file in (s.file, s.mask) if file is not None)
+    rows = [(content[s.file], s.mask and content[s.mask], s.labels, s.split) for s in samples]
+    return {
+        "classes": list(real.classes),
+        "images": real.counts(),
+        "images_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "channels": real.index.channels,
+        "levels": real.index.levels,
+        "model_sha256": model and model.sha256,
+    }
 
 
 def go_through(

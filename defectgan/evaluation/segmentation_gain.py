@@ -15,7 +15,7 @@ from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
 from defectgan.evaluation.gain import prepare, training_facts
-from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.ledger import Key, Row, go_through, material
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.training.checkpoint import Model
@@ -120,7 +120,5 @@ def _record(plan: SegmentationPlan, real: RealSplit, model: Model | None) -> dic
         "image_size": list(plan.image_size),
         "recipe": asdict(replace(plan.recipe, seed=0)),
         "seed": plan.seed,
-        "classes": list(real.classes),
-        "images": real.counts(),
-        "model_sha256": model and model.sha256,
+        **material(real, model),
     }
