@@ -123,6 +123,16 @@ def test_a_training_on_the_table_learns_from_exactly_the_training_images(
     assert {s.mask for s in job.index.samples} == {s.mask for s in real.index.samples}
 
 
+def test_a_class_whose_name_a_table_would_read_as_two_is_refused(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    (tmp_path / "pcb" / "tin").rename(tmp_path / "pcb" / "tin|foil")
+    index = index_data(tmp_path / "pcb", DataConfig())
+    with pytest.raises(DataError, match=r"class tin\|foil .* call it otherwise"):
+        as_table(index)
+
+
 # --- leaks
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT
+from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import atomic_path, write_atomically
 from defectgan.training.checkpoint import Model
@@ -181,14 +182,12 @@ def write_gain(out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any])
     files = {kind: out / f"{sheet.stem}.{kind}" for kind in ("md", "json", "png")}
     record = json.dumps({**facts, "table": list(entries)}, indent=1)
     write_atomically(files["json"], record.encode())
-    heads = columns(entries, sheet)
-    lines = [heads, ["---"] * len(heads), *(cells(entry, sheet) for entry in entries)]
     text = [
         f"# {facts['title']}",
         "",
         *(f"- {name}: {_said(value)}" for name, value in facts.items() if name != "title"),
         "",
-        *("| " + " | ".join(line) + " |" for line in lines),
+        *table_lines(columns(entries, sheet), [cells(entry, sheet) for entry in entries]),
         "",
     ]
     write_atomically(files["md"], "\n".join(text).encode())

@@ -16,6 +16,12 @@ from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
 from defectgan.runs import RunFolder
 
+# What to do about a model that has seen what a classifier may not.
+RETRAIN = (
+    "train one on the training images alone, which the table of the split names; if it has seen "
+    "none but training and validation images, the latter can be drawn from the test images instead"
+)
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -29,7 +35,9 @@ class Learned:
     before: Path | None = None
 
 
-def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[str, ...]:
+def refuse_leaks(
+    model: Path, real: RealSplit, *, trust: bool = False, remedy: str = RETRAIN
+) -> tuple[str, ...]:
     """Make sure that all that a model knows of these images is what a classifier may learn from.
 
     Validation images and those that fewer shots leave out count as well: a model that has seen them
@@ -39,6 +47,7 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         model: a run folder or a .safetensors file.
         real: the images that it is judged by.
         trust: take weights whose run is not there, on the word of whoever names them.
+        remedy: what to do about a model that is refused.
 
     Returns:
         What a person should know.
@@ -60,8 +69,9 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         "validation": content[VAL] & learned.trained,
         "left-out": left_out & learned.trained,
     }
-    if found := {name: len(seen) for name, seen in forbidden.items() if seen}:
-        raise ModelError(_refusal(model, found))
+    if found := {name: len(files) for name, files in forbidden.items() if files}:
+        seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
+        raise ModelError(f"{model} has seen {seen}: what it paints would know them; {remedy}")
     shared = len(content[TRAIN] & learned.trained)
     known = len(learned.trained)
     note = f"{model} has learned from {known} images, {shared} of them to learn from here"
@@ -106,11 +116,3 @@ def _taken_on_trust(model: Path, trust: bool) -> str:
 
 def _digests(samples: Sequence[Sample]) -> set[str]:
     return set(digests(s.file for s in samples).values())
-
-
-def _refusal(model: Path, found: dict[str, int]) -> str:
-    seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
-    remedy = "train one on the training images alone, which the table of the split names"
-    if set(found) == {"validation"}:
-        remedy += ", or draw the validation images from the test images instead"
-    return f"{model} has seen {seen}: what it paints would know them; {remedy}"

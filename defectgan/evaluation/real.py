@@ -88,16 +88,13 @@ def split_real(
     val_fraction = plan.val_fraction if plan.val_from == TRAIN else 0.0
     shares = {"holdout": plan.holdout, "val_fraction": val_fraction}
     index = index_data(data, config.model_copy(update=shares), seed=plan.seed)
-    notes = list(index.notes)
-    index, several = _single_labels(index)
-    if several:
-        notes.append(f"{several} images show defects of several classes: they are not used here")
+    index, about_labels = single_labels(index)
     if plan.val_from == TEST:
         index = _validate_by_test(index, plan)
     index, left_out = _few(index, plan)
     rule = {name: value for name, value in asdict(plan).items() if value is not None}
     rule["group_regex"] = config.group_regex
-    real = RealSplit(index, left_out, tuple(notes), rule)
+    real = RealSplit(index, left_out, (*index.notes, *about_labels), rule)
     for split in needed:
         if empty := [name for name, count in real.counts()[split].items() if not count]:
             raise DataError(
@@ -107,13 +104,14 @@ def split_real(
     return real
 
 
-def _single_labels(index: Index) -> tuple[Index, int]:
-    """Without images that show several defects, and how many those were."""
+def single_labels(index: Index) -> tuple[Index, tuple[str, ...]]:
+    """Without images that show several defects, and what a person should know of that."""
     samples, held_out = (
         tuple(s for s in part if len(s.labels) < 2) for part in (index.samples, index.held_out)
     )
     several = len(index.samples) + len(index.held_out) - len(samples) - len(held_out)
-    return replace(index, samples=samples, held_out=held_out), several
+    note = f"{several} images show defects of several classes: they are not used here"
+    return replace(index, samples=samples, held_out=held_out), (note,) if several else ()
 
 
 def _validate_by_test(index: Index, plan: SplitPlan) -> Index:
@@ -150,7 +148,15 @@ def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> lis
 def as_table(index: Index) -> str:
     """An index as a table (``labels.csv``) with absolute paths and a split column: what a training
     on it learns from is exactly what is called ``train`` here.
+
+    Raises:
+        DataError: if the name of a class would be read as two.
     """
+    if torn := [name for name in index.classes[1:] if LABEL_SEPARATOR in name]:
+        raise DataError(
+            f"the class {torn[0]} of {index.root} cannot be named in a table, where "
+            f"{LABEL_SEPARATOR} stands between labels: call it otherwise"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "labels", "mask", "split", "group"))
