@@ -65,6 +65,22 @@ def material(real: RealSplit, model: Model | None) -> dict[str, Any]:
     }
 
 
+def open_test(folder: Path, record: dict[str, Any]) -> None:
+    """Write down what a folder's results depend on, or make sure that it is the same.
+
+    Raises:
+        DataError: if the folder holds the results of another test.
+    """
+    path, text = folder / JOB, json.dumps(record, indent=1)
+    if not path.is_file():
+        write_atomically(path, text.encode())
+    elif path.read_text(encoding="utf-8") != text:
+        raise DataError(
+            f"{folder} holds the results of another test (see {JOB}): name another folder, "
+            "nothing was written"
+        )
+
+
 def go_through(
     folder: Path,
     record: dict[str, Any],
@@ -88,7 +104,7 @@ def go_through(
     Raises:
         DataError: if the folder holds the results of another test.
     """
-    _open(folder, record)
+    open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
     finished: dict[Key, Row] = {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
@@ -100,14 +116,3 @@ def go_through(
             finished[key] = make(key)
             append_json_lines(folder / RESULTS, [finished[key]])
     return [finished[key] for key in keys]
-
-
-def _open(folder: Path, record: dict[str, Any]) -> None:
-    path, text = folder / JOB, json.dumps(record, indent=1)
-    if not path.is_file():
-        write_atomically(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{folder} holds the results of another test (see {JOB}): name another folder, "
-            "nothing was written"
-        )
