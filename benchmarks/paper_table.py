@@ -1,19 +1,22 @@
 """The paper's table: what each part of Defect-GAN gives, from StarGAN to the whole.
 
-Each row is a preset (``configs/table-*.yaml``, the last one ``quick``), trained on the same images
-for the same number of generator steps:
+Each row is a preset (``configs/table-*.yaml``, the last one ``quick``), trained once on the same
+images for the same number of generator steps: what follows ± is the spread of draws or of
+classifiers, not that of one generator to the next.
 
     python benchmarks/paper_table.py --data DIR --steps N --out OUT
 
-KID      of painted images to real test images, in the features of a classifier of these images,
-         with its spread over draws; under the table the floor (real against real) and the ceiling
-         (good images called defects)
+KID      of painted images to real test images, in the features of a classifier that has learned
+         all real training images, with its spread over draws; under the table the floor (real
+         against real) and the ceiling (good images called defects)
 named    share of painted images whose class that classifier names
 IoU      of restoration masks with the true ones of test images, at the best threshold, the mean
          over classes
-gain     in points of accuracy, of a classifier that learns from painted images, too
+gain     in points of accuracy, of a classifier that learns from painted images, too, with its
+         spread over seeds
 
-A table that was cut short goes on when it is called again with the same --out.
+A table that was cut short goes on when it is called again with the same --out, also with other
+--rows, which join those that are there.
 """
 
 import argparse
@@ -24,6 +27,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from defectgan.config import Config, load_config
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
@@ -31,14 +36,16 @@ from defectgan.evaluation.arms import SWEPT, paint, painted
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
-from defectgan.evaluation.gain import GainPlan, run_gain
+from defectgan.evaluation.gain import GENERATED, GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.generator import train_generator
+from defectgan.evaluation.ledger import claim, open_test
 from defectgan.evaluation.quality import Row, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically
 from defectgan.inspection.run import inspect
-from defectgan.inspection.targets import find_target
+from defectgan.inspection.subjects import RealImages
+from defectgan.inspection.targets import Target
 from defectgan.training.checkpoint import Model, load_model
 
 ROWS = {
@@ -49,8 +56,10 @@ ROWS = {
     "+ SPADE, layers, spatial constraints": "table-spatial",
     "Defect-GAN": "quick",
 }
-# Painted images of each class that are held against real ones, and real ones to find defects in.
+# Painted images of the rarest class that are held against real ones (of the others in proportion),
+# and at most so many real ones of each class to find defects in.
 PAINTED = 100
+SINGLE = "each row is one training of its generator; ± is the spread of draws and of classifiers"
 
 
 class Log:
@@ -80,11 +89,20 @@ def distance(
     return generated, floor, ceiling
 
 
-def located(run: Path, out: Path, device: str) -> float | None:
-    """IoU at the best threshold; None where the data has no true masks. Leaves a report."""
+def located(model: Model, real: RealSplit, out: Path, device: torch.device) -> float | None:
+    """IoU at the best threshold on test images; None where they have no true masks. Leaves a
+    report.
+    """
     summary = out / "inspection" / "summary.json"
     if not summary.is_file():
-        target = find_target(run, model=None, data=None, per_class=PAINTED, device=device)
+        target = Target(
+            title=f"{model.path} on test images",
+            facts={"model": str(model.path), "images": str(real.index.root.resolve())},
+            classes=real.classes[1:],
+            subjects=RealImages(model, real.part(TEST), per_class=PAINTED, device=device),
+            folder=summary.parent,
+            threshold=model.info.threshold,
+        )
         inspect(target, out=summary.parent)
     groups = json.loads(summary.read_text(encoding="utf-8"))["groups"]
     found = [g["iou_best"] for g in groups if g.get("iou_best") is not None]
@@ -105,8 +123,9 @@ def fill(
     assert run is not None, "nobody stops it"
     model: Model = load_model(run, device=device)
     fewest = min(map(len, real.part(TRAIN).members[1:]))
-    paint(model, real, out / "painted", ratio=PAINTED / fewest, seed=0, device=device)
-    near, floor, ceiling = distance(real, out / "painted", features(config), config)
+    folder = out / GENERATED / "painted"
+    paint(model, real, folder, ratio=PAINTED / fewest, seed=0, device=device)
+    near, floor, ceiling = distance(real, folder, features(config), config)
     plan = GainPlan(
         arms=(SWEPT,),
         seeds=options.seeds,
@@ -119,7 +138,7 @@ def fill(
         "floor": floor.kid,
         "ceiling": ceiling.kid,
         "named": near.named,
-        "iou": located(run, out, options.device) if config.generator.layered else None,
+        "iou": located(model, real, out, device) if config.generator.layered else None,
         "gain": entries[-1]["accuracy_gain"],
         "gain_sd": entries[-1]["accuracy_gain_sd"],
     }
@@ -136,7 +155,8 @@ def as_markdown(rows: dict[str, dict[str, Any]]) -> str:
             f"| {100 * row['gain']:+.1f}{spread} |"
         )
     last = next(reversed(rows.values()))
-    return "\n".join([*lines, "", f"floor {last['floor']:.3f}, ceiling {last['ceiling']:.3f}"])
+    ends = f"floor {last['floor']:.3f}, ceiling {last['ceiling']:.3f}"
+    return "\n".join([*lines, "", f"{ends}; {SINGLE}"])
 
 
 def main() -> None:
@@ -155,7 +175,10 @@ def main() -> None:
     options = parser.parse_args()
     data = load_config("quick", {}).data
     real = split_real(options.data, data, SplitPlan(shots=options.shots))
-    # The judge of all rows learns from all real images but those for testing.
+    claim(options.out, real)
+    asked = ("steps", "net", "net_steps", "seeds")
+    open_test(options.out, {name: getattr(options, name) for name in asked})
+    # The judge of all rows learns from all real training images, whatever the shots.
     known = replace(real.index, samples=(*real.index.samples, *real.left_out), held_out=())
 
     def features(config: Config) -> Features:
@@ -163,10 +186,12 @@ def main() -> None:
             Wanted(), known, config.data, device=pick_device(options.device), done=lambda n: None
         )
 
-    rows: dict[str, dict[str, Any]] = {}
+    table = options.out / "table.json"
+    filled = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
     for name in options.rows:
-        rows[name] = fill(ROWS[name], real, options.out / ROWS[name], options, features)
-        write_atomically(options.out / "table.json", json.dumps(rows, indent=1).encode())
+        filled[name] = fill(ROWS[name], real, options.out / ROWS[name], options, features)
+        rows = {row: filled[row] for row in ROWS if row in filled}
+        write_atomically(table, json.dumps(rows, indent=1).encode())
         write_atomically(options.out / "table.md", as_markdown(rows).encode())
         print(as_markdown(rows), flush=True)
 

@@ -68,9 +68,9 @@ class Silent:
         self.warnings.append(text)
 
 
-def load_drawing() -> ModuleType:
-    """sample_data/draw.py, which is not part of the package."""
-    spec = importlib.util.spec_from_file_location("draw", ROOT / "sample_data" / "draw.py")
+def load_script(path: str) -> ModuleType:
+    """A script that is not part of the package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclass looks itself up there
@@ -82,7 +82,9 @@ def load_drawing() -> ModuleType:
 def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn data folder: 6 normal images, 4 of each defect, true masks."""
     folder = tmp_path_factory.mktemp("data") / "pcb"
-    load_drawing().draw_set(folder, normal=6, defects=4, size=48, seed=3, image_format="png")
+    load_script("sample_data/draw.py").draw_set(
+        folder, normal=6, defects=4, size=48, seed=3, image_format="png"
+    )
     return folder
 
 

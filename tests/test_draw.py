@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import load_drawing
+from tests.conftest import load_script
 
 SIZE = 64
 CLASSES = ("thread", "brushing", "tin", "wound")
 
 
-draw = load_drawing()
+draw = load_script("sample_data/draw.py")
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -1,17 +1,29 @@
 """``defectgan evaluate gain`` as a person calls it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from defectgan_cli.main import app
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from tests.conftest import TINY
+from defectgan.config import Config, DataConfig
+from defectgan.data.index import index_data, read_split
+from defectgan.errors import DataError
+from defectgan.evaluation.generator import train_generator
+from defectgan.evaluation.real import SplitPlan, split_real
+from defectgan.images import Picture, write_picture
+from defectgan.runs import RunFolder
+from defectgan.training.checkpoint import read_info
+from tests.conftest import CPU, TINY, Silent
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
 runner = CliRunner()
@@ -46,22 +58,41 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
     assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
     assert all(Path(file).is_file() for file in first["files"].values())
-    split = json.loads((place / "out/runs/latest/split.json").read_text())
-    table = (place / "out" / "labels.csv").read_text()
-    assert [s for s in split["samples"] if s["split"] == "train"]
-    for sample in split["samples"]:
-        assert f"/{sample['file']},{'|'.join(sample['labels'])}," in table
+    split = read_split(place / "out/runs/latest/split.json")
+    listed = index_data(place / "out" / "labels.csv", DataConfig())
+    assert {s.file for s in split.samples} == {s.file for s in listed.samples} != set()
+    assert {(s.file, s.split) for s in split.held_out} == {
+        (s.file, s.split) for s in listed.held_out
+    }
     results = (place / "out/classifiers/results.jsonl").read_text()
     more = call(f"{line} --seeds 3").stdout
     assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
     assert "synthetic" in more and more.strip().endswith("out/gain.md")
+    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
+    refused = message_of(call(line.replace("--gan-steps 2", "--gan-steps 3"), code=2))
+    assert "generated is there already" in refused and "nothing was trained" in refused
+    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
+
+
+def test_a_generator_that_would_go_on_with_other_images_is_refused(
+    place: Path, tiny: Config
+) -> None:
+    one, other = (split_real(Path("pcb"), tiny.data, SplitPlan(0.3, 0.3, shots=n)) for n in (1, 2))
+    options: Any = {"device": CPU, "watcher": Silent(), "stop": lambda: False}
+    longer = tiny.model_copy(update={"training": tiny.training.model_copy(update={"steps": 8})})
+    run = train_generator(one, tiny, place / "out", **options)
+    assert run is not None and train_generator(one, tiny, place / "out", **options) == run
+    for config in (tiny, longer):
+        with pytest.raises(DataError, match="other images than the split says"):
+            train_generator(other, config, place / "out", **options)
+    assert read_info(RunFolder(run).weights).step == tiny.training.steps
 
 
 def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place: Path) -> None:
     train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
     runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
     fair = (place / "runs" / "latest").resolve()
-    call(f"--data pcb --model {fair} --arms synthetic {QUICK}")
+    call(f"--data pcb --model latest --arms synthetic {QUICK}")
     runner.invoke(app, train)
     refused = call(f"--data pcb --model runs/latest --arms synthetic {QUICK}", code=3)
     assert "has seen" in message_of(refused) and "of the test images" in message_of(refused)
@@ -70,6 +101,32 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     refused = call(f"--data pcb --model alone.safetensors --arms synthetic {QUICK}", code=3)
     assert "nobody can tell" in message_of(refused)
     call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
+
+
+def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
+    place: Path,
+) -> None:
+    """Two good boards each show one piece; a class is left out."""
+    for name in ("normal", "thread", "tin", "wound"):
+        for file in sorted((place / "pcb" / name).iterdir()):
+            number = int(file.stem) // (2 if name == "normal" else 1)
+            file.rename(file.with_name(f"{file.stem}-{name}{number}.png"))
+    rule = r"-(\w+)\.png"
+    data = {"classes": ["thread", "tin", "wound"], "group_regex": rule}
+    settings = TINY | {"data": TINY["data"] | data}
+    (place / "ruled.yaml").write_text(yaml.safe_dump(settings))
+    line = f"--data pcb --arms synthetic {QUICK} --holdout 0.3 --val-fraction 0.3"
+    call(f"{line} --gan-config ruled.yaml --gan-steps 2 --out first")
+    call(f"{line} --model first/runs/latest --out second")
+    for out in ("first", "second"):
+        made = json.loads((place / out / "gain.json").read_text())
+        assert list(made["images"]["train"]) == ["normal", "thread", "tin", "wound"]
+        assert made["split"]["group_regex"] == rule
+        assert f"group_regex {rule}" in (place / out / "gain.md").read_text()
+    tables = [(place / out / "labels.csv").read_text() for out in ("first", "second")]
+    assert tables[0] == tables[1]
+    pieces = re.findall(r"(normal\d)\.png,,.*?,(\w+),", tables[0])
+    assert len(pieces) == 6 and len(set(pieces)) == 3
 
 
 def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) -> None:
@@ -82,7 +139,32 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
     assert made["table"][0]["class_ap"].keys() == {"brushing", "thread", "tin", "wound"}
     assert call(line).stdout.strip().endswith("out/segmentation.md")
     shutil.rmtree(place / "pcb" / "masks")
-    assert "has a true mask" in message_of(call(f"--data pcb {gan} --segmentation", code=3))
+    # Black masks, also of good images, are no better than none.
+    for file in (place / "pcb").glob("*/*.png"):
+        black = Picture(np.zeros((48, 48, 1), np.uint8))
+        write_picture(place / "pcb" / "masks" / file.relative_to(place / "pcb"), black)
+    for _ in range(2):
+        before = sorted(place.rglob("*"))
+        refused = message_of(call(f"--data pcb {gan} --segmentation", code=3))
+        assert "has a true mask that shows anything at 64 x 64 pixels" in refused
+        assert sorted(place.rglob("*")) == before
+        shutil.rmtree(place / "pcb" / "masks", ignore_errors=True)
+
+
+def test_segmenters_need_no_validation_images_and_classifiers_do(place: Path) -> None:
+    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --val-fraction 0 --out out {QUICK}"
+    assert "no val images" in message_of(call(line, code=3))
+    made = json.loads(call(f"{line} --segmentation --json").stdout)
+    assert [row["arm"] for row in made["table"]] == ["procedural", "synthetic", "true"]
+    assert json.loads((place / "out/segmentation.json").read_text())["images"]["val"]["tin"] == 0
+
+
+def test_weights_of_another_network_are_named_before_anything_is_made(place: Path) -> None:
+    save_file({"x": torch.zeros(1)}, place / "other.safetensors")
+    before = sorted(place.rglob("*"))
+    refused = call("--data pcb --net resnet18 --net-weights other.safetensors", code=3)
+    assert "other.safetensors holds weights of another network" in message_of(refused)
+    assert sorted(place.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -98,6 +180,11 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
         ("--data pcb --holdout 0", 3, "no test images"),
         ("--data pcb --model x.safetensors --gan-steps 3", 2, "trained already"),
         ("--data pcb --segmentation --net small", 2, "--net is for classifiers"),
+        ("--data pcb --val-fraction 20", 2, "0.9"),
+        ("--data pcb --arms procedural --gan-steps 3", 2, "--gan-steps is for generated images"),
+        ("--data pcb --arms real --trust-model", 2, "--trust-model is for generated images"),
+        ("--data pcb --trust-model", 2, "--trust-model is for a model that you have"),
+        ("--data pcb --model latest", 3, "no run under"),
         ("--data pcb --model x.safetensors", 3, "no weights at"),
     ],
 )

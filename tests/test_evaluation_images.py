@@ -10,7 +10,7 @@ from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.images import batches, generated_index, pixels, see
-from defectgan.files import write_json_lines
+from defectgan.files import read_json_lines, write_json_lines
 from defectgan.images import Picture, write_mask, write_picture
 
 
@@ -41,6 +41,24 @@ def test_a_window_lies_round_what_was_painted(made: Path, index: Index) -> None:
     for one in seen[index.classes.index("tin")]:
         assert one.image.shape == (16, 16, 3) and (one.image == 255).all()
         assert one.truth is not None and (one.truth == 255).all()
+
+
+def test_a_painted_mask_means_what_lies_above_the_opacity_recorded_with_it(
+    made: Path, index: Index
+) -> None:
+    """Nothing where the mask is fainter, however much of it is near its own maximum."""
+    rows = read_json_lines(made / "manifest.jsonl")
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:16, :16], mask[:8, :16] = 80, 250
+    write_mask(made / rows[0]["mask"], mask)
+    write_mask(made / rows[1]["mask"], np.minimum(mask, 70))
+    for threshold, counts in ((0.3, [256, 0, 256]), (0.5, [128, 0, 256]), (0.2, [256, 256, 256])):
+        marked = [row | {"threshold": threshold} for row in rows]
+        write_json_lines(made / "manifest.jsonl", marked)
+        generated = generated_index(made, index)
+        images = ImageSet(generated, DataConfig(fit="crop"), truths=True)
+        truths = [images.truth(sample) for sample in generated.samples]
+        assert [int((t > 0).sum()) for t in truths if t is not None] == counts
 
 
 def test_a_whole_image_is_seen_in_the_bytes_and_channels_of_the_real_ones(

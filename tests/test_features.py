@@ -56,6 +56,16 @@ def test_a_domain_classifier_is_trained_once_for_the_same_images(
         domain(index, seed=1)
 
 
+@pytest.mark.parametrize("name", ["__version__", "TRAINED_AS"])
+def test_a_classifier_of_other_code_is_not_taken_from_the_cache(
+    index: Index, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    domain(index)
+    monkeypatch.setattr(features, name, "another")
+    _, told = domain(index)
+    assert told == [1, 1]
+
+
 def test_other_content_under_the_same_names_makes_another_classifier(
     boards: Path, index: Index, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """Does the augmentation help: the arms, their bookkeeping, the arithmetic of the comparison."""
 
 import json
+import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,18 @@ from torch import nn
 
 from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
-from defectgan.data.samples import TRAIN
+from defectgan.data.samples import TRAIN, Sample
 from defectgan.errors import DataError, ModelError, SettingError
-from defectgan.evaluation.arms import ARMS, SWEPT, Material, added, gather, known_arms, paint
+from defectgan.evaluation.arms import (
+    ARMS,
+    SWEPT,
+    Material,
+    added,
+    gather,
+    known_arms,
+    paint,
+    painted,
+)
 from defectgan.evaluation.classifier import Recipe
 from defectgan.evaluation.gain import (
     FOLDER,
@@ -27,6 +38,7 @@ from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns,
 from defectgan.evaluation.ledger import RESULTS, TABLE, claim
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
+from defectgan.images import read_picture, write_picture
 from defectgan.training.checkpoint import Model, load_model
 from tests.conftest import CPU
 
@@ -123,7 +135,7 @@ def test_synthetic_images_are_painted_on_good_training_images_alone(
     out, _ = finished
     good = {str(s.file) for s in real.part(TRAIN).members[0]}
     for k, name in enumerate(real.classes[1:], start=1):
-        rows = read_json_lines(out / "generated" / "1x" / name / "manifest.jsonl")
+        rows = read_json_lines(out / "generated" / "1x" / f"{k}-{name}" / "manifest.jsonl")
         assert len(rows) == added(1, len(real.part(TRAIN).members[k]))
         assert {row["source"] for row in rows} <= good
         assert {row["class"] for row in rows} == {name}
@@ -171,6 +183,49 @@ def test_a_folder_takes_no_other_test(
     (tmp_path / "mine.txt").touch()
     with pytest.raises(DataError, match="not empty"):
         claim(tmp_path, real)
+
+
+def test_a_result_is_of_the_content_of_images_and_masks_and_of_their_levels(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    plan = replace(PLAN, arms=("real",), seeds=1)
+
+    def run(levels: str = "full") -> None:
+        real = split_real(tmp_path / "pcb", DataConfig.model_validate({"levels": levels}), SHARES)
+        claim(tmp_path / "out", real)
+        run_gain(plan, real, None, tmp_path / "out", device=CPU)
+
+    run()
+    run()
+    with pytest.raises(DataError, match="results of another test"):
+        run("minmax")
+    for file in (tmp_path / "pcb/tin/0000.png", tmp_path / "pcb/masks/tin/0001.png"):
+        whole = file.read_bytes()
+        picture = read_picture(file)
+        write_picture(file, replace(picture, pixels=picture.pixels[::-1].copy()))
+        with pytest.raises(DataError, match="results of another test"):
+            run()
+        file.write_bytes(whole)
+    run()
+
+
+def test_classes_whose_names_differ_in_punctuation_alone_do_not_share_a_folder(
+    real: RealSplit, model: Model, tmp_path: Path
+) -> None:
+    names = {"brushing": "C+", "thread": "C-", "tin": "scratch a", "wound": "scratch-a"}
+
+    def renamed(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+        return tuple(replace(s, labels=tuple(names[n] for n in s.labels)) for s in samples)
+
+    classes = ("normal", *names.values())
+    index = replace(real.index, classes=classes, samples=renamed(real.index.samples))
+    strange = replace(real, index=index)
+    knows = replace(model, info=replace(model.info, classes=classes))
+    paint(knows, strange, tmp_path, ratio=1, seed=0, device=CPU)
+    found = painted(strange, tmp_path).counts()
+    wanted = {name: len(m) for name, m in zip(classes, index.members, strict=True)}
+    assert found == wanted | {"normal": 0}
 
 
 def test_a_class_that_the_model_does_not_know_is_named(
@@ -261,6 +316,16 @@ def test_one_seed_has_neither_deviation_nor_test() -> None:
     assert "+0.250" in cells(ours, CLASSIFIERS) and "" in cells(ours, CLASSIFIERS)
 
 
+def test_differences_that_are_the_same_but_for_rounding_have_no_test() -> None:
+    """Of 21 images one more is right in each seed."""
+    right = [0, 3, 12]
+    rows = rows_of("real", 0.0, [n / 21 for n in right])
+    rows += rows_of("synthetic", 1.0, [(n + 1) / 21 for n in right])
+    _, ours = compare(rows, CLASSIFIERS)
+    assert ours["macro_f1_gain"] == pytest.approx(1 / 21)
+    assert ours["macro_f1_p"] is None and ours["accuracy_p"] is None
+
+
 def test_arms_of_different_length_are_not_compared() -> None:
     rows = rows_of("real", 0.0, [0.5]) + rows_of("synthetic", 1.0, [0.75])
     rows[1]["steps"] = 4
@@ -273,9 +338,19 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
 ) -> None:
     _, rows = finished
     entries = compare(rows, CLASSIFIERS)
-    files = write_gain(tmp_path, entries, CLASSIFIERS, about(real, model) | PLAN.facts())
+    facts = about(real, model, ("it is trusted",)) | PLAN.facts()
+    files = write_gain(tmp_path, entries, CLASSIFIERS, facts)
     kept = json.loads(files["json"].read_text())
     assert kept["table"] == entries and kept["model_sha256"] == model.sha256
+    assert kept["split"] == {
+        "holdout": 0.25,
+        "val_fraction": 0.34,
+        "val_from": "train",
+        "seed": 0,
+        "group_regex": None,
+    }
+    assert kept["notes"] == [*real.notes, "it is trusted"] and kept["left out"]
+    assert "it is trusted" in files["md"].read_text()
     table = [line for line in files["md"].read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(ARMS) + 1
     assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}

@@ -81,6 +81,24 @@ def test_a_run_is_inspected_in_both_directions_with_true_masks(run: Path, tmp_pa
         assert {"ap", "auroc"} <= row["changed"].keys() & row["otsu"].keys()
 
 
+def test_a_pixel_is_truly_defect_where_at_least_half_of_what_it_shows_is(
+    run: Path, tmp_path: Path
+) -> None:
+    """Masks of twice the size that end in the middle of a pixel, or just beside it."""
+    gray = Picture(np.full((64, 64, 3), 128, np.uint8))
+    for name, i, edge in (("normal", 0, 0), ("tin", 0, 33), ("tin", 1, 32), ("tin", 2, 34)):
+        write_picture(tmp_path / name / f"{i}.png", gray)
+        mask = np.zeros((64, 64, 1), np.uint8)
+        mask[:, :edge] = 255
+        write_picture(tmp_path / "masks" / name / f"{i}.png", Picture(mask))
+    index = index_data(tmp_path, DataConfig())
+    images = RealImages(load_model(run), index, per_class=3, device=CPU)
+    truths = [subject.truth for subject in images.restored()]
+    assert [t is not None and t.sum(axis=1).tolist() for t in truths] == [
+        [columns] * 32 for columns in (17, 16, 17)
+    ]
+
+
 def test_the_table_has_a_row_for_each_image(run: Path, tmp_path: Path) -> None:
     result = inspect(target_of(run), out=tmp_path / "look")
     with result.masks.open(newline="") as file:

@@ -32,6 +32,15 @@ def test_a_defect_is_pasted_whole_and_nothing_else_changes(size: tuple[int, int]
     assert len(places) > 10
 
 
+def test_a_pixel_that_a_mask_covers_in_part_is_pasted_whole_and_is_defect_from_half_on() -> None:
+    """It shows that share of the defect already: laid over by it, it would show its square."""
+    mask = box_mask()
+    mask[10, 20:27], mask[13, 20:27] = 127, 128
+    for image, region in deface([flat(0)], [Donor(flat(200), mask)], 8, seed=0):
+        assert set(np.unique(image)) == {0, 200}
+        assert (image[..., 0] == 200).sum() == 28 and region.sum() == 21
+
+
 def test_only_a_square_image_is_turned_by_a_quarter() -> None:
     regions = [one.region for one in deface([flat(0)], [Donor(flat(255), box_mask())], 20, seed=0)]
     assert {np.ptp(np.nonzero(region)[0]) + 1 for region in regions} == {4}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,16 +14,18 @@ from typer.testing import CliRunner
 
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import Index, index_data
+from defectgan.data.samples import Mark
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.comparison import Comparison, find_comparison
 from defectgan.evaluation.images import Pixels, generated_index
 from defectgan.evaluation.quality import ALL, FEWEST, Quality, Row, measure
 from defectgan.evaluation.quality_report import write_quality
+from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
 from defectgan.images import Picture, write_picture
 from defectgan.runs import RunFolder
 from defectgan.training.job import Job
-from tests.conftest import spoil
+from tests.conftest import spoil, tiny_with
 
 SEEN = DataConfig(image_size=(32, 32))
 runner = CliRunner()
@@ -212,8 +215,75 @@ def test_images_that_the_model_has_seen_are_refused(
     began: RunFolder, parts: Path, index: Index, tmp_path: Path
 ) -> None:
     folder = pretend(tmp_path, {"tin": files(index, 1)}, model=sha256(began.weights))
-    with pytest.raises(ModelError, match="has seen"):
+    with pytest.raises(ModelError, match=r"has seen .* what its run held out, and name no other"):
         found(folder, data=parts, holdout=0.3)
+    line = f"evaluate quality {folder} --data {parts} --model latest --holdout 0.3"
+    assert "has seen" in call(line, code=3).stderr
+
+
+def test_the_same_share_of_the_same_images_is_the_split_of_the_run(
+    parts: Path, index: Index, tmp_path: Path
+) -> None:
+    """Its classes, pieces and seed are not those that the command would take by itself."""
+    data = {"classes": ["wound"], "group_regex": r"\d", "holdout": 0.4, "val_fraction": 0.3}
+    config = tiny_with(data={"image_size": 32, **data}, training={"seed": 5})
+    job = Job(config, index_data(parts, config.data, seed=5))
+    run = job.begin(tmp_path / "runs", "parts")
+    folder = pretend(tmp_path / "set", {"wound": files(index, 2)})
+    made = found(folder, data=parts, model=run.path, holdout=0.4)
+    held_out = {s.file for s in job.index.held_out if s.split == "test"}
+    assert {s.file for s in made.held_out.samples} == held_out
+    assert made.held_out.classes == ("normal", "wound")
+
+
+def test_images_with_several_defects_are_not_compared(
+    parts: Path, index: Index, tmp_path: Path
+) -> None:
+    shown = index_data(parts, DataConfig())
+    text = as_table(shown).replace("12.png,tin,", "12.png,tin|wound,")
+    (tmp_path / "labels.csv").write_text(text)
+    folder = pretend(tmp_path / "set", {"tin": files(index, 1)})
+    made = found(folder, data=tmp_path / "labels.csv", trust=True)
+    counted = [sum(part.counts().values()) for part in (made.train, made.held_out)]
+    assert sum(counted) == 3 * 24 - 1
+    assert any("1 images show defects of several classes" in note for note in made.notes)
+
+
+def test_windows_of_real_defects_that_nobody_has_marked_are_warned_of(
+    index: Index, tmp_path: Path
+) -> None:
+    made = comparison(index, pretend(tmp_path, {"tin": files(index, 1)}))
+    windows = SEEN.model_copy(update={"fit": "crop"})
+    notes = measure(made, PixelFeatures(), windows).notes
+    assert any("24 real images of defects have neither a mask nor a box" in n for n in notes)
+    marks = (Mark((0.0, 0.0, 8.0, 8.0)),)
+    held_out = tuple(replace(s, marks=marks) for s in made.held_out.samples)
+    marked = replace(made, held_out=replace(made.held_out, samples=held_out))
+    for one, seen in ((made, SEEN), (marked, windows)):
+        assert not any("neither" in n for n in measure(one, PixelFeatures(), seen).notes)
+
+
+def test_a_class_cannot_be_called_as_all_of_them_and_a_bar_breaks_no_table(
+    index: Index, tmp_path: Path
+) -> None:
+    def called(name: str) -> Comparison:
+        def rename(part: Index) -> Index:
+            samples = [
+                replace(s, labels=tuple(name if n == "tin" else n for n in s.labels))
+                for s in part.samples
+            ]
+            return replace(part, classes=("normal", name, "wound"), samples=tuple(samples))
+
+        made = comparison(index, pretend(tmp_path / "set", {"tin": files(index, 1)}))
+        return replace(made, generated=rename(made.generated), held_out=rename(made.held_out))
+
+    with pytest.raises(DataError, match="has a class called all"):
+        measure(called(ALL), PixelFeatures(), SEEN)
+    quality = measure(called("a|b"), PixelFeatures(), SEEN)
+    report, _ = write_quality(tmp_path / "out", quality, tmp_path)
+    table = [line for line in report.read_text().splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in table}) == 1
+    assert any(r"a\|b" in line for line in table)
 
 
 def test_a_model_of_which_nothing_is_known_must_be_trusted_by_name(

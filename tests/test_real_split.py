@@ -123,6 +123,16 @@ def test_a_training_on_the_table_learns_from_exactly_the_training_images(
     assert {s.mask for s in job.index.samples} == {s.mask for s in real.index.samples}
 
 
+def test_a_class_whose_name_a_table_would_read_as_two_is_refused(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    (tmp_path / "pcb" / "tin").rename(tmp_path / "pcb" / "tin|foil")
+    index = index_data(tmp_path / "pcb", DataConfig())
+    with pytest.raises(DataError, match=r"class tin\|foil .* call it otherwise"):
+        as_table(index)
+
+
 # --- leaks
 
 
@@ -160,6 +170,21 @@ def test_a_model_that_saw_the_training_images_alone_passes(real: RealSplit, clea
 def test_what_fewer_shots_leave_out_may_not_be_seen_either(boards: Path, clean: Path) -> None:
     with pytest.raises(ModelError, match="of the left-out images"):
         refuse_leaks(clean, split_real(boards, DataConfig(), replace(QUARTERS, shots=1)))
+
+
+def test_a_copy_of_what_is_learned_from_may_be_left_out(boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    for file in sorted((tmp_path / "pcb" / "tin").iterdir()):
+        for n in range(6):
+            shutil.copy(file, file.with_name(f"{file.stem}-copy{n}.png"))
+    real = split_real(tmp_path / "pcb", DataConfig(), replace(QUARTERS, shots=3))
+    content = [
+        {s.file.read_bytes() for s in part if s.labels == ("tin",)}
+        for part in (real.index.samples, real.left_out)
+    ]
+    assert content[0] & content[1]
+    (note,) = refuse_leaks(trained_on(real, tmp_path), real)
+    assert "to learn from here" in note
 
 
 def test_images_are_recognised_under_another_name(boards: Path, run: Path, tmp_path: Path) -> None:

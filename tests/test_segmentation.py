@@ -1,14 +1,20 @@
 """A segmenter that learns from masks, on defects that are known to the pixel."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from defectgan.config import AugmentConfig
+from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen
+from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material
+from defectgan.evaluation.images import see
+from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.segmentation import (
     SegmentationRecipe,
     draw,
@@ -17,6 +23,7 @@ from defectgan.evaluation.segmentation import (
     segmentation_loss,
     segmentation_scores,
 )
+from defectgan.images import Picture, write_picture
 
 SIZE = 32
 NAMES = ("normal", "bright", "dark")
@@ -70,9 +77,40 @@ def test_iou_counts_what_is_found_where_nothing_is() -> None:
     assert scores["classes"] == {"bright": {"ap": 1.0, "iou": 1.0}}
 
 
+def test_made_and_true_masks_mean_the_pixels_that_they_cover_to_half(tmp_path: Path) -> None:
+    """A mask of twice the size, brought to that of the images."""
+    rng = np.random.default_rng(0)
+    for name in ("normal", "tin", "masks/tin"):
+        image = np.zeros((2 * SIZE, 2 * SIZE, 1), np.uint8)
+        if name != "normal":
+            image[rng.integers(2, size=image.shape) > 0] = 255
+            image[:SIZE] = 0
+        write_picture(tmp_path / name / "0.png", Picture(image))
+    index = index_data(tmp_path, DataConfig())
+    (normal,), (defect,) = see(index, DataConfig(image_size=SIZE), truths=True)
+    assert defect.truth is not None and len(np.unique(defect.truth)) > 50
+    wanted = defect.truth[..., 0] >= 127.5
+    still = Augment(AugmentConfig(flip=False, rotate=False))
+    _, learned = draw([[normal], [defect]], TINY, 0, still)
+    assert all(np.array_equal(truth[0] > 0, wanted) for truth in learned[4:].numpy())
+    donor = Donor(defect.image, defect.truth)
+    (made,) = deface([normal.image], [donor], 1, seed=0)
+    assert made.region.sum() == wanted.sum()
+
+    class Knows(Answers):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shown = torch.from_numpy(wanted) & (x > -1).flatten(1).any(1)[:, None, None, None]
+            return self.sign * torch.where(shown, 9.0, -9.0)
+
+    scores = segmentation_scores(Knows(), [[normal], [defect]], index.classes)
+    assert scores["iou"] == scores["ap"] == 1.0
+
+
 def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -> None:
-    with pytest.raises(DataError, match="no test image of a defect has a true mask"):
-        segmentation_scores(Answers(), classes(2, 0, known=False), NAMES)
+    black = [[one._replace(truth=0 * one.image) for one in members] for members in classes(2, 0)]
+    for test in (classes(2, 0, known=False), black):
+        with pytest.raises(DataError, match="no test image of a defect has a true mask"):
+            segmentation_scores(Answers(), test, NAMES)
     unknown = classes(2, 0, known=False)
     material = Material(unknown, unknown, unknown, {"procedural": classes(2, 1)})
     with pytest.raises(DataError, match="no training image with a true mask"):
@@ -99,6 +137,8 @@ def test_a_batch_is_half_good_images_and_a_function_of_seed_and_step() -> None:
     assert not truth[:4].any() and (truth[4:].sum((1, 2, 3)) == 64).all()
     torch.testing.assert_close(truth > 0, images.abs() > 0.4)  # they take the same pose
     assert not torch.equal(images, draw(pools, TINY, 4, augment)[0])
+    odd, truth = draw(pools, replace(TINY, batch_size=3), 3, augment)
+    assert len(odd) == 3 and truth.flatten(1).any(1).tolist() == [False, True, True]
 
 
 def test_the_loss_is_0_for_a_sure_right_answer_and_its_dice_1_for_a_sure_wrong_one() -> None:

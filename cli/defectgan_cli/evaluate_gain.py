@@ -26,7 +26,8 @@ def gain(
         Path | None,
         setting(
             None,
-            "Run folder or .safetensors file that has seen none but the training images.",
+            "Run folder (latest: the newest) or .safetensors file that has seen none but the "
+            "training images.",
             default="one is trained on them",
         ),
     ] = None,
@@ -72,7 +73,11 @@ def gain(
     val_fraction: Annotated[
         float,
         setting(
-            None, "Share of each class without validation images kept to choose weights.", min=0
+            None,
+            "Share of each class without validation images kept to choose weights; segmenters "
+            "need none.",
+            min=0,
+            max=0.9,
         ),
     ] = 0.2,
     val_from: Annotated[
@@ -175,7 +180,7 @@ def gain(
     from defectgan.evaluation.leak import refuse_leaks
     from defectgan.evaluation.ledger import claim
     from defectgan.evaluation.real import SplitPlan, split_real
-    from defectgan.runs import unused
+    from defectgan.runs import find_run, unused
     from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
@@ -183,12 +188,20 @@ def gain(
     place = pick_device(device)
     on_gpu = place.type == "cuda"
     if segmentation:
-        _refuse(arms=arms, sweep=sweep, net=net, net_weights=net_weights)
+        _refuse(
+            "is for classifiers: leave it out for segmenters",
+            arms=arms,
+            sweep=sweep,
+            net=net,
+            net_weights=net_weights,
+        )
         test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed)
     else:
         name = net or ("resnet18" if on_gpu else "small")
         network = Network(name, net_weights, steps, batch_size)
         test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed)
+    _refuse_unused(test.plan.paints, model, gan_steps, trust=trust_model)
+    model = model and find_run(model)
     chosen = {
         "classes": tuple(classes) if classes else None,
         "normal_class": normal_class,
@@ -196,22 +209,25 @@ def gain(
     }
     config = _generator_config(model, gan_config, gan_steps, chosen, on_gpu=on_gpu)
     split = SplitPlan(holdout, val_fraction, val_from, shots, normals, seed)
-    real = split_real(data, config.data.model_copy(update=chosen | {"layout": None}), split)
+    real = split_real(data, config.data, split, needed=test.plan.splits)
     _describe(real, reporter)
+    test.plan.check(real)
     trainings = len(test.plan.keys(real))
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
     reporter.say(f"everything goes to {folder}")
     trained = None
+    notes: tuple[str, ...] = ()
     if test.plan.paints:
         path = model or _train(real, config, folder, place, reporter)
-        for note in refuse_leaks(path, real, trust=trust_model):
+        notes = refuse_leaks(path, real, trust=trust_model)
+        for note in notes:
             reporter.say(note)
         trained = load_model(path, device=place)
     with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
         rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
     entries = compare(rows, test.sheet)
-    files = write_gain(folder, entries, test.sheet, about(real, trained) | test.plan.facts())
+    files = write_gain(folder, entries, test.sheet, about(real, trained, notes) | test.plan.facts())
     if as_json:
         print_json({"table": entries, "out": folder, "files": files})
     else:
@@ -237,13 +253,22 @@ class Network(NamedTuple):
     batch_size: int | None
 
 
-def _refuse(**given: Any) -> None:
-    """Refuse options that are of no use to segmenters."""
+def _refuse(why: str, **given: Any) -> None:
+    """Refuse options that would do nothing."""
     from defectgan.errors import SettingError
 
-    if names := [name for name, value in given.items() if value is not None]:
+    if names := [name for name, value in given.items() if value not in (None, False)]:
         options_named = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise SettingError(f"{options_named} is for classifiers: leave it out for segmenters")
+        raise SettingError(f"{options_named} {why}")
+
+
+def _refuse_unused(paints: bool, model: Path | None, gan_steps: int | None, *, trust: bool) -> None:
+    """Refuse what is said of a generator that is not there."""
+    if not paints:
+        why = "is for generated images, and no arm here learns from any: leave it out"
+        _refuse(why, gan_steps=gan_steps, trust_model=trust)
+    elif model is None:
+        _refuse("is for a model that you have: name it, or leave this out", trust_model=trust)
 
 
 def _classifiers(
@@ -293,7 +318,9 @@ def _generator_config(
     *,
     on_gpu: bool,
 ) -> "Config":
-    """The settings of the model that is given, or of the one to train."""
+    """The settings of the model that is given, or of the one to train, but for what is asked for of
+    the data.
+    """
     from defectgan.config import load_config
     from defectgan.errors import SettingError
     from defectgan.training.checkpoint import read_info, weights_file
@@ -305,7 +332,10 @@ def _generator_config(
         raise SettingError(
             f"{model} is trained already: --gan-config and --gan-steps are of no use"
         )
-    return read_info(weights_file(model)).config
+    config = read_info(weights_file(model)).config
+    # These images may be kept in another way than those that it has learned from.
+    given = {name: value for name, value in data.items() if value is not None} | {"layout": None}
+    return config.model_copy(update={"data": config.data.model_copy(update=given)})
 
 
 def _describe(real: "RealSplit", reporter: Reporter) -> None:

@@ -33,7 +33,7 @@ def quality(
         Path | None,
         setting(
             None,
-            "Run of the model that made the set.",
+            "Run of the model that made the set (latest: the newest).",
             default="the one under runs/ that has its weights",
         ),
     ] = None,
@@ -87,7 +87,7 @@ def quality(
     Beside it stand the floor (one half of those real images against the other) and the ceiling
     (normal images called defects). KID comes first: FID is biased for few images.
 
-    Example: defectgan evaluate quality for-training --data pcb
+    Example: defectgan evaluate quality for-training
     """
     from defectgan.devices import pick_device
     from defectgan.evaluation.comparison import find_comparison
@@ -100,14 +100,15 @@ def quality(
         report_files,
         write_quality,
     )
-    from defectgan.runs import unused
+    from defectgan.runs import find_run, unused
 
     reporter = Reporter(quiet=quiet)
     wanted = Wanted(features, weights, image_size, steps, seed)
     folder = out or unused(generated / "quality")
     report_files(folder)  # before minutes of work, not after
+    run = model and find_run(model)
     comparison = find_comparison(
-        generated, data=data, model=model, trust=trust_model, holdout=holdout
+        generated, data=data, model=run, trust=trust_model, holdout=holdout
     )
     with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
         made = make_features(

@@ -1,6 +1,7 @@
 """Samples to tensors: which images stand in a batch, decoded, cached and augmented."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +125,8 @@ class ImageSet:
         """
         if sample.mask is None or not self.truths:
             return None
-        return self._kept(sample.mask, self._shape(sample, 1), self._decode_truth)
+        decode = partial(self._decode_truth, threshold=sample.threshold)
+        return self._kept(sample.mask, self._shape(sample, 1), decode)
 
     def _kept(
         self, file: Path, shape: Shape, decode: Callable[[Path], NDArray[np.uint8]]
@@ -150,8 +152,8 @@ class ImageSet:
             pixels = np.rint((to_signed(pixels, levels) + 1) * np.float32(127.5))
         return np.asarray(pixels, dtype=np.uint8)
 
-    def _decode_truth(self, file: Path) -> NDArray[np.uint8]:
-        return self._framed(np.uint8(255) * read_region(file)[..., None])
+    def _decode_truth(self, file: Path, *, threshold: float | None) -> NDArray[np.uint8]:
+        return self._framed(np.uint8(255) * read_region(file, threshold)[..., None])
 
     def _framed(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """As it is kept: a whole image's only view, or all of an image to cut windows from."""

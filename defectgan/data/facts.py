@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from defectgan.errors import DataError
-from defectgan.files import cache_folder
+from defectgan.files import cache_folder, sha256
 from defectgan.images import probe
 
 T = TypeVar("T")
@@ -131,6 +131,19 @@ def _stamp(file: Path) -> Stamp:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def digests(files: Iterable[Path]) -> dict[Path, str]:
+    """The SHA-256 of the content of each file.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    found = Facts().of("sha256", files, sha256)
+    for digest in found.values():
+        if isinstance(digest, DataError):
+            raise digest
+    return {file: str(digest) for file, digest in found.items()}
 
 
 def readable(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:

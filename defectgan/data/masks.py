@@ -1,6 +1,7 @@
-"""True masks: which pixels they mean, and where the defects lie.
+"""Masks: which pixels they mean, and where the defects lie.
 
-Above half of the largest value a mask has is defect, so 0 and 1, 0 and 255 and soft masks all read.
+Above half of the largest value a mask has is defect, so 0 and 1, 0 and 255 and soft masks all read;
+in a mask that a model has painted, what lies above the opacity that was recorded with it.
 """
 
 from pathlib import Path
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from defectgan.data.samples import Box
 from defectgan.images import read_picture
+
+# A pixel of a frame is defect where at least half of what it shows of the image is.
+COVERED = 128
 
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
@@ -23,13 +27,17 @@ class MaskFacts(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def read_region(path: Path) -> NDArray[np.bool_]:
-    """The defect of a mask file, [H, W].
+def read_region(path: Path, threshold: float | None = None) -> NDArray[np.bool_]:
+    """The defect of a mask file, [H, W]: what lies above an opacity in [0, 1], or for None above
+    half of the largest value.
 
     Raises:
         DataError: if the file is missing or damaged.
     """
-    return _region(read_picture(path).pixels)
+    picture = read_picture(path)
+    if threshold is None:
+        return _region(picture.pixels)
+    return np.asarray(picture.pixels.max(axis=2) > threshold * picture.full.white)
 
 
 def look_at_mask(path: Path) -> MaskFacts:
@@ -44,6 +52,11 @@ def look_at_mask(path: Path) -> MaskFacts:
         values=len(np.unique(pixels)),
         boxes=tuple((float(x), float(y), float(w), float(h)) for x, y, w, h, _ in largest),
     )
+
+
+def half_covered(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels are defect, by a mask in 0..255 that was brought to another size."""
+    return np.asarray(mask >= COVERED)
 
 
 def find_parts(region: NDArray[np.bool_]) -> list[list[int]]:

@@ -26,7 +26,8 @@ class Sample:
     """One image.
 
     ``labels`` names the defect classes in it, none for a normal image; ``mask`` is a file with the
-    true mask, ``marks`` say where the defects lie, by the layout or by the mask; images of one
+    true mask, or one that was painted, whose pixels are defect above the opacity ``threshold``;
+    ``marks`` say where the defects lie, by the layout or by the mask; images of one
     ``group`` show the same piece and stay on one side of a split; ``header`` is what the file's
     head says, None before it has been looked at.
     """
@@ -38,6 +39,7 @@ class Sample:
     group: str | None = None
     split: str = TRAIN
     header: Header | None = None
+    threshold: float | None = None
 
     def marks_of(self, defect: str) -> list[Mark]:
         """Where defects of a class lie, or defects of an unknown one."""

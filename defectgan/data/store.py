@@ -44,7 +44,7 @@ class Store:
         self._shapes = shapes
         sizes = np.array([np.prod(shape) for shape in shapes], dtype=np.int64)
         self._ends = sizes.cumsum()
-        total = int(self._ends[-1])
+        total = int(sizes.sum())
         self.kind = _choose(config, total, folder)
         buffer = None
         if self.kind == "disk" and folder is not None:

@@ -136,8 +136,14 @@ def _defaced(train: Classes, *, ratio: float, seed: int) -> list[list[Seen]]:
 
 def painted(real: RealSplit, folder: Path) -> Index:
     """What ``paint`` made, the images of each class in the order in which they were planned."""
-    parts = [generated_index(folder / plain_name(name), real.index) for name in real.classes[1:]]
+    names = enumerate(real.classes[1:], start=1)
+    parts = [generated_index(_of_class(folder, k, name), real.index) for k, name in names]
     return replace(parts[0], root=folder, samples=tuple(s for part in parts for s in part.samples))
+
+
+def _of_class(folder: Path, k: int, name: str) -> Path:
+    """Where the images of class k go: names may differ in what no folder can be called."""
+    return folder / f"{k}-{plain_name(name)}"
 
 
 def paint(
@@ -171,7 +177,7 @@ def paint(
         run_job(
             job,
             model,
-            folder / plain_name(name),
+            _of_class(folder, k, name),
             device=device,
             batch_size=PAINT_BATCH,
             done=lambda count: None,

@@ -7,15 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from defectgan.config import DataConfig, load_config
+from defectgan.config import Config, DataConfig, load_config
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.samples import TEST, VAL
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
-from defectgan.evaluation.real import RealSplit
+from defectgan.evaluation.real import RealSplit, single_labels
 from defectgan.files import sha256
 from defectgan.runs import RunFolder, runs_folder
+
+# What to do about real images that a model has seen.
+HELD_OUT = (
+    "hold its set against what its run held out, and name no other images; or name images that it "
+    "has not seen, or the same ones with the same share held out as its run did"
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,12 @@ def find_comparison(
     rows = generated_rows(folder)
     runs = runs_folder()
     run, notes = _run_of_set(folder, rows, model, runs)
-    learned = load_config(run.config, {}).data if run else DataConfig(image_size=(64, 64))
+    began = load_config(run.config, {}) if run else Config(data=DataConfig(image_size=(64, 64)))
+    learned = began.data
     if data is not None:
-        known = {
-            "normal_class": learned.normal_class,
-            "levels": learned.levels,
-            "holdout": holdout,
-        }
-        index = index_data(data, DataConfig.model_validate(known))
+        # The split of the run, if it held out as much of the same images.
+        shares = {"holdout": holdout, "val_fraction": 0.0, "layout": None}
+        index = index_data(data, learned.model_copy(update=shares), seed=began.training.seed)
     elif run is not None:
         index = read_split(run.split)
     else:
@@ -72,9 +76,12 @@ def find_comparison(
             f"no run below {runs.resolve()} has the weights that made {folder}: name the real "
             "images to hold it against, or the run"
         )
+    notes = (*index.notes, *notes)
+    index, about_labels = single_labels(index)
+    notes += about_labels
     real = RealSplit(index)
     if run is not None:
-        notes += refuse_leaks(run.path, real, trust=trust)
+        notes += refuse_leaks(run.path, real, trust=trust, remedy=HELD_OUT)
     elif trust:
         notes += (f"nobody can tell what the model of {folder} has learned from: it is trusted",)
     else:
@@ -88,7 +95,7 @@ def find_comparison(
     if split == VAL:
         notes += ("held against validation images, by which a model's best weights are chosen",)
     train = replace(index, held_out=())
-    return Comparison(generated, train, real.part(split), split, learned, (*index.notes, *notes))
+    return Comparison(generated, train, real.part(split), split, learned, notes)
 
 
 def _held_out(real: RealSplit) -> str:

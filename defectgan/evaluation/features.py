@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from defectgan import __version__
 from defectgan.config import DataConfig
-from defectgan.data.facts import Facts
+from defectgan.data.facts import digests
 from defectgan.data.index import Index
 from defectgan.devices import place
-from defectgan.errors import DataError, ModelError, SettingError
+from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.classifier import (
     SMALL,
     Recipe,
@@ -34,6 +35,8 @@ from defectgan.files import cache_folder, sha256, write_atomically
 INCEPTION_SIZE = 304
 CLASSIFIERS = "domain-classifiers"
 DOMAIN_STEPS = 300
+# Another number whenever the same recipe comes to mean another training.
+TRAINED_AS = 1
 
 
 @dataclass(frozen=True)
@@ -197,12 +200,12 @@ def _dense(net: nn.Module) -> dict[str, Tensor]:
 
 def _key(train: Index, seen: DataConfig, recipe: Recipe) -> str:
     """A digest of all that a classifier depends on."""
-    digests = Facts().of("sha256", [s.file for s in train.samples], sha256)
-    if damaged := [e for e in digests.values() if isinstance(e, DataError)]:
-        raise damaged[0]
+    content = digests(s.file for s in train.samples)
     looks = {"image_size": seen.image_size, "fit": seen.fit, "crop_size": seen.crop_size}
     where = {s.file: s.marks if seen.fit == "crop" else () for s in train.samples}
     parts = {
+        "defectgan": __version__,
+        "trained as": TRAINED_AS,
         "torch": torch.__version__,
         "recipe": {name: str(value) for name, value in vars(recipe).items()},
         "initial": recipe.weights and sha256(recipe.weights),
@@ -210,6 +213,6 @@ def _key(train: Index, seen: DataConfig, recipe: Recipe) -> str:
         "classes": train.classes,
         "channels": train.channels,
         "levels": train.levels,
-        "images": [(digests[s.file], s.labels, where[s.file]) for s in train.samples],
+        "images": [(content[s.file], s.labels, where[s.file]) for s in train.samples],
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

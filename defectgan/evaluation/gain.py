@@ -10,18 +10,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 
 from defectgan.config import DataConfig
+from defectgan.data.samples import TEST, TRAIN, VAL
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
-from defectgan.evaluation.classifier import CLASSICAL, Recipe, predict, train_classifier
+from defectgan.evaluation.classifier import CLASSICAL, Recipe, build, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
-from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.ledger import Key, Row, go_through, material
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
@@ -43,6 +44,7 @@ class GainPlan:
     image_size: tuple[int, int] = (64, 64)
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
+    splits: ClassVar = (TRAIN, VAL, TEST)
 
     @property
     def most(self) -> float:
@@ -60,6 +62,14 @@ class GainPlan:
         swept = [(ARMS[SWEPT], ratio) for ratio in sorted({*self.sweep} - {self.ratio})]
         kinds = [(arm, self.ratio if arm.extra else 0.0) for arm in arms] + swept
         return [Task(arm, ratio, seed) for seed in range(self.seeds) for arm, ratio in kinds]
+
+    def check(self, real: RealSplit) -> None:
+        """Find out before anything is made whether classifiers can be.
+
+        Raises:
+            ModelError: if the weights to begin with are of another network.
+        """
+        build(self.recipe, classes=len(real.classes), channels=real.index.channels)
 
     def keys(self, real: RealSplit) -> list[Key]:
         """What tells the classifiers apart, whatever the images."""
@@ -84,9 +94,7 @@ class GainPlan:
             "image_size": list(self.image_size),
             "recipe": recipe | {"weights": weights and sha256(weights)},
             "seed": self.seed,
-            "classes": list(real.classes),
-            "images": real.counts(),
-            "model_sha256": model and model.sha256,
+            **material(real, model),
         }
 
 

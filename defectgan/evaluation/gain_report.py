@@ -16,6 +16,7 @@ import numpy as np
 
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT
+from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import atomic_path, write_atomically
 from defectgan.training.checkpoint import Model
@@ -49,6 +50,8 @@ SEGMENTERS = Sheet(
     {"procedural": None, "synthetic": "procedural", "true": None},
     "segmentation",
 )
+# Differences that vary by no more are the same: this much is left by rounding.
+ROUNDING = 1e-9
 PACKAGES = {"sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
 
 
@@ -114,10 +117,11 @@ def _gain(
     ours, theirs = ([pair[i][metric] for pair in pairs] for i in (0, 1))
     differences = np.subtract(ours, theirs)
     deviation = _deviation(differences)
+    defined = deviation is not None and deviation > ROUNDING
     return {
         f"{metric}_gain": float(differences.mean()),
         f"{metric}_gain_sd": deviation,
-        f"{metric}_p": float(ttest_rel(ours, theirs).pvalue) if deviation else None,
+        f"{metric}_p": float(ttest_rel(ours, theirs).pvalue) if defined else None,
     }
 
 
@@ -152,12 +156,18 @@ def _spread(entry: Mapping[str, Any], name: str, *, sign: str = "") -> str:
     return f"{entry[name]:{sign}.3f}{spread}"
 
 
-def about(real: RealSplit, model: Model | None) -> dict[str, Any]:
-    """What the figures are of."""
+def about(real: RealSplit, model: Model | None, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What the figures are of; ``notes`` are what a person should know of the model."""
     return {
         "title": f"Gain on {real.index.root}",
         "data": str(real.index.root.resolve()),
         "images": real.counts(),
+        "split": dict(real.rule),
+        "left out": {
+            "for fewer shots": len(real.left_out),
+            "that cannot be used": len(real.index.skipped),
+        },
+        "notes": [*real.notes, *notes],
         "model": str(model.path) if model else "none",
         "model_sha256": model.sha256 if model else "none",
     }
@@ -172,14 +182,12 @@ def write_gain(out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any])
     files = {kind: out / f"{sheet.stem}.{kind}" for kind in ("md", "json", "png")}
     record = json.dumps({**facts, "table": list(entries)}, indent=1)
     write_atomically(files["json"], record.encode())
-    heads = columns(entries, sheet)
-    lines = [heads, ["---"] * len(heads), *(cells(entry, sheet) for entry in entries)]
     text = [
         f"# {facts['title']}",
         "",
         *(f"- {name}: {_said(value)}" for name, value in facts.items() if name != "title"),
         "",
-        *("| " + " | ".join(line) + " |" for line in lines),
+        *table_lines(columns(entries, sheet), [cells(entry, sheet) for entry in entries]),
         "",
     ]
     write_atomically(files["md"], "\n".join(text).encode())
@@ -190,7 +198,9 @@ def write_gain(out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any])
 def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
-    return str(value)
+    if isinstance(value, list):
+        return "; ".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def plot_gain(path: Path, entries: Rows, metric: str) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 import torch
 
 from defectgan.config import Config
-from defectgan.evaluation.real import RealSplit
+from defectgan.errors import DataError, SettingError
+from defectgan.evaluation.gain import FOLDER, GENERATED
+from defectgan.evaluation.ledger import JOB
+from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.runs import LATEST, RunFolder, find_run
 from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
@@ -38,7 +41,9 @@ def train_generator(
         The run, None if it was stopped early.
 
     Raises:
-        SettingError: if the run there was begun with other settings.
+        SettingError: if the run there was begun with other settings, or results are there already
+            that are not of what it would come to.
+        DataError: if it learns from other images.
         TrainingError: if it cannot go on.
     """
     runs = out / RUNS
@@ -46,8 +51,19 @@ def train_generator(
     if (runs / LATEST).is_dir():
         run = RunFolder(find_run(None, runs=runs))
         job = resumed_job(run.path, config.model_dump())
+        if as_table(job.index) != as_table(real.index):
+            raise DataError(
+                f"{run.path} learns from other images than the split says now (see "
+                f"{run.split.name}): name another folder, nothing was trained"
+            )
         # Saving it anew would give its file another digest.
         if run.weights.is_file() and read_info(run.weights).step == config.training.steps:
             return run.path
+    if made := [path for path in (out / GENERATED, out / FOLDER / JOB) if path.exists()]:
+        raise SettingError(
+            f"{made[0]} is there already, and {config.training.steps} steps would make another "
+            "generator than the one that it was made with, if any: name another folder, or as many "
+            "steps as then; nothing was trained"
+        )
     outcome = job.run(job.begin(runs, "gain"), device=device, watcher=watcher, stop=stop)
     return None if outcome.interrupted else outcome.run

@@ -15,6 +15,7 @@ from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
 from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import probe
+from defectgan.training.checkpoint import MASK_THRESHOLD
 
 Pixels = NDArray[np.uint8]
 # The images [H, W, C] of each class, normal ones first.
@@ -60,6 +61,7 @@ def _generated_sample(folder: Path, row: dict[str, Any]) -> Sample:
         mask=folder / row["mask"],
         marks=() if box is None else (Mark((*box,), label),),
         header=probe(folder / row["output"]),
+        threshold=row.get("threshold", MASK_THRESHOLD),
     )
 
 

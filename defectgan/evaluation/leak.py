@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectgan.config import load_config
-from defectgan.data.facts import Facts
+from defectgan.data.facts import digests
 from defectgan.data.index import read_split
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
-from defectgan.errors import DataError, ModelError
+from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
-from defectgan.files import sha256
 from defectgan.runs import RunFolder
+
+# What to do about a model that has seen what a classifier may not.
+RETRAIN = (
+    "train one on the training images alone, which the table of the split names; if it has seen "
+    "none but training and validation images, the latter can be drawn from the test images instead"
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Learned:
     before: Path | None = None
 
 
-def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[str, ...]:
+def refuse_leaks(
+    model: Path, real: RealSplit, *, trust: bool = False, remedy: str = RETRAIN
+) -> tuple[str, ...]:
     """Make sure that all that a model knows of these images is what a classifier may learn from.
 
     Validation images and those that fewer shots leave out count as well: a model that has seen them
@@ -40,6 +47,7 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         model: a run folder or a .safetensors file.
         real: the images that it is judged by.
         trust: take weights whose run is not there, on the word of whoever names them.
+        remedy: what to do about a model that is refused.
 
     Returns:
         What a person should know.
@@ -53,15 +61,18 @@ def refuse_leaks(model: Path, real: RealSplit, *, trust: bool = False) -> tuple[
         return (_taken_on_trust(model, trust),)
     learned = what_it_learned(folder)
     parts = {split: real.part(split).samples for split in (TRAIN, VAL, TEST)}
-    digests = {split: _digests(samples) for split, samples in parts.items()}
+    content = {split: _digests(samples) for split, samples in parts.items()}
+    # Of two copies one may be left out and the other learned from.
+    left_out = _digests(real.left_out) - content[TRAIN]
     forbidden = {
-        "test": digests[TEST] & (learned.trained | learned.chose),
-        "validation": digests[VAL] & learned.trained,
-        "left-out": _digests(real.left_out) & learned.trained,
+        "test": content[TEST] & (learned.trained | learned.chose),
+        "validation": content[VAL] & learned.trained,
+        "left-out": left_out & learned.trained,
     }
-    if found := {name: len(seen) for name, seen in forbidden.items() if seen}:
-        raise ModelError(_refusal(model, found))
-    shared = len(digests[TRAIN] & learned.trained)
+    if found := {name: len(files) for name, files in forbidden.items() if files}:
+        seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
+        raise ModelError(f"{model} has seen {seen}: what it paints would know them; {remedy}")
+    shared = len(content[TRAIN] & learned.trained)
     known = len(learned.trained)
     note = f"{model} has learned from {known} images, {shared} of them to learn from here"
     return (note,) if learned.before is None else (note, _taken_on_trust(learned.before, trust))
@@ -104,15 +115,4 @@ def _taken_on_trust(model: Path, trust: bool) -> str:
 
 
 def _digests(samples: Sequence[Sample]) -> set[str]:
-    found = Facts().of("sha256", [s.file for s in samples], sha256)
-    if damaged := [e for e in found.values() if isinstance(e, DataError)]:
-        raise damaged[0]
-    return {digest for digest in found.values() if isinstance(digest, str)}
-
-
-def _refusal(model: Path, found: dict[str, int]) -> str:
-    seen = ", ".join(f"{count} of the {name} images" for name, count in found.items())
-    remedy = "train one on the training images alone, which the table of the split names"
-    if set(found) == {"validation"}:
-        remedy += ", or draw the validation images from the test images instead"
-    return f"{model} has seen {seen}: what it paints would know them; {remedy}"
+    return set(digests(s.file for s in samples).values())

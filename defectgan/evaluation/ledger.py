@@ -2,11 +2,13 @@
 that it goes on where it was cut short.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from defectgan.data.facts import digests
 from defectgan.errors import DataError
 from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.files import (
@@ -15,6 +17,7 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
+from defectgan.training.checkpoint import Model
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
@@ -42,6 +45,42 @@ def claim(out: Path, real: RealSplit) -> None:
         write_atomically(table, text.encode())
 
 
+def material(real: RealSplit, model: Model | None) -> dict[str, Any]:
+    """What every result depends on: the images by their content, what is black and white in them,
+    and the generator.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
+    samples = (*real.index.samples, *real.index.held_out)
+    content = digests(file for s in samples for file in (s.file, s.mask) if file is not None)
+    rows = [(content[s.file], s.mask and content[s.mask], s.labels, s.split) for s in samples]
+    return {
+        "classes": list(real.classes),
+        "images": real.counts(),
+        "images_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "channels": real.index.channels,
+        "levels": real.index.levels,
+        "model_sha256": model and model.sha256,
+    }
+
+
+def open_test(folder: Path, record: dict[str, Any]) -> None:
+    """Write down what a folder's results depend on, or make sure that it is the same.
+
+    Raises:
+        DataError: if the folder holds the results of another test.
+    """
+    path, text = folder / JOB, json.dumps(record, indent=1)
+    if not path.is_file():
+        write_atomically(path, text.encode())
+    elif path.read_text(encoding="utf-8") != text:
+        raise DataError(
+            f"{folder} holds the results of another test (see {JOB}): name another folder, "
+            "nothing was written"
+        )
+
+
 def go_through(
     folder: Path,
     record: dict[str, Any],
@@ -65,7 +104,7 @@ def go_through(
     Raises:
         DataError: if the folder holds the results of another test.
     """
-    _open(folder, record)
+    open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
     finished: dict[Key, Row] = {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
@@ -77,14 +116,3 @@ def go_through(
             finished[key] = make(key)
             append_json_lines(folder / RESULTS, [finished[key]])
     return [finished[key] for key in keys]
-
-
-def _open(folder: Path, record: dict[str, Any]) -> None:
-    path, text = folder / JOB, json.dumps(record, indent=1)
-    if not path.is_file():
-        write_atomically(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{folder} holds the results of another test (see {JOB}): name another folder, "
-            "nothing was written"
-        )

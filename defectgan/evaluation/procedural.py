@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from defectgan.compose import compose
 from defectgan.data.dataset import unit
+from defectgan.data.masks import half_covered
 from defectgan.evaluation.images import Pixels
 
 Opacity = NDArray[np.float32]
@@ -37,7 +38,9 @@ class Defaced(NamedTuple):
 
 
 class Donor(NamedTuple):
-    """A real defect image [H, W, C], and its true mask [H, W, 1] in 0..255 where there is one."""
+    """A real defect image [H, W, C], and its true mask [H, W, 1] where there is one, in 0..255 by
+    the share of a pixel that is defect.
+    """
 
     image: Pixels
     mask: Pixels | None
@@ -74,16 +77,15 @@ def _paste(normal: Pixels, donor: Donor, rng: np.random.Generator) -> Defaced:
     square = normal.shape[0] == normal.shape[1]
     turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
     flip = bool(rng.integers(2))
-    image, mask = (
-        unit(np.rot90(a[:, ::-1] if flip else a, turns)) for a in (donor.image, donor.mask)
-    )
+    image, mask = (np.rot90(a[:, ::-1] if flip else a, turns) for a in (donor.image, donor.mask))
     rows, columns = (np.flatnonzero(mask[..., 0].any(axis=axis)) for axis in (1, 0))
     shift = [
         int(rng.integers(-found[0], size - found[-1]))
         for found, size in zip((rows, columns), mask.shape, strict=False)
     ]
-    moved = (np.roll(a, shift, axis=(0, 1)) for a in (image, mask[..., 0]))
-    return _laid_over(normal, *moved)
+    image, mask = (np.roll(a, shift, axis=(0, 1)) for a in (image, mask[..., 0]))
+    # A pixel that the mask covers in part shows that much of the defect already.
+    return _laid_over(normal, unit(image), (mask > 0).astype(np.float32), half_covered(mask))
 
 
 def _blend(normal: Pixels, donor: Donor, rng: np.random.Generator) -> Defaced:
@@ -93,14 +95,16 @@ def _blend(normal: Pixels, donor: Donor, rng: np.random.Generator) -> Defaced:
         cells = rng.integers(FINEST + 1, size=2)
         blob = perlin(normal.shape[:2], (2 ** int(cells[0]), 2 ** int(cells[1])), rng) > BLOB_ABOVE
     opacity = blob * np.float32(rng.uniform(FAINTEST, 1))
-    return _laid_over(normal, unit(donor.image), opacity)
+    return _laid_over(normal, unit(donor.image), opacity, blob)
 
 
-def _laid_over(normal: Pixels, image: NDArray[np.float32], opacity: Opacity) -> Defaced:
+def _laid_over(
+    normal: Pixels, image: NDArray[np.float32], opacity: Opacity, region: NDArray[np.bool_]
+) -> Defaced:
     layers = (unit(normal), image, opacity[..., None])
     planes = (torch.from_numpy(layer.transpose(2, 0, 1).copy())[None] for layer in layers)
     composed = compose(*planes)[0].permute(1, 2, 0).numpy()
-    return Defaced(np.rint(composed * 255).astype(np.uint8), opacity > opacity.max() / 2)
+    return Defaced(np.rint(composed * 255).astype(np.uint8), region)
 
 
 def perlin(

@@ -103,8 +103,13 @@ def measure(
         done: called with the number of images seen since the last call.
 
     Raises:
-        DataError: if there are too few images, or one is damaged.
+        DataError: if there are too few images, one is damaged, or a class is called ``ALL``.
     """
+    if ALL in comparison.held_out.classes:
+        raise DataError(
+            f"{comparison.held_out.root} has a class called {ALL}, as the row of all classes "
+            "together is: call it otherwise"
+        )
     real = _features(comparison.held_out, features, seen, done)
     ours = _features(comparison.generated, features, seen, done)
     normal, names = real[0], comparison.held_out.classes
@@ -124,7 +129,12 @@ def measure(
         images={
             name: {"generated": len(ours[k]), "real": len(real[k])} for k, name in enumerate(names)
         },
-        notes=(*comparison.notes, *features.notes, *_notes(rows, classes, ours, names)),
+        notes=(
+            *comparison.notes,
+            *features.notes,
+            *_beside(comparison.held_out, seen),
+            *_notes(rows, classes, ours, names),
+        ),
     )
 
 
@@ -242,6 +252,18 @@ def _no_twins_alone(real: list[Tensor], names: Sequence[str]) -> None:
 def _counts(comparison: Comparison) -> str:
     held, made = comparison.held_out.counts(), comparison.generated.counts()
     return ", ".join(f"{name} {made[name]} generated, {n} real" for name, n in held.items())
+
+
+def _beside(held_out: Index, seen: DataConfig) -> Iterator[str]:
+    """Windows of real defects that may show none."""
+    unknown = [s for s in held_out.samples if s.labels and not s.marks]
+    if seen.fit == "crop" and unknown:
+        yield (
+            f"{len(unknown)} real images of defects have neither a mask nor a box: windows from "
+            "their middle, most of them without a defect, are held against windows round painted "
+            f"ones; these figures say little before the defects are marked, the first: "
+            f"{unknown[0].file}"
+        )
 
 
 def _notes(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from defectgan.errors import DataError
+from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.quality import Quality, Row
 from defectgan.files import write_atomically
 
@@ -76,8 +77,6 @@ def as_record(quality: Quality, folder: Path) -> dict[str, Any]:
 
 
 def _markdown(quality: Quality, folder: Path) -> str:
-    heads = columns(quality)
-    lines = [heads, ["---"] * len(heads), *(cells(row) for row in quality.rows)]
     facts = {"features": quality.features, **quality.facts}
     return "\n".join(
         [
@@ -86,7 +85,7 @@ def _markdown(quality: Quality, folder: Path) -> str:
             *(f"- {name}: {value}" for name, value in facts.items()),
             *(f"- {note}" for note in quality.notes),
             "",
-            *("| " + " | ".join(line) + " |" for line in lines),
+            *table_lines(columns(quality), [cells(row) for row in quality.rows]),
             "",
         ]
     )

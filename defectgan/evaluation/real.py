@@ -6,10 +6,10 @@ piece, exactly as ``train`` draws them with the same shares and seed.
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,12 +45,14 @@ class SplitPlan:
 @dataclass(frozen=True)
 class RealSplit:
     """Real images with one label each: ``index`` with those to learn from, and those held out;
-    ``left_out`` are training images that this evaluation does without, to have fewer shots.
+    ``left_out`` are training images that this evaluation does without, to have fewer shots;
+    ``rule`` says how they were divided.
     """
 
     index: Index
     left_out: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
+    rule: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,46 +71,47 @@ class RealSplit:
         return {split: self.part(split).counts() for split in (TRAIN, VAL, TEST)}
 
 
-def split_real(data: Path, config: DataConfig, plan: SplitPlan) -> RealSplit:
+def split_real(
+    data: Path, config: DataConfig, plan: SplitPlan, *, needed: Sequence[str] = (TRAIN, VAL, TEST)
+) -> RealSplit:
     """Divide the images of a data folder, a table or a COCO file.
 
     Args:
         data: the folder or file, in any layout that ``train`` reads.
         config: classes, normal class, layout and groups; its own shares are not used.
         plan: how to divide.
+        needed: the splits that must have images of each class.
 
     Raises:
-        DataError: if a class has no images left for one of the three splits, or the data cannot be
-            read.
+        DataError: if a class has no images left for one of them, or the data cannot be read.
     """
     val_fraction = plan.val_fraction if plan.val_from == TRAIN else 0.0
     shares = {"holdout": plan.holdout, "val_fraction": val_fraction}
     index = index_data(data, config.model_copy(update=shares), seed=plan.seed)
-    notes = list(index.notes)
-    index, several = _single_labels(index)
-    if several:
-        notes.append(f"{several} images show defects of several classes: they are not used here")
+    index, about_labels = single_labels(index)
     if plan.val_from == TEST:
         index = _validate_by_test(index, plan)
     index, left_out = _few(index, plan)
-    real = RealSplit(index, left_out, tuple(notes))
-    for split, counts in real.counts().items():
-        if empty := [name for name, count in counts.items() if not count]:
+    rule = {name: value for name, value in asdict(plan).items() if value is not None}
+    rule["group_regex"] = config.group_regex
+    real = RealSplit(index, left_out, (*index.notes, *about_labels), rule)
+    for split in needed:
+        if empty := [name for name, count in real.counts()[split].items() if not count]:
             raise DataError(
-                f"no {split} images of {', '.join(empty)} in {data}: an evaluation needs some of "
-                "each class to learn from, to choose by and to test on; name the splits in a "
-                "table, or hold out other shares"
+                f"no {split} images of {', '.join(empty)} in {data}: expected some of each class "
+                f"for {', '.join(needed)}; name the splits in a table, or hold out other shares"
             )
     return real
 
 
-def _single_labels(index: Index) -> tuple[Index, int]:
-    """Without images that show several defects, and how many those were."""
+def single_labels(index: Index) -> tuple[Index, tuple[str, ...]]:
+    """Without images that show several defects, and what a person should know of that."""
     samples, held_out = (
         tuple(s for s in part if len(s.labels) < 2) for part in (index.samples, index.held_out)
     )
     several = len(index.samples) + len(index.held_out) - len(samples) - len(held_out)
-    return replace(index, samples=samples, held_out=held_out), several
+    note = f"{several} images show defects of several classes: they are not used here"
+    return replace(index, samples=samples, held_out=held_out), (note,) if several else ()
 
 
 def _validate_by_test(index: Index, plan: SplitPlan) -> Index:
@@ -145,7 +148,15 @@ def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> lis
 def as_table(index: Index) -> str:
     """An index as a table (``labels.csv``) with absolute paths and a split column: what a training
     on it learns from is exactly what is called ``train`` here.
+
+    Raises:
+        DataError: if the name of a class would be read as two.
     """
+    if torn := [name for name in index.classes[1:] if LABEL_SEPARATOR in name]:
+        raise DataError(
+            f"the class {torn[0]} of {index.root} cannot be named in a table, where "
+            f"{LABEL_SEPARATOR} stands between labels: call it otherwise"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "labels", "mask", "split", "group"))

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen, to_tensor, unit
+from defectgan.data.masks import half_covered
 from defectgan.devices import place
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material, added
@@ -39,8 +40,8 @@ LEVELS = 4
 
 @dataclass(frozen=True)
 class SegmentationRecipe:
-    """How a segmenter is trained: optimizer steps, images a batch, half of them good, channels at
-    full resolution, the largest learning rate.
+    """How a segmenter is trained: optimizer steps, images a batch, half of them good (of an odd
+    number one less), channels at full resolution, the largest learning rate.
     """
 
     steps: int = 300
@@ -153,12 +154,12 @@ def draw(
     [B, 1, H, W] in {0, 1}.
     """
     rng = np.random.default_rng([recipe.seed, step])
-    half = recipe.batch_size // 2
-    classes = [0] * half + (1 + rng.integers(len(pools) - 1, size=half)).tolist()
+    good, bad = recipe.batch_size // 2, (recipe.batch_size + 1) // 2
+    classes = [0] * good + (1 + rng.integers(len(pools) - 1, size=bad)).tolist()
     drawn = [pools[k][int(rng.integers(len(pools[k])))] for k in classes]
     seeds = rng.integers(2**31, size=len(drawn)).tolist()
     made = [
-        augment.together(unit(seen.image), unit(_truth(seen)), seed=seed)
+        augment.together(unit(seen.image), _truth(seen).astype(np.float32), seed=seed)
         for seen, seed in zip(drawn, seeds, strict=True)
     ]
     images = to_tensor([image for image, _ in made])
@@ -166,9 +167,11 @@ def draw(
     return images, (masks > 0).float()
 
 
-def _truth(seen: Seen) -> NDArray[np.uint8]:
-    """The mask, nothing for a good image."""
-    return np.zeros((*seen.image.shape[:2], 1), np.uint8) if seen.truth is None else seen.truth
+def _truth(seen: Seen) -> NDArray[np.bool_]:
+    """Which pixels [H, W, 1] are defect, none of a good image."""
+    if seen.truth is None:
+        return np.zeros((*seen.image.shape[:2], 1), np.bool_)
+    return half_covered(seen.truth)
 
 
 def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> dict[str, Any]:
@@ -181,14 +184,14 @@ def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> 
         names: of the classes, the normal one first.
 
     Raises:
-        DataError: if no defect has a true mask.
+        DataError: if no defect has a true mask that shows any.
     """
     ranks: dict[str, Ranks] = {}
     for k, (name, members) in enumerate(zip(names, test, strict=True)):
         if usable := [seen for seen in members if not k or seen.truth is not None]:
             ranks[name] = _ranked(net, usable)
     defects = [name for name in names[1:] if name in ranks]
-    if not defects:
+    if not any(ranks[name][1].any() for name in defects):
         raise DataError(
             "no test image of a defect has a true mask: a segmenter is tested on those; give some "
             "of them a mask"
@@ -205,7 +208,7 @@ def _ranked(net: nn.Module, images: Sequence[Seen]) -> Ranks:
     """How the pixels of images are ranked by the probability of being defect."""
     logits = outputs(net, [seen.image for seen in images])
     found = logits.sigmoid()[:, 0].numpy()
-    counted = (rank(p, _truth(s)[..., 0] > 0) for p, s in zip(found, images, strict=True))
+    counted = (rank(p, _truth(s)[..., 0]) for p, s in zip(found, images, strict=True))
     return np.asarray(np.sum(list(counted), axis=0))
 
 

@@ -9,10 +9,13 @@ from typing import Any, ClassVar, cast
 
 import torch
 
+from defectgan.config import DataConfig
+from defectgan.data.dataset import ImageSet
+from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
 from defectgan.evaluation.gain import prepare, training_facts
-from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.ledger import Key, Row, go_through, material
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.training.checkpoint import Model
@@ -33,19 +36,29 @@ class SegmentationPlan:
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
     seed: int = 0
     paints: ClassVar[bool] = True
+    # The last weights of a segmenter are taken: nothing is chosen.
+    splits: ClassVar = (TRAIN, TEST)
+
+    def check(self, real: RealSplit) -> None:
+        """Find out before anything is made whether segmenters can be tested.
+
+        Raises:
+            DataError: if the true masks of test images show no defect, or there are none.
+        """
+        images = ImageSet(real.part(TEST), DataConfig(image_size=self.image_size), truths=True)
+        defects = (sample for sample in images.index.samples if sample.labels)
+        truths = (images.truth(sample) for sample in defects)
+        if not any(truth is not None and half_covered(truth).any() for truth in truths):
+            raise DataError(
+                f"no test image of a defect in {real.index.root} has a true mask that shows "
+                f"anything at {self.image_size[1]} x {self.image_size[0]} pixels: a segmenter is "
+                "tested on those; give some of them a mask"
+            )
 
     def keys(self, real: RealSplit) -> list[Key]:
         """All segmenters to train, seed by seed; true masks are learned from where every class of
         the training images has some.
-
-        Raises:
-            DataError: if no test image has a true mask.
         """
-        if not any(sample.mask for sample in real.part(TEST).samples):
-            raise DataError(
-                f"no test image of {real.index.root} has a true mask: a segmenter is tested on "
-                "those; give some of them a mask"
-            )
         kinds: list[tuple[Origin, float]] = [("procedural", self.ratio), ("synthetic", self.ratio)]
         if all(any(s.mask for s in members) for members in real.part(TRAIN).members[1:]):
             kinds.append(("true", 0.0))
@@ -107,7 +120,5 @@ def _record(plan: SegmentationPlan, real: RealSplit, model: Model | None) -> dic
         "image_size": list(plan.image_size),
         "recipe": asdict(replace(plan.recipe, seed=0)),
         "seed": plan.seed,
-        "classes": list(real.classes),
-        "images": real.counts(),
-        "model_sha256": model and model.sha256,
+        **material(real, model),
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
-from defectgan.data.masks import read_region
+from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
 from defectgan.files import sha256
@@ -33,8 +33,6 @@ from defectgan.training.checkpoint import Model
 from defectgan.views import View, Viewer, Window
 
 NORMAL = 0
-# A pixel of a frame is defect where at least half of what it shows of the image is.
-TRUE_SHARE = 0.5
 
 
 class RealImages:
@@ -92,8 +90,8 @@ class RealImages:
         place = _place(view.window, picture.size)
         if sample.mask is None:
             return replace(subject, place=place)
-        region = read_region(sample.mask)[..., None].astype(np.float32)
-        return replace(subject, place=place, truth=view.see(region)[..., 0] > TRUE_SHARE)
+        mask_seen = view.see(np.uint8(255) * read_region(sample.mask)[..., None])
+        return replace(subject, place=place, truth=half_covered(mask_seen[..., 0]))
 
     def _deface(self, sample: Sample, name: str) -> Subject:
         picture, view = self._look(sample, name)
