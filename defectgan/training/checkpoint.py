@@ -27,7 +27,8 @@ from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
 
-FORMAT = "defectgan-1"
+# Another number wherever the same weights would come to mean another network.
+FORMAT = "defectgan-2"
 # The opacity above which a pixel counts as defect, where true masks have not told a better one.
 # Half would leave out what a person plainly sees.
 MASK_THRESHOLD = 0.3
@@ -144,8 +145,11 @@ def _opened(path: Path) -> Iterator[Any]:
 def _info(path: Path, file: Any) -> ModelInfo:
     metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "weights of another program")
-        raise ModelError(f"{path} holds {found}; expected {FORMAT}")
+        found = metadata.get("format", "of another program")
+        raise ModelError(
+            f"{path} holds weights {found}; expected {FORMAT}: use the version that wrote them, or "
+            "train again"
+        )
     try:
         levels = json.loads(metadata.get("levels", "null"))
         return ModelInfo(
