@@ -242,3 +242,50 @@ def test_a_training_writes_down_what_it_left_out(place: Path) -> None:
     run = Path(result_of("train --data pcb")["run"])
     assert "bad.png is empty" in (run / "skipped.jsonl").read_text()
     assert "bad.png" in (run / "log.txt").read_text()
+
+
+def test_a_finished_set_is_completed_and_says_what_was_there(place: Path) -> None:
+    call("train --data pcb")
+    line = "generate --normal imgs --defect tin --n 4 --out made"
+    assert call(line).stdout == "4 images: made\n"
+    (victim, *_) = sorted((place / "made/images/tin").iterdir())
+    victim.unlink()
+    looked = call("inspect-masks made")
+    assert "1 of the 4 images that made/manifest.jsonl names is missing" in looked.stderr
+    assert call(line).stdout == "4 images, 3 were there already: made\n"
+    assert victim.is_file()
+
+
+def test_masks_that_cover_the_whole_image_are_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectgan.inspection import flags
+
+    call("train --data pcb")
+    monkeypatch.setattr(flags, "FULL_AREA", -1.0)
+    said = call("generate --normal imgs --n 4 --out made").stderr
+    assert "4 of 4 masks cover more than" in said and "look at inspect-masks" in said
+
+
+@pytest.mark.parametrize("dry", ["", "--dry-run"])
+def test_nothing_is_announced_that_is_refused(place: Path, dry: str) -> None:
+    call("train --data pcb")
+    result = call(f"generate --normal imgs --defect brushin --out made {dry}", code=3)
+    flat = " ".join(result.stderr.replace("│", " ").split())
+    assert "no defect class brushin" in flat and "did you mean brushing?" in flat
+    assert "into made" not in flat
+
+
+def test_an_interrupted_painting_says_how_far_it_came(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectgan.generation import run
+
+    def interrupted(*_: Any, done: Any, **__: Any) -> None:
+        done(3)
+        raise KeyboardInterrupt
+
+    call("train --data pcb")
+    monkeypatch.setattr(run, "run_job", interrupted)
+    said = call("generate --normal imgs --n 8 --out made", code=130).stderr
+    assert "stopped after 3 of 8 images; the same command with --out made goes on" in said

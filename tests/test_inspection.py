@@ -15,7 +15,7 @@ from defectgan.data.index import index_data
 from defectgan.errors import DataError, SettingError
 from defectgan.generation import run as generation
 from defectgan.generation.plan import find_sources
-from defectgan.generation.writers import MANIFEST
+from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import Picture, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
@@ -166,6 +166,19 @@ def test_a_pixel_changed_outside_the_mask_and_a_copied_image_are_flagged(
     flags = {image.name: image.flags for image in found.images}
     assert "disagree" in flags[first["output"].removeprefix("images/")]
     assert found.flags["duplicate"] == 2
+
+
+def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(
+    made: Path, tmp_path: Path
+) -> None:
+    first, second, *rest = read_manifest(made)
+    (made / first["output"]).unlink()
+    (made / second["mask"]).unlink()
+    target = target_of(made)
+    assert target.notes == (
+        f"2 of the 6 images that {made / MANIFEST} names are missing or have no mask: left out",
+    )
+    assert len(inspect(target, out=tmp_path / "look").findings.images) == len(rest)
 
 
 def test_a_source_that_has_changed_since_is_not_held_against_the_set(

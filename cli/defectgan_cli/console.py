@@ -114,7 +114,7 @@ class CountReport:
         self._reporter = reporter
         self._noun = noun
         self._total = total
-        self._done = 0
+        self.done = 0
         self._said = time.perf_counter()
         self._progress = reporter.progress()
         self._task = self._progress.add_task(noun, total=total)
@@ -128,11 +128,11 @@ class CountReport:
 
     def advance(self, count: int) -> None:
         """So many more are done."""
-        self._done += count
-        self._progress.update(self._task, completed=self._done)
+        self.done += count
+        self._progress.update(self._task, completed=self.done)
         if self._progress.disable and time.perf_counter() - self._said > SECONDS_A_LINE:
             self._said = time.perf_counter()
-            self._reporter.say(f"{self._done}/{self._total} {self._noun}")
+            self._reporter.say(f"{self.done}/{self._total} {self._noun}")
 
 
 class TrainingReport:

@@ -13,12 +13,13 @@ import numpy as np
 from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts
-from defectgan.data.layouts import Listing, found, read_layout
+from defectgan.data.layouts import Listing, read_layout
 from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
 from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
+from defectgan.words import found
 
 # Good images by which black and white are found.
 LEVEL_IMAGES = 64

@@ -8,7 +8,6 @@ coco      annotations.json and the images beside it or in images/
 """
 
 import csv
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from defectgan.data.samples import NORMAL_NAMES, TEST, TRAIN, VAL, Box, Mark, Sample, is_normal_name
 from defectgan.errors import DataError
 from defectgan.images import find_images
+from defectgan.words import found
 
 NEVER_CLASSES = ("masks", "ground_truth")
 MASKS, GROUND_TRUTH, MVTEC_SUFFIX = "masks", "ground_truth", "_mask"
@@ -186,14 +186,6 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
 def _one_lower(folders: dict[str, Path]) -> str:
     below = [p for p in folders.values() if any(is_normal_name(q.name) for q in p.iterdir())]
     return f"; {' and '.join(map(str, below))} would do: name one of them" if below else ""
-
-
-def found(names: Sequence[str], wanted: str) -> str:
-    """What there is, and the name that was probably meant."""
-    near = difflib.get_close_matches(wanted.lower(), [n.lower() for n in names], n=1)
-    meant = next((n for n in names if near and n.lower() == near[0]), None)
-    suggestion = f"; did you mean {meant}?" if meant else ""
-    return f": found {', '.join(names)}{suggestion}"
 
 
 # --- MVTec AD

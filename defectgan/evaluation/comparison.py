@@ -54,7 +54,7 @@ def find_comparison(
         DataError: if there is nothing to compare, or nothing held out.
         ModelError: if the model has learned from images held out, or nobody can tell.
     """
-    rows = generated_rows(folder)
+    rows, missing = generated_rows(folder)
     runs = runs_folder()
     run, notes = _run_of_set(folder, rows, model, runs)
     learned = load_config(run.config, {}).data if run else DataConfig(image_size=(64, 64))
@@ -88,7 +88,8 @@ def find_comparison(
     if split == VAL:
         notes += ("held against validation images, by which a model's best weights are chosen",)
     train = replace(index, held_out=())
-    return Comparison(generated, train, real.part(split), split, learned, (*index.notes, *notes))
+    notes = (*index.notes, *missing, *notes)
+    return Comparison(generated, train, real.part(split), split, learned, notes)
 
 
 def _held_out(real: RealSplit) -> str:

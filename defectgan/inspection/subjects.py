@@ -157,7 +157,7 @@ class GeneratedSet:
 
     def __init__(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         self._folder, self._rows = folder, rows
-        # A set whose files cannot be read is no set: nothing is ever left out.
+        # Damaged files are no set; what is gone has no row here.
         self.damaged: dict[Path, str] = {}
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from defectgan.data.layouts import COCO_FILE, TABLES
 from defectgan.data.samples import Sample
 from defectgan.devices import pick_device
 from defectgan.errors import DataError, SettingError
-from defectgan.generation.writers import JOB, MANIFEST, read_manifest
+from defectgan.generation.writers import JOB, MANIFEST, present_rows
 from defectgan.images import EXPECTED, find_images
 from defectgan.inspection.subjects import GeneratedSet, RealImages
 from defectgan.runs import RunFolder, beside, find_run, unused
@@ -75,9 +75,12 @@ def find_target(
 
 
 def _generated_target(folder: Path) -> Target:
-    rows = read_manifest(folder)
+    rows, notes = present_rows(folder)
     if not rows:
-        raise DataError(f"{MANIFEST} in {folder} names no image: the job has not made any yet")
+        raise DataError(
+            f"{MANIFEST} in {folder} names no image that is there: the job has not made any yet, "
+            "or they were taken away; the same job makes them"
+        )
     digests = sorted({row["model_sha256"][:12] for row in rows})
     return Target(
         title=f"generated set {folder}",
@@ -86,6 +89,7 @@ def _generated_target(folder: Path) -> Target:
         subjects=GeneratedSet(folder, rows),
         folder=unused(folder / FOLDER),
         threshold=rows[0].get("threshold", MASK_THRESHOLD),
+        notes=notes,
     )
 
 

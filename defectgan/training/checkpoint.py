@@ -26,6 +26,7 @@ from defectgan.images import Levels, Picture
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
+from defectgan.words import found
 
 FORMAT = "defectgan-1"
 # The opacity above which a pixel counts as defect, where true masks have not told a better one.
@@ -77,8 +78,7 @@ class ModelInfo:
             ModelError: if the model does not know it; says which ones it knows.
         """
         if name not in self.classes[1:]:
-            known = ", ".join(self.classes[1:])
-            raise ModelError(f"the model has no defect class {name}: it knows {known}")
+            raise ModelError(f"the model has no defect class {name}{found(self.classes[1:], name)}")
         return self.classes.index(name)
 
     def generator(self) -> Generator:
