@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from defectgan_cli.main import app
 from typer.testing import CliRunner
 
 from defectgan import __version__
+from defectgan.training import loop
 from tests.conftest import TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
@@ -289,3 +291,27 @@ def test_an_interrupted_painting_says_how_far_it_came(
     monkeypatch.setattr(run, "run_job", interrupted)
     said = call("generate --normal imgs --n 8 --out made", code=130).stderr
     assert "stopped after 3 of 8 images; the same command with --out made goes on" in said
+
+
+def test_a_training_that_ends_before_its_first_step_has_no_weights_and_hides_no_others(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Path(result_of("train --data pcb --name done")["run"]).resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+        result = call("train --data pcb --name cut", code=130)
+    assert result.stdout == ""
+    assert "stopped before the first step: there is nothing to save yet" in result.stderr
+    assert (place / "runs/latest").resolve().name.endswith("cut")
+    for model in ("", "--model latest", "--model runs/latest"):
+        assert str(trained) in call(f"generate --normal imgs --dry-run {model}").stderr
+    assert "cut" in result_of("train --resume")["run"]
+
+
+def test_where_no_run_has_weights_the_newest_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+    call("train --data pcb --name cut", code=130)
+    flat = " ".join(call("export", code=3).stderr.replace("│", " ").split())
+    assert "has weights: the newest," in flat and "ended before its first step" in flat

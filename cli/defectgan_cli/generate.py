@@ -55,14 +55,14 @@ def generate(
     from defectgan.generation.run import Job, already_made, run_job
     from defectgan.generation.writers import MANIFEST, read_manifest
     from defectgan.inspection.flags import FULL_AREA
-    from defectgan.runs import find_run, plain_name, unused
+    from defectgan.runs import find_model, plain_name, unused
     from defectgan.training.checkpoint import load_model
     from defectgan.words import counted
 
     started = time.perf_counter()
     reporter = Reporter(quiet=quiet)
     target = pick_device(device)
-    trained = load_model(find_run(model), device=target)
+    trained = load_model(find_model(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
     job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"

@@ -149,7 +149,7 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import RunFolder, restarted_run
+    from defectgan.runs import RunFolder, find_model, restarted_run
     from defectgan.training.job import shared_job
     from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device, restarts
@@ -181,7 +181,7 @@ def train(
             "seed": seed,
             "precision": precision,
             "save_every": save_every,
-            "init_from": str(init_from.resolve()) if init_from else None,
+            "init_from": str(find_model(init_from).resolve()) if init_from else None,
         },
     }
     restarted = restarted_run(out) if peers.any(restarts() > 0) else None
@@ -307,11 +307,13 @@ def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> N
                 "images_per_second": outcome.images_per_second,
             }
         )
-    else:
+    elif outcome.weights is not None:
         typer.echo(f"weights: {outcome.weights}")
     if outcome.interrupted:
+        command = f"defectgan train --resume {outcome.run}"
         reporter.warn(
-            f"stopped after step {outcome.steps} and saved; go on with: defectgan train --resume "
-            f"{outcome.run}"
+            f"stopped before the first step: there is nothing to save yet; {command} begins anew"
+            if outcome.weights is None
+            else f"stopped after step {outcome.steps} and saved; go on with: {command}"
         )
         raise typer.Exit(options.INTERRUPTED)

@@ -13,7 +13,7 @@ from defectgan.errors import DataError, SettingError
 from defectgan.generation.writers import JOB, MANIFEST, present_rows
 from defectgan.images import EXPECTED, find_images
 from defectgan.inspection.subjects import GeneratedSet, RealImages
-from defectgan.runs import RunFolder, beside, find_run, unused
+from defectgan.runs import RunFolder, beside, find_model, unused
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 
 FOLDER = "inspection"
@@ -56,7 +56,7 @@ def find_target(
         ModelError: if there is no model.
     """
     if what is None:
-        return _model_target(find_run(model), data, per_class, device)
+        return _model_target(find_model(model), data, per_class, device)
     if any((what / name).is_file() for name in (MANIFEST, JOB)):
         if model or data:
             raise SettingError(f"{what} is a generated set: it needs neither a model nor data")
@@ -64,14 +64,14 @@ def find_target(
     if what.suffix == ".safetensors" or RunFolder(what).split.is_file():
         if model:
             raise SettingError(f"{what} is a model and {model} is one, too: name one of them")
-        return _model_target(what, data, per_class, device)
+        return _model_target(find_model(what), data, per_class, device)
     if data:
         raise SettingError(f"{what} and {data} are both data: name one of them")
     if not what.exists():
         raise DataError(
             f"found nothing at {what}: expected a run, weights, a generated set or real images"
         )
-    return _model_target(find_run(model), what, per_class, device)
+    return _model_target(find_model(model), what, per_class, device)
 
 
 def _generated_target(folder: Path) -> Target:

@@ -55,10 +55,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to; ``interrupted`` where it was asked to stop before its last step."""
+    """What a training came to; ``weights`` is None where it ended before its first step, and
+    ``interrupted`` says that it was asked to stop before its last.
+    """
 
     run: Path
-    weights: Path
+    weights: Path | None
     steps: int
     seconds: float
     images_per_second: float
@@ -347,7 +349,7 @@ class Training:
         seconds = time.perf_counter() - self._started
         return Outcome(
             run=self.run.path,
-            weights=self.run.weights,
+            weights=self.run.weights if self.run.weights.is_file() else None,
             steps=self._step,
             seconds=round(seconds, 1),
             images_per_second=round(done * self._images_per_step / seconds, 1),
