@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
 from defectgan.errors import CheckFailed, SettingError
-from defectgan.files import atomic_path
+from defectgan.files import atomic_path, new_files
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import Model, load_model, save_tensors, with_prefix
 
@@ -75,6 +75,7 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
 
     Raises:
         SettingError: if a format needs packages that are not installed.
+        DataError: if there is such a file already.
         CheckFailed: if a file answers differently from the model; the file is not kept.
     """
     if missing := [name for name in formats if name not in available_formats()]:
@@ -83,7 +84,8 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
             "'onnx' of defectgan"
         )
     writers = {"safetensors": _safetensors, "onnx": _onnx}
-    return [writers[name](model, out / f"generator.{name}") for name in formats]
+    files = new_files(out, [f"generator.{name}" for name in formats])
+    return [writers[name](model, file) for name, file in zip(formats, files, strict=True)]
 
 
 def example(model: Model, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -119,6 +119,8 @@ def test_weights_alone_need_images_to_be_tried_on(run: Path) -> None:
 def test_a_second_inspection_does_not_overwrite_the_first(run: Path) -> None:
     first, second = (inspect(target_of(run, per_class=1)) for _ in range(2))
     assert first.report != second.report and first.report.is_file()
+    with pytest.raises(DataError, match=r"report\.html is there already: name another folder"):
+        inspect(target_of(run, per_class=1), out=first.report.parent)
 
 
 def test_a_folder_of_unlabelled_images_is_restored(run: Path, boards: Path, tmp_path: Path) -> None:

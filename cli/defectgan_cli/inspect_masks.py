@@ -82,12 +82,13 @@ def inspect_masks(
     from defectgan.inspection.calibrate import LEAST
     from defectgan.inspection.calibrate import calibrate as calibrated
     from defectgan.inspection.flags import Gate, known_flags
-    from defectgan.inspection.run import inspect
+    from defectgan.inspection.run import inspect, report_files
     from defectgan.inspection.targets import find_target
 
     reporter = Reporter(quiet=quiet)
     gate = Gate(known_flags(fail_on), max_flagged) if fail_on else None
     target = find_target(what, model=model, data=data, per_class=per_class, device=device)
+    report_files(target, out)  # before minutes of work, not after
     for note in target.notes:
         reporter.warn(note)
     if calibrate:

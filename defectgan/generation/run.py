@@ -124,6 +124,8 @@ def run_job(
         finally:
             while waiting:
                 settle()
+    if finished and rows:
+        writer.put_in_order()
     return reader.damaged
 
 

@@ -82,16 +82,19 @@ class FolderWriter:
         """Append finished rows to the manifest."""
         append_json_lines(self.out / MANIFEST, rows)
 
+    def put_in_order(self) -> None:
+        """Sort the manifest by number: what was taken away and made again stands at its end."""
+        rows = sorted(read_manifest(self.out), key=lambda row: row["number"])
+        write_json_lines(self.out / MANIFEST, rows)
+
 
 def _text(job: dict[str, Any]) -> str:
     return json.dumps(job, indent=1)
 
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:
-    """The rows of a generated set in the order of their numbers, which images that were made again
-    have lost; a last line that a kill cut short is left out.
-    """
-    return sorted(read_json_lines(out / MANIFEST), key=lambda row: row["number"])
+    """The rows of a generated set; a last line that a kill cut short is left out."""
+    return read_json_lines(out / MANIFEST)
 
 
 def present_rows(out: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
