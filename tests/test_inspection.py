@@ -13,6 +13,7 @@ from PIL import Image
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, SettingError
+from defectgan.files import sha256
 from defectgan.generation import run as generation
 from defectgan.generation.plan import find_sources
 from defectgan.generation.writers import MANIFEST, read_manifest
@@ -21,7 +22,7 @@ from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
 from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
-from defectgan.inspection.subjects import RealImages, _shown
+from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
 from defectgan.training.job import Job
@@ -284,6 +285,23 @@ def test_a_twelve_bit_image_is_not_shown_black(tmp_path: Path) -> None:
     pixels = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
     write_picture(tmp_path / "deep.png", Picture(pixels))
     picture = read_picture(tmp_path / "deep.png")
-    shown = _shown(picture, Window(0, 0, 8, 8))
+    shown = _shown(picture, Window(0, 0, 8, 8), _levels(picture))
     assert shown.min() == 0 and shown.max() == 255
-    assert _shown(picture, Window(4, 0, 2, 8)).shape == (8, 2, 1)
+    assert _shown(picture, Window(4, 0, 2, 8), _levels(picture)).shape == (8, 2, 1)
+
+
+def test_paint_leaves_the_rest_of_a_twelve_bit_image_as_bright_as_before(tmp_path: Path) -> None:
+    before = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
+    after, mask = before.copy(), np.zeros((8, 8), np.uint8)
+    after[0, 0], mask[0, 0] = 65535, 255
+    for name, pixels in (("before", before), ("after", after)):
+        write_picture(tmp_path / f"{name}.png", Picture(pixels))
+    save_png(tmp_path / "mask.png", Image.fromarray(mask))
+    row = {
+        **{"output": "after.png", "mask": "mask.png", "class": "tin", "window": [0, 0, 8, 8]},
+        "source": str(tmp_path / "before.png"),
+        "source_sha256": sha256(tmp_path / "before.png"),
+    }
+    (shown,) = GeneratedSet(tmp_path, [row])
+    assert shown.before is not None and shown.after[0, 0] == 255
+    np.testing.assert_array_equal(shown.after[1:], shown.before[1:])
