@@ -19,10 +19,13 @@ from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
 from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
-from defectgan.words import found
+from defectgan.words import counted, found
 
-# Good images by which black and white are found.
+# Images by which black and white are found.
 LEVEL_IMAGES = 64
+# Deep files that use a smaller share of their range are a camera's with fewer bits: 14 of 16 bits
+# are a quarter.
+DIM = 0.3
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,25 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         if not members:
             raise DataError(_empty_class(index, listing, k))
     if config.levels != "full":
-        index = replace(index, levels=_levels(index, config.levels))
-    return index
+        return replace(index, levels=_levels(index, config.levels))
+    return replace(index, notes=(*index.notes, *_dim(index, Facts())))
+
+
+def _dim(index: Index, facts: Facts) -> list[str]:
+    """What a person must know of 16-bit files that hold fewer bits: they are black to the
+    networks.
+    """
+    deep = [s.file for s in index.samples if s.header is not None and s.header.bits == 16]
+    looked_at = deep[:: -(-len(deep) // LEVEL_IMAGES) or 1]
+    whitest = facts.of("whitest", looked_at, lambda file: int(read_picture(file).pixels.max()))
+    values = [value for value in whitest.values() if not isinstance(value, DataError)]
+    share = max(values, default=2**16) / 2**16
+    if share > DIM:
+        return []
+    return [
+        f"{counted(len(deep), '16-bit file')} use at most {share * 100:.0f} % of their range and "
+        "are nearly black to the networks: set data.levels to minmax"
+    ]
 
 
 def _levels(index: Index, rule: str) -> Levels:
