@@ -192,6 +192,10 @@ def test_help_of_every_command_explains_each_option_and_ends_with_an_example(
     assert all(parameter.help for parameter in described.params if parameter.name != "help")
 
 
+def test_brackets_of_a_help_text_are_shown() -> None:
+    assert "pip install 'defectgan[onnx]'" in call("export --help").stdout
+
+
 def test_the_version_is_printed() -> None:
     assert call("--version").stdout == f"defectgan {__version__}\n"
 

@@ -72,11 +72,11 @@ class Reporter:
     def progress(self, *extra: str) -> Progress:
         """A progress bar; it shows itself on a terminal only."""
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            *(TextColumn(column) for column in extra),
+            *(TextColumn(column, markup=False) for column in extra),
             console=self.console,
             disable=self.quiet or not self.console.is_terminal,
             transient=True,
@@ -101,7 +101,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     console = Console(file=sys.stdout, highlight=False, width=width)
     table = Table(box=None if not console.is_terminal else Table().box, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(Text(column), justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console.print(table)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from defectgan.errors import DefectganError
@@ -18,6 +19,13 @@ class Command(TyperCommand):
     """Takes list options as people write them, and ends errors with one message and the right exit
     code.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Typer hands both to Rich, which takes [brackets] for its markup and swallows them.
+        self.help = escape(self.help or "")
+        for option in map(vars, self.params):
+            option["help"] = escape(option["help"] or "")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, rewrite(args))
