@@ -171,6 +171,29 @@ def test_an_error_is_one_message_with_the_right_exit_code(
     assert result.stdout == ""
 
 
+def test_a_refusal_names_the_option_that_helps_where_the_command_has_it(place: Path) -> None:
+    def said(line: str) -> str:
+        return " ".join(call(line, code=3).stderr.replace("│", " ").split())
+
+    (place / "pcb/normal").rename(place / "pcb/gut")
+    assert "the name of the one with good images: --normal-class NAME" in said("train --data pcb")
+    weights = Path(__file__).parent.parent / "sample_data/pcb64.safetensors"
+    inspect = f"inspect-masks --model {weights}"
+    assert "real images to try them on: --data FOLDER" in said(inspect)
+    assert "--normal-class" not in said(f"{inspect} --data pcb")
+
+
+def test_all_folders_without_images_are_named_at_once_with_the_way_out(place: Path) -> None:
+    (place / "pcb/empty").mkdir()
+    (place / "pcb/notes").mkdir()
+    (place / "pcb/notes/read.me").touch()
+    flat = " ".join(call("train --data pcb", code=3).stderr.replace("│", " ").split())
+    assert "no images in class empty of pcb" in flat and "no images in class notes" in flat
+    way_out = "--classes brushing thread tin wound"
+    assert f"remove them, or name the classes to learn: {way_out}" in flat
+    call(f"train --data pcb {way_out} --dry-run")
+
+
 def test_the_traceback_is_there_for_those_who_ask(place: Path) -> None:
     result = runner.invoke(app, ["train", "--data", "nowhere", "--debug"])
     assert type(result.exception).__name__ == "DataError"

@@ -36,7 +36,7 @@ class Command(TyperCommand):
         except DefectganError as error:
             if ctx.params.get("debug"):
                 raise
-            show_error(TITLES.get(error.exit_code, "error"), str(error))
+            show_error(TITLES.get(error.exit_code, "error"), f"{error}{self._remedy(error)}")
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             if ctx.params.get("debug"):
@@ -47,6 +47,12 @@ class Command(TyperCommand):
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+
+    def _remedy(self, error: DefectganError) -> str:
+        """The option that would mend an error, if this command has it."""
+        name, value = error.mend or ("", "")
+        options = {option.name: option.opts[0] for option in self.params}
+        return f": {options[name]} {value}" if name in options else ""
 
 
 TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}

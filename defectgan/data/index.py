@@ -141,9 +141,8 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         skipped=tuple(skipped),
         notes=tuple(notes),
     )
-    for k, members in enumerate(index.members):
-        if not members:
-            raise DataError(_empty_class(index, listing, k))
+    if not all(index.members):
+        raise _empty(index, listing)
     if config.levels != "full":
         return replace(index, levels=_levels(index, config.levels))
     return replace(index, notes=(*index.notes, *_dim(index, Facts())))
@@ -278,6 +277,18 @@ def _with_marks(
     return marked, damaged, notes
 
 
+def _empty(index: Index, listing: Listing) -> DataError:
+    """What is wrong with each class that has no images, and how to go on without them."""
+    empty = [k for k, members in enumerate(index.members) if not members]
+    text = "\n".join(_empty_class(index, listing, k) for k in empty)
+    others = [name for k, name in enumerate(index.classes) if k and k not in empty]
+    if not others or empty[0] == 0:
+        return DataError(text)
+    what = "it" if len(empty) == 1 else "them"
+    text = f"{text}\nremove {what}, or name the classes to learn"
+    return DataError(text, mend=("classes", " ".join(others)))
+
+
 def _empty_class(index: Index, listing: Listing, k: int) -> str:
     name = index.classes[k]
     files = {s.file for s in listing.samples if (name in s.labels if k else not s.labels)}
@@ -354,7 +365,8 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     if gone := [s.file for s in samples if s.split == TRAIN and not s.file.is_file()]:
         raise DataError(
             f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
-            "back, or say where the data is now"
+            "back, or say where the data is now",
+            mend=("data", "FOLDER"),
         )
     return Index(
         root=root,

@@ -177,10 +177,16 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
     if matches:
         raise DataError(
             f"{root} has several folders for the normal class ({', '.join(matches)}): say which "
-            "one it is"
+            "one it is",
+            mend=("normal_class", matches[0]),
         )
-    hint = hint or f"; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images"
-    raise DataError(f"no normal class in {root}: found {', '.join(names)}{hint}")
+    text = f"no normal class in {root}: found {', '.join(names)}"
+    if hint:
+        raise DataError(text + hint)
+    raise DataError(
+        f"{text}; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images",
+        mend=("normal_class", "NAME"),
+    )
 
 
 def _one_lower(folders: dict[str, Path]) -> str:

@@ -119,7 +119,10 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
 def _own_images(run: Path) -> tuple[Index, str]:
     """A run's images, and what they are."""
     if not run.is_dir():
-        raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
+        raise DataError(
+            f"{run} is weights alone: name the folder of real images to try them on",
+            mend=("data", "FOLDER"),
+        )
     index = read_split(RunFolder(run).split)
     if any(sample.labels for sample in index.held_out):
         return replace(index, samples=index.held_out), "the images that it held out"
