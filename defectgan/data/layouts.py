@@ -25,6 +25,9 @@ MASKS, GROUND_TRUTH, MVTEC_SUFFIX = "masks", "ground_truth", "_mask"
 TABLES = ("labels.csv", "labels.jsonl")
 COCO_FILE = "annotations.json"
 LABEL_SEPARATOR = "|"
+# What separates the columns of a CSV file; where the comma is decimal, spreadsheets take others.
+DELIMITERS = ",;\t"
+COLUMNS = "file,labels[,mask][,split][,group]"
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,9 @@ def _rows(table: Path) -> list[dict[str, Any]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
+            header = text.partition("\n")[0]
+            delimiter = max(DELIMITERS, key=header.count)
+            return list(csv.DictReader(text.splitlines(), delimiter=delimiter))
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise DataError(f"cannot read the table {table}: {error}") from error
@@ -258,7 +263,7 @@ def _row_sample(table: Path, number: int, row: Any, normal: str | None) -> Sampl
     where = f"row {number} of {table}"
     if not isinstance(row, dict) or not row.get("file") or "labels" not in row:
         columns = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise DataError(f"{where} has {columns}; expected the columns file,labels[,mask][,split]")
+        raise DataError(f"{where} has {columns}; expected the columns {COLUMNS}")
     listed = row["labels"] or ""
     names = listed if isinstance(listed, list) else str(listed).split(LABEL_SEPARATOR)
     labels = [name.strip() for name in names if name.strip()]
