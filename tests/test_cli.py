@@ -127,6 +127,13 @@ def test_the_command_line_wins_over_the_environment_and_this_over_the_file(
     assert steps("--steps 40") == 40
 
 
+def test_classes_with_few_images_are_named(place: Path) -> None:
+    said = call("train --data pcb --classes tin --dry-run").stderr
+    assert "fewer than 10 images to learn from, normal 6, tin 4: --config small-data" in said
+    said = call("train --data pcb --classes tin --config small-data --dry-run").stderr
+    assert "images to learn from, normal 6, tin 4\n" in said
+
+
 def test_the_preset_is_quick_on_a_cpu_and_that_is_said(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

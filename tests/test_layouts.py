@@ -118,6 +118,14 @@ def test_json_lines_say_the_same_as_csv(boards: Path, tmp_path: Path) -> None:
     assert essence(index_data(root, DataConfig())) == expected
 
 
+def test_classes_that_differ_in_case_or_blanks_alone_are_said(boards: Path, tmp_path: Path) -> None:
+    root = table(boards, tmp_path / "data")
+    text = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text(text.replace(",tin", ",T in", 1))
+    (note,) = index_data(root, DataConfig()).notes
+    assert note.startswith("the classes T in and tin differ in case or blanks alone")
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_a_table_of_a_spreadsheet_says_the_same(
     delimiter: str, boards: Path, tmp_path: Path

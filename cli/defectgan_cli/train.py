@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Files left out that are named one by one on the terminal.
 SKIPPED_SHOWN = 10
+# A class with fewer images to learn from is named.
+FEW = 10
 
 
 def train(
@@ -260,6 +262,9 @@ def _describe(job: "Job", reporter: Reporter) -> None:
         reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
     for note in job.index.notes:
         reporter.warn(note)
+    if few := [f"{name} {n}" for name, n in job.index.counts().items() if n < FEW]:
+        better = "" if job.config.loss.mask_supervision else ": --config small-data is made for few"
+        reporter.warn(f"fewer than {FEW} images to learn from, {', '.join(few)}{better}")
     if skipped := job.index.skipped:
         reporter.warn(f"left out {len(skipped)} files:")
         for _, reason in skipped[:SKIPPED_SHOWN]:

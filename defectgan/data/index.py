@@ -107,7 +107,7 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     samples, skipped = _usable(samples, facts)
     samples, unmasked, about_masks = _with_marks(samples, facts)
     skipped += unmasked
-    notes = [*listing.notes, *about_masks]
+    notes = [*listing.notes, *_alike(names), *about_masks]
     if paged := [s.file for s in samples if s.header is not None and s.header.pages > 1]:
         notes.append(
             f"{len(paged)} files have several pages, of which the first is read: {paged[0]}"
@@ -208,6 +208,19 @@ def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise DataError(f"the classes {', '.join(names)} name one twice: name each class once")
     return names
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """What a person must know of classes that are one but for how somebody wrote it."""
+    spelled: dict[str, list[str]] = {}
+    for name in names:
+        spelled.setdefault("".join(name.split()).casefold(), []).append(name)
+    return [
+        f"the classes {' and '.join(same)} differ in case or blanks alone: give them one name if "
+        "they are the same defect"
+        for same in spelled.values()
+        if len(same) > 1
+    ]
 
 
 def _any(sample: Sample, names: Sequence[str]) -> bool:
