@@ -86,6 +86,20 @@ def test_flags_end_with_code_4_after_the_result_unless_few_enough(place: Path) -
     call("inspect-masks made --fail-on duplicate empty --max-flagged 0.5")
 
 
+def test_the_terminal_calls_measures_as_the_report_does_and_names_each_flag(place: Path) -> None:
+    call("train --data pcb")
+    said = call("inspect-masks").stdout
+    header, *_ = said.splitlines()
+    assert header.split("  ")[0] == "class" and "_" not in header
+    assert all(name in header for name in ("parts", "at border", "alike"))
+    assert all(name in said for name in ("best IoU", "pixel AP", "pixel AUROC"))
+    call("generate --normal imgs --defect tin --n 4 --out made")
+    first, second, *_ = sorted((place / "made/images/tin").iterdir())
+    shutil.copy(first, second)
+    said = call("inspect-masks made").stdout
+    assert "\nduplicate 2 of 4: another image has the same content\n" in said
+
+
 def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:
     call("train --data pcb")
     said = call("inspect-masks --calibrate").stderr
@@ -112,7 +126,21 @@ def test_a_dry_run_says_what_would_happen_and_makes_nothing(place: Path) -> None
     plan = result_of("train --data pcb --classes tin --dry-run")
     assert {"layout", "classes", "skipped", "split", "parameters", "out"} <= plan.keys()
     assert plan["classes"] == {"normal": 6, "tin": 4} and plan["parameters"]["generator"] > 0
+    assert (plan["preset"], plan["device"], plan["batch_size"]) == ("tiny.yaml", "cpu", 4)
+    assert plan["masks"] == 4 and plan["sizes"] == {"48 wide, 48 high, 8 bits": 10}
     assert not (place / "runs").exists()
+
+
+def test_people_read_a_plan_line_by_line(place: Path) -> None:
+    (place / "pcb/tin/bad.png").touch()
+    said = call("train --data pcb --classes tin --image-size 32x48 --dry-run --device cpu").stdout
+    lines = dict(line.split("  ", 1) for line in said.splitlines())
+    facts = {name: text.strip() for name, text in lines.items()}
+    assert facts["images"] == "normal 6, tin 4" and facts["true masks"] == "of 4 images"
+    assert facts["sizes"] == "10 of 48 wide, 48 high, 8 bits" and facts["left out"] == "1 file"
+    assert facts["networks see"] == "48 wide, 32 high, 3 channels, fit resize"
+    assert facts["steps"] == "6, after at most 2 of the classifier alone"
+    assert not {"{", "[", "("} & set(said) and max(map(len, said.splitlines())) < 100
 
 
 def test_the_command_line_wins_over_the_environment_and_this_over_the_file(
@@ -241,6 +269,16 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> Non
     assert process.returncode == 130
     assert "go on with: defectgan train --resume" in " ".join(said.split())
     assert (place / "runs" / "latest" / "state.safetensors").is_file()
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly(place: Path) -> None:
+    command = [Path(sys.executable).parent / "defectgan", "train", "--data", "pcb", "--dry-run"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "--quiet"], stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert process.returncode == 141 and "ipe" not in said
 
 
 def test_help_answers_at_once() -> None:

@@ -235,4 +235,4 @@ def test_several_pages_are_said(boards: Path, tmp_path: Path) -> None:
     pages = [Image.new("RGB", (24, 24), c) for c in ("red", "blue")]
     pages[0].save(root / "tin" / "pages.tif", save_all=True, append_images=pages[1:])
     note = index_data(root, DataConfig()).notes[0]
-    assert note.startswith("1 files have several pages") and note.endswith("pages.tif")
+    assert note.startswith("only the first page is read of 1 file") and note.endswith("pages.tif")

@@ -142,7 +142,7 @@ def test_a_table_of_a_spreadsheet_says_the_same(
     [
         ("normal/x.png,normal|tin,", r"row 15 .* calls .* normal and tin"),
         ("thread/a.png,thread,masks/none.png", r"row 15 .* names the mask .*none\.png"),
-        ("tin/gone.png,tin,", r"1 files cannot be used, the first: .*gone\.png"),
+        ("tin/gone.png,tin,", r"1 file cannot be used, the first: .*gone\.png"),
     ],
 )
 def test_a_wrong_row_of_a_table_is_named(

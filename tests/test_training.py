@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from defectgan_cli.console import Reporter, TrainingReport
+from PIL import Image
 
 from defectgan import losses
 from defectgan.config import Config, DataConfig, dump_config
@@ -28,7 +29,7 @@ from defectgan.training.engine import Engine
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
-from defectgan.training.monitor import DEAD_LINES, Stats
+from defectgan.training.monitor import DEAD_LINES, Stats, plot_losses
 from tests.conftest import CLASSES, CPU, Silent, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
@@ -236,6 +237,13 @@ def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
         outcome = job.run(run, device=CPU, watcher=report, stop=lambda: False)
     assert outcome.steps == 4 and run.losses.is_file()
     assert ["gp" in line for line in read_json_lines(run.stats)] == [True, False, True, True]
+
+
+def test_a_single_line_of_losses_is_seen_in_the_plot(tmp_path: Path) -> None:
+    plot_losses(tmp_path / "losses.png", [{"step": 2, "rec": 0.5}])
+    with Image.open(tmp_path / "losses.png") as plot:
+        colours = np.asarray(plot.convert("RGB")).reshape(-1, 3)
+    assert (colours == (31, 119, 180)).all(axis=1).sum() > 20
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(

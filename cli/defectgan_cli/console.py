@@ -5,7 +5,7 @@ results alone.
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from defectgan.words import counted
 
 # Seconds between lines of progress where there is no terminal.
 SECONDS_A_LINE = 10
@@ -104,7 +106,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(Text(column), justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo(captured.get(), nl=False)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and what is known of them, a line each, on stdout."""
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        typer.echo(f"{name:{width}}  {fact}")
 
 
 class CountReport:
@@ -167,7 +178,9 @@ class TrainingReport:
         (first, began), (last, ended) = self._marks[0], self._marks[-1]
         each = (ended - began) / (last - first)
         left = self._steps - last
-        self._reporter.say(f"{left} steps of {each:.2f} s each: about {minutes(left * each)}")
+        self._reporter.say(
+            f"{counted(left, 'step')} of {each:.2f} s each: about {minutes(left * each)}"
+        )
 
     def logged(self, line: dict[str, Any]) -> None:
         terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN if name in line)

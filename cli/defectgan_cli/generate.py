@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, print_json, print_table
+from defectgan_cli.console import CountReport, Reporter, print_facts, print_json
 from defectgan_cli.options import setting
 
 # A default folder name spells out so many classes; more are counted.
@@ -76,7 +76,7 @@ def generate(
     )
     if dry_run:
         counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
-        print_json(counts) if as_json else print_table(("", ""), list(counts.items()))
+        print_json(counts) if as_json else print_facts(counts)
         return
     with CountReport(reporter, "images", n) as report:
         try:

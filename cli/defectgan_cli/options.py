@@ -1,5 +1,7 @@
 """Options that several commands share, and the command class that all are made with."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,8 @@ from defectgan_cli.console import show_error
 
 FAILED = 3
 INTERRUPTED = 130
+# As a shell says of a command that SIGPIPE ended.
+UNREAD = 141
 
 
 class Command(TyperCommand):
@@ -32,12 +36,19 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except DefectganError as error:
             if ctx.params.get("debug"):
                 raise
             show_error(TITLES.get(error.exit_code, "error"), f"{error}{self._remedy(error)}")
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError as error:
+            # Whoever read has had enough; what Python still holds must not fail once more at exit.
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            raise typer.Exit(UNREAD) from error
         except OSError as error:
             if ctx.params.get("debug"):
                 raise

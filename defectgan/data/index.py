@@ -75,7 +75,7 @@ class Index:
     def sizes(self) -> dict[str, int]:
         """How many images to learn from there are of each size and depth, the commonest first."""
         headers = [s.header for s in self.samples if s.header is not None]
-        kinds = Counter(f"{h.width} x {h.height}, {h.bits} bits" for h in headers)
+        kinds = Counter(f"{h.width} wide, {h.height} high, {h.bits} bits" for h in headers)
         return dict(kinds.most_common())
 
     def counts(self) -> dict[str, int]:
@@ -110,12 +110,12 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     notes = [*listing.notes, *_alike(names), *about_masks]
     if paged := [s.file for s in samples if s.header is not None and s.header.pages > 1]:
         notes.append(
-            f"{len(paged)} files have several pages, of which the first is read: {paged[0]}"
+            f"only the first page is read of {counted(len(paged), 'file')} with several: {paged[0]}"
         )
     if config.fit == "crop" and (anywhere := [s for s in samples if s.labels and not s.marks]):
         notes.append(
-            f"{len(anywhere)} images of defects have neither a mask nor a box: their windows lie "
-            f"anywhere, the first: {anywhere[0].file}"
+            f"windows lie anywhere in {counted(len(anywhere), 'image')} of defects with neither a "
+            f"mask nor a box, the first: {anywhere[0].file}"
         )
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
@@ -130,7 +130,9 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         notes.append(facts.problem)
     if config.strict and skipped:
         path, reason = skipped[0]
-        raise DataError(f"{len(skipped)} files cannot be used, the first: {path}: {reason}")
+        raise DataError(
+            f"{counted(len(skipped), 'file')} cannot be used, the first: {path}: {reason}"
+        )
     index = Index(
         root=listing.root,
         layout=listing.layout,
@@ -280,10 +282,10 @@ def _with_marks(
             by_mask = tuple(Mark((x, y, w, h)) for x, y, w, h in boxes)
             marked.append(replace(sample, marks=sample.marks or by_mask))
     notes = [
-        f"{len(masks)} masks {what}, the first: {masks[0]}"
-        for masks, what in (
-            (soft, "have other values than two: above half of the largest counts as defect"),
-            (empty, "of images of defects are empty"),
+        f"{counted(len(masks), noun)} {what}, the first: {masks[0]}"
+        for masks, noun, what in (
+            (soft, "mask", "with other values than two: above half of the largest is defect"),
+            (empty, "empty mask", "of images of defects"),
         )
         if masks
     ]
