@@ -258,8 +258,8 @@ class Training:
         self._bad_steps += skipped
         if skipped:
             self._watcher.warn(
-                f"left out {counted(skipped, 'step')} up to step {self._step}: a loss or a gradient "
-                "was not finite"
+                f"left out {counted(skipped, 'step')} up to step {self._step}: a loss or a "
+                "gradient was not finite"
             )
         if self._bad_steps > self.config.training.max_bad_steps:
             self._save()  # what was not finite has changed nothing
