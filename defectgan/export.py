@@ -1,9 +1,12 @@
 """The generator for other programs, each file checked against the model that it came from.
 
 safetensors   the averaged generator alone
-onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is free
+onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is
+              free; its metadata tell what the inputs mean
 """
 
+import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -114,17 +117,21 @@ def _onnx(model: Model, path: Path) -> ExportedFile:
     batch = torch.export.Dim("batch", min=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
-        torch.onnx.export(
-            exported,
-            example(model, 2),
-            part,
-            dynamo=True,
-            input_names=["image", "label", "noise"],
-            output_names=["painted", "foreground", "mask"],
-            dynamic_shapes={"image": {0: batch}, "label": {0: batch}, "noise": {0: batch}},
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            # It is one axis, and one name for it will do.
+            warnings.filterwarnings("ignore", ".*The axis name: batch will not be used")
+            program = torch.onnx.export(
+                exported,
+                example(model, 2),
+                dynamo=True,
+                input_names=["image", "label", "noise"],
+                output_names=["painted", "foreground", "mask"],
+                dynamic_shapes={"image": {0: batch}, "label": {0: batch}, "noise": {0: batch}},
+                verbose=False,
+            )
+        assert program is not None
+        program.model.metadata_props.update(_metadata(model))
+        program.save(part, external_data=False)
         session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
 
         def run(image: Tensor, label: Tensor, noise: Tensor) -> list[Tensor]:
@@ -134,6 +141,17 @@ def _onnx(model: Model, path: Path) -> ExportedFile:
 
         difference = _check(model, path, run)
     return ExportedFile(path, "onnx", difference)
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    """What a program must know to feed the generator, as JSON: ``classes`` in the order of the
+    label, ``image_size`` as height and width, ``value_range`` of an image, and ``levels``, the
+    pixel values at its two ends (null: the whole range of the file).
+    """
+    return model.info.metadata() | {
+        "image_size": json.dumps(model.info.config.data.image_size),
+        "value_range": json.dumps([-1, 1]),
+    }
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ def export(
         ),
     ] = None,
     out: Annotated[
-        Path | None, setting(None, "Folder for the files.", default="export, beside the weights")
+        Path | None,
+        setting(None, "Folder for the files.", default="export, in the run, else here"),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

@@ -64,7 +64,7 @@ def inspect_masks(
     ] = 0.0,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the report.", default="inspection, in what is inspected"),
+        setting(None, "Folder for the report.", default="inspection, in the set or run, else here"),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
