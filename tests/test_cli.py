@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -17,6 +18,7 @@ from defectgan_cli.main import app
 from typer.testing import CliRunner
 
 from defectgan import __version__
+from defectgan.images import Picture, write_picture
 from defectgan.training import loop
 from tests.conftest import TINY, wait_for
 
@@ -339,6 +341,14 @@ def test_masks_that_cover_the_whole_image_are_said(
     monkeypatch.setattr(flags, "FULL_AREA", -1.0)
     said = call("generate --normal imgs --n 4 --out made").stderr
     assert "4 of 4 masks cover more than" in said and "look at inspect-masks" in said
+
+
+def test_sources_that_use_little_of_their_range_are_said(place: Path) -> None:
+    call("train --data pcb")
+    dim = np.full((48, 48, 1), 4095, np.uint16)
+    write_picture(place / "deep/0.png", Picture(dim))
+    said = call("generate --normal deep --n 1 --dry-run").stderr
+    assert "16-bit files use at most 6 % of their range (1 file looked at)" in said
 
 
 @pytest.mark.parametrize("dry", ["", "--dry-run"])

@@ -209,8 +209,8 @@ def test_the_levels_of_sixteen_bit_images_follow_the_rule(tmp_path: Path) -> Non
 def test_sixteen_bit_files_that_use_little_of_their_range_are_said(tmp_path: Path) -> None:
     root = write_twelve_bit(tmp_path / "deep")
     (note,) = index_data(root, DataConfig()).notes
-    assert note.startswith("6 16-bit files use at most 5 % of their range")
-    assert "set data.levels to minmax" in note
+    assert note.startswith("16-bit files use at most 5 % of their range (6 files looked at)")
+    assert "data.levels minmax" in note
     assert not index_data(root, DataConfig(levels="minmax")).notes
     bright = np.full((16, 16, 1), 40000, np.uint16)
     write_picture(root / "normal" / "9.png", Picture(bright))

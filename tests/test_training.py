@@ -24,6 +24,7 @@ from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
+from defectgan.training import lead
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
@@ -237,6 +238,19 @@ def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
         outcome = job.run(run, device=CPU, watcher=report, stop=lambda: False)
     assert outcome.steps == 4 and run.losses.is_file()
     assert ["gp" in line for line in read_json_lines(run.stats)] == [True, False, True, True]
+
+
+def test_the_lead_says_how_long_it_may_take(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listening(Silent):
+        def phase(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    monkeypatch.setattr(lead, "WINDOW", 1)
+    start(tiny_with(training={"steps": 1}), boards, tmp_path, watcher=Listening())
+    assert said[0].startswith("classifier ahead: step 1 of at most 2, cross-entropy")
 
 
 def test_a_single_line_of_losses_is_seen_in_the_plot(tmp_path: Path) -> None:

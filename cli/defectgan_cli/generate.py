@@ -50,6 +50,8 @@ def generate(
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
+    from defectgan.data.facts import Facts
+    from defectgan.data.levels import about_dim
     from defectgan.devices import pick_device
     from defectgan.generation.plan import find_sources
     from defectgan.generation.run import Job, already_made, run_job
@@ -68,6 +70,9 @@ def generate(
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
     folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
     there = already_made(job, trained, folder)
+    if trained.info.levels is None:
+        for note in about_dim(job.sources.files, Facts()):
+            reporter.warn(note)
     for path, reason in job.sources.rejected:
         reporter.warn(f"left out {path}: {reason}")
     reporter.say(

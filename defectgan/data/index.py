@@ -8,24 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts
 from defectgan.data.layouts import Listing, read_layout
+from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
+from defectgan.images import EXPECTED, Header, Levels, probe
 from defectgan.words import counted, found
-
-# Images by which black and white are found.
-LEVEL_IMAGES = 64
-# Deep files that use a smaller share of their range are a camera's with fewer bits: 14 of 16 bits
-# are a quarter.
-DIM = 0.3
 
 
 @dataclass(frozen=True)
@@ -146,49 +139,10 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     if not all(index.members):
         raise _empty(index, listing)
     if config.levels != "full":
-        return replace(index, levels=_levels(index, config.levels))
-    return replace(index, notes=(*index.notes, *_dim(index, Facts())))
-
-
-def _dim(index: Index, facts: Facts) -> list[str]:
-    """What a person must know of 16-bit files that hold fewer bits: they are black to the
-    networks.
-    """
+        good = [sample.file for sample in index.spread(0, LEVEL_IMAGES)]
+        return replace(index, levels=find_levels(index.root, good, config.levels))
     deep = [s.file for s in index.samples if s.header is not None and s.header.bits == 16]
-    looked_at = deep[:: -(-len(deep) // LEVEL_IMAGES) or 1]
-    whitest = facts.of("whitest", looked_at, lambda file: int(read_picture(file).pixels.max()))
-    values = [value for value in whitest.values() if not isinstance(value, DataError)]
-    share = max(values, default=2**16) / 2**16
-    if share > DIM:
-        return []
-    return [
-        f"{counted(len(deep), '16-bit file')} use at most {share * 100:.0f} % of their range and "
-        "are nearly black to the networks: set data.levels to minmax"
-    ]
-
-
-def _levels(index: Index, rule: str) -> Levels:
-    """Black and white by the values of good images spread over the set."""
-    share = 0.1 if rule == "percentile" else 0.0
-    depths, ends = set(), []
-    for sample in index.spread(0, LEVEL_IMAGES):
-        try:
-            pixels = read_picture(sample.file).pixels
-        except DataError:
-            continue  # it will be named when it is drawn
-        depths.add(pixels.dtype)
-        ends.append(np.percentile(pixels, [share, 100 - share]))
-    if len(depths) > 1:
-        raise DataError(
-            f"{index.root} has images of different depths: one rule ({rule}) cannot serve them; "
-            "convert them, or take the levels full"
-        )
-    if not ends:
-        raise DataError(f"the good images of {index.root} are damaged: none could be read")
-    black, white = float(min(low for low, _ in ends)), float(max(high for _, high in ends))
-    if not white > black:
-        raise DataError(f"the good images of {index.root} have one value only, {black}")
-    return Levels(black, white)
+    return replace(index, notes=(*index.notes, *about_dim(deep, facts)))
 
 
 def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
