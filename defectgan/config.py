@@ -5,7 +5,6 @@ what they leave out has the value below, which is the published recipe, or that 
 they begin with.
 """
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from defectgan.errors import SettingError
+from defectgan.words import nearest
 
 # In a file of settings: the preset that it begins with.
 BASE = "preset"
@@ -354,5 +354,5 @@ def _nearest(loc: tuple[Any, ...]) -> str:
     model: Any = Config
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
-    near = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(model.model_fields)}"
+    meant = nearest(str(loc[-1]), model.model_fields)
+    return f"; did you mean {meant}?" if meant else f"; known: {', '.join(model.model_fields)}"
