@@ -13,6 +13,7 @@ from PIL import Image
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, SettingError
+from defectgan.evaluation.images import generated_rows
 from defectgan.files import sha256
 from defectgan.generation import run as generation
 from defectgan.generation.plan import find_sources
@@ -182,6 +183,7 @@ def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(
         f"2 of the 6 images that {made / MANIFEST} names are missing or have no mask: left out",
     )
     assert len(inspect(target, out=tmp_path / "look").findings.images) == len(rest)
+    assert generated_rows(made) == (rest, target.notes)
 
 
 def test_a_source_that_has_changed_since_is_not_held_against_the_set(

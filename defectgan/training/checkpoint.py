@@ -133,7 +133,10 @@ def read_info(path: Path) -> ModelInfo:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise ModelError(f"no weights at {path}: expected a run folder or a .safetensors file")
+        raise ModelError(
+            f"no weights at {path}: expected a run folder or a .safetensors file; a run "
+            "has weights from its first step on"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             yield file
