@@ -203,7 +203,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
     spoilt(monkeypatch, range(2, 3))
     watcher = Silent()
     outcome = start(tiny, boards, tmp_path, watcher=watcher)
-    assert outcome.steps == 6 and any("1 steps up to step 4" in w for w in watcher.warnings)
+    assert outcome.steps == 6 and any("left out 1 step up to step 4" in w for w in watcher.warnings)
     assert [line["skipped"] for line in watcher.lines] == [0, 0.5, 0]
     assert all(np.isfinite(list(line.values())).all() for line in watcher.lines)
     assert all(tensor.isfinite().all() for tensor in weights_of(outcome.run).values())
