@@ -5,9 +5,8 @@ what they leave out has the value below, which is the published recipe, or that 
 they begin with.
 """
 
-import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,9 +22,12 @@ from pydantic import (
 )
 
 from defectgan.errors import SettingError
+from defectgan.words import nearest
 
 # In a file of settings: the preset that it begins with.
 BASE = "preset"
+# Where a setting came from that no file holds.
+OVERRIDES = "the command line or the environment"
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -263,15 +265,24 @@ def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) 
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in overrides.items()
     }
-    return parse_config(_laid_over(_read(path), given), origin=str(path))
+    return parse_config(_laid_over(_read(path), given), origin=str(path), overrides=given)
 
 
-def parse_config(tree: Mapping[str, Any], *, origin: str) -> Config:
-    """Validate a tree of settings; ``origin`` says in messages where it came from."""
+def parse_config(
+    tree: Mapping[str, Any],
+    *,
+    origin: str,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Validate a tree of settings; ``origin`` says in messages where it came from, all but
+    ``overrides``.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise SettingError("\n".join(_explain(e, origin) for e in error.errors())) from error
+        # The two sides of a size may be wrong for the same reason.
+        said = dict.fromkeys(_explain(e, origin, overrides or {}) for e in error.errors())
+        raise SettingError("\n".join(said)) from error
 
 
 def dump_config(config: Config) -> str:
@@ -318,18 +329,30 @@ def _preset(name: str | Path) -> Path:
     )
 
 
-def _explain(error: Any, origin: str) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "the settings"
+def _explain(error: Any, origin: str, overrides: Mapping[str, Mapping[str, Any]]) -> str:
+    loc = [part for part in error["loc"] if isinstance(part, str)]
+    where = ".".join(loc) or "the settings"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {where} in {origin}{_nearest(error['loc'])}"
+    origin = _source(loc, origin, overrides)
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict) else f": found {error['input']!r}"
     return f"{where}{found}; {message[0].lower()}{message[1:]} ({origin})"
+
+
+def _source(loc: Sequence[str], origin: str, overrides: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the settings that a message is about came from; one of a whole section or of several
+    may be about either.
+    """
+    if len(loc) > 1:
+        return OVERRIDES if loc[1] in overrides.get(loc[0], ()) else origin
+    given = overrides.get(loc[0]) if loc else any(overrides.values())
+    return f"{OVERRIDES}, and {origin}" if given else origin
 
 
 def _nearest(loc: tuple[Any, ...]) -> str:
     model: Any = Config
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
-    near = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(model.model_fields)}"
+    meant = nearest(str(loc[-1]), model.model_fields)
+    return f"; did you mean {meant}?" if meant else f"; known: {', '.join(model.model_fields)}"

@@ -11,9 +11,17 @@ DefectganError
 
 
 class DefectganError(Exception):
-    """Base of all errors that are the user's to mend; its text says what, where and what to do."""
+    """Base of all errors that are the user's to mend; its text says what, where and what to do.
+
+    ``mend`` is the argument that would mend it and a value for it: the command line knows how such
+    an argument is written there.
+    """
 
     exit_code = 1
+
+    def __init__(self, text: str, *, mend: tuple[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.mend = mend
 
 
 class SettingError(DefectganError):

@@ -1,9 +1,12 @@
 """The generator for other programs, each file checked against the model that it came from.
 
 safetensors   the averaged generator alone
-onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is free
+onnx          image [B, C, H, W], label [B, K], noise [B, N] -> painted, foreground, mask; B is
+              free; its metadata tell what the inputs mean
 """
 
+import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
 from defectgan.errors import CheckFailed, SettingError
-from defectgan.files import atomic_path
+from defectgan.files import atomic_path, new_files
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import Model, load_model, save_tensors, with_prefix
 
@@ -75,6 +78,7 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
 
     Raises:
         SettingError: if a format needs packages that are not installed.
+        DataError: if there is such a file already.
         CheckFailed: if a file answers differently from the model; the file is not kept.
     """
     if missing := [name for name in formats if name not in available_formats()]:
@@ -83,7 +87,8 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
             "'onnx' of defectgan"
         )
     writers = {"safetensors": _safetensors, "onnx": _onnx}
-    return [writers[name](model, out / f"generator.{name}") for name in formats]
+    files = new_files(out, [f"generator.{name}" for name in formats])
+    return [writers[name](model, file) for name, file in zip(formats, files, strict=True)]
 
 
 def example(model: Model, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,17 +117,21 @@ def _onnx(model: Model, path: Path) -> ExportedFile:
     batch = torch.export.Dim("batch", min=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
-        torch.onnx.export(
-            exported,
-            example(model, 2),
-            part,
-            dynamo=True,
-            input_names=["image", "label", "noise"],
-            output_names=["painted", "foreground", "mask"],
-            dynamic_shapes={"image": {0: batch}, "label": {0: batch}, "noise": {0: batch}},
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            # It is one axis, and one name for it will do.
+            warnings.filterwarnings("ignore", ".*The axis name: batch will not be used")
+            program = torch.onnx.export(
+                exported,
+                example(model, 2),
+                dynamo=True,
+                input_names=["image", "label", "noise"],
+                output_names=["painted", "foreground", "mask"],
+                dynamic_shapes={"image": {0: batch}, "label": {0: batch}, "noise": {0: batch}},
+                verbose=False,
+            )
+        assert program is not None
+        program.model.metadata_props.update(_metadata(model))
+        program.save(part, external_data=False)
         session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
 
         def run(image: Tensor, label: Tensor, noise: Tensor) -> list[Tensor]:
@@ -132,6 +141,17 @@ def _onnx(model: Model, path: Path) -> ExportedFile:
 
         difference = _check(model, path, run)
     return ExportedFile(path, "onnx", difference)
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    """What a program must know to feed the generator, as JSON: ``classes`` in the order of the
+    label, ``image_size`` as height and width, ``value_range`` of an image, and ``levels``, the
+    pixel values at its two ends (null: the whole range of the file).
+    """
+    return model.info.metadata() | {
+        "image_size": json.dumps(model.info.config.data.image_size),
+        "value_range": json.dumps([-1, 1]),
+    }
 
 
 @torch.no_grad()

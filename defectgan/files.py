@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from defectgan.errors import DataError
 
 
 @contextmanager
@@ -23,6 +25,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def new_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The paths of files in a folder that holds none of them yet.
+
+    Raises:
+        DataError: if it holds one.
+    """
+    files = [folder / name for name in names]
+    for path in files:
+        if path.exists():
+            raise DataError(f"{path} is there already: name another folder, nothing was written")
+    return files
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -126,6 +126,31 @@ def runs_folder() -> Path:
     return Path(os.environ.get("DEFECTGAN_RUNS", RUNS))
 
 
+def find_model(model: Path | None, *, runs: Path | None = None) -> Path:
+    """A model by its run folder or its weights; for None or ``latest`` the newest run below
+    ``runs`` that has weights: a training may have ended before there were any.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if model is not None and model.name != LATEST:
+        return model
+    if model is not None and model != Path(LATEST):
+        runs = model.parent
+    runs = runs or runs_folder()
+    newest = find_run(None, runs=runs)
+    if RunFolder(newest).weights.is_file():
+        return newest
+    # The names begin with the time.
+    trained = [p for p in runs.iterdir() if not p.is_symlink() and RunFolder(p).weights.is_file()]
+    if not trained:
+        raise ModelError(
+            f"no run under {runs.resolve()} has weights: the newest, {newest.name}, ended before "
+            "its first step; go on with it, or name weights"
+        )
+    return max(trained).resolve()
+
+
 def find_run(run: Path | None, *, runs: Path | None = None) -> Path:
     """A run by its folder; the newest one below ``runs`` for None or ``latest``.
 

@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -16,6 +18,8 @@ from defectgan_cli.main import app
 from typer.testing import CliRunner
 
 from defectgan import __version__
+from defectgan.images import Picture, write_picture
+from defectgan.training import loop
 from tests.conftest import TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
@@ -84,6 +88,20 @@ def test_flags_end_with_code_4_after_the_result_unless_few_enough(place: Path) -
     call("inspect-masks made --fail-on duplicate empty --max-flagged 0.5")
 
 
+def test_the_terminal_calls_measures_as_the_report_does_and_names_each_flag(place: Path) -> None:
+    call("train --data pcb")
+    said = call("inspect-masks").stdout
+    header, *_ = said.splitlines()
+    assert header.split("  ")[0] == "class" and "_" not in header
+    assert all(name in header for name in ("parts", "at border", "alike"))
+    assert all(name in said for name in ("best IoU", "pixel AP", "pixel AUROC"))
+    call("generate --normal imgs --defect tin --n 4 --out made")
+    first, second, *_ = sorted((place / "made/images/tin").iterdir())
+    shutil.copy(first, second)
+    said = call("inspect-masks made").stdout
+    assert "\nduplicate 2 of 4: another image has the same content\n" in said
+
+
 def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:
     call("train --data pcb")
     said = call("inspect-masks --calibrate").stderr
@@ -110,7 +128,21 @@ def test_a_dry_run_says_what_would_happen_and_makes_nothing(place: Path) -> None
     plan = result_of("train --data pcb --classes tin --dry-run")
     assert {"layout", "classes", "skipped", "split", "parameters", "out"} <= plan.keys()
     assert plan["classes"] == {"normal": 6, "tin": 4} and plan["parameters"]["generator"] > 0
+    assert (plan["preset"], plan["device"], plan["batch_size"]) == ("tiny.yaml", "cpu", 4)
+    assert plan["masks"] == 4 and plan["sizes"] == {"48 wide, 48 high, 8 bits": 10}
     assert not (place / "runs").exists()
+
+
+def test_people_read_a_plan_line_by_line(place: Path) -> None:
+    (place / "pcb/tin/bad.png").touch()
+    said = call("train --data pcb --classes tin --image-size 32x48 --dry-run --device cpu").stdout
+    lines = dict(line.split("  ", 1) for line in said.splitlines())
+    facts = {name: text.strip() for name, text in lines.items()}
+    assert facts["images"] == "normal 6, tin 4" and facts["true masks"] == "of 4 images"
+    assert facts["sizes"] == "10 of 48 wide, 48 high, 8 bits" and facts["left out"] == "1 file"
+    assert facts["networks see"] == "48 wide, 32 high, 3 channels, fit resize"
+    assert facts["steps"] == "6, after at most 2 of the classifier alone"
+    assert not {"{", "[", "("} & set(said) and max(map(len, said.splitlines())) < 100
 
 
 def test_the_command_line_wins_over_the_environment_and_this_over_the_file(
@@ -123,6 +155,13 @@ def test_the_command_line_wins_over_the_environment_and_this_over_the_file(
     monkeypatch.setenv("DEFECTGAN_STEPS", "30")
     assert steps() == 30
     assert steps("--steps 40") == 40
+
+
+def test_classes_with_few_images_are_named(place: Path) -> None:
+    said = call("train --data pcb --classes tin --dry-run").stderr
+    assert "fewer than 10 images to learn from, normal 6, tin 4: --config small-data" in said
+    said = call("train --data pcb --classes tin --config small-data --dry-run").stderr
+    assert "images to learn from, normal 6, tin 4\n" in said
 
 
 def test_the_preset_is_quick_on_a_cpu_and_that_is_said(
@@ -169,6 +208,29 @@ def test_an_error_is_one_message_with_the_right_exit_code(
     assert result.stdout == ""
 
 
+def test_a_refusal_names_the_option_that_helps_where_the_command_has_it(place: Path) -> None:
+    def said(line: str) -> str:
+        return " ".join(call(line, code=3).stderr.replace("│", " ").split())
+
+    (place / "pcb/normal").rename(place / "pcb/gut")
+    assert "the name of the one with good images: --normal-class NAME" in said("train --data pcb")
+    weights = Path(__file__).parent.parent / "sample_data/pcb64.safetensors"
+    inspect = f"inspect-masks --model {weights}"
+    assert "real images to try them on: --data FOLDER" in said(inspect)
+    assert "--normal-class" not in said(f"{inspect} --data pcb")
+
+
+def test_all_folders_without_images_are_named_at_once_with_the_way_out(place: Path) -> None:
+    (place / "pcb/empty").mkdir()
+    (place / "pcb/notes").mkdir()
+    (place / "pcb/notes/read.me").touch()
+    flat = " ".join(call("train --data pcb", code=3).stderr.replace("│", " ").split())
+    assert "no images in class empty of pcb" in flat and "no images in class notes" in flat
+    way_out = "--classes brushing thread tin wound"
+    assert f"remove them, or name the classes to learn: {way_out}" in flat
+    call(f"train --data pcb {way_out} --dry-run")
+
+
 def test_the_traceback_is_there_for_those_who_ask(place: Path) -> None:
     result = runner.invoke(app, ["train", "--data", "nowhere", "--debug"])
     assert type(result.exception).__name__ == "DataError"
@@ -190,6 +252,10 @@ def test_help_of_every_command_explains_each_option_and_ends_with_an_example(
     assert all(parameter.help for parameter in described.params if parameter.name != "help")
 
 
+def test_brackets_of_a_help_text_are_shown() -> None:
+    assert "pip install 'defectgan[onnx]'" in call("export --help").stdout
+
+
 def test_the_version_is_printed() -> None:
     assert call("--version").stdout == f"defectgan {__version__}\n"
 
@@ -205,6 +271,16 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> Non
     assert process.returncode == 130
     assert "go on with: defectgan train --resume" in " ".join(said.split())
     assert (place / "runs" / "latest" / "state.safetensors").is_file()
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly(place: Path) -> None:
+    command = [Path(sys.executable).parent / "defectgan", "train", "--data", "pcb", "--dry-run"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "--quiet"], stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert process.returncode == 141 and "ipe" not in said
 
 
 def test_help_answers_at_once() -> None:
@@ -242,3 +318,82 @@ def test_a_training_writes_down_what_it_left_out(place: Path) -> None:
     run = Path(result_of("train --data pcb")["run"])
     assert "bad.png is empty" in (run / "skipped.jsonl").read_text()
     assert "bad.png" in (run / "log.txt").read_text()
+
+
+def test_a_finished_set_is_completed_and_says_what_was_there(place: Path) -> None:
+    call("train --data pcb")
+    line = "generate --normal imgs --defect tin --n 4 --out made"
+    assert call(line).stdout == "4 images: made\n"
+    (victim, *_) = sorted((place / "made/images/tin").iterdir())
+    victim.unlink()
+    looked = call("inspect-masks made")
+    assert "1 of the 4 images that made/manifest.jsonl names is missing" in looked.stderr
+    assert call(line).stdout == "4 images, 3 were there already: made\n"
+    assert victim.is_file()
+
+
+def test_masks_that_cover_the_whole_image_are_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectgan.inspection import flags
+
+    call("train --data pcb")
+    monkeypatch.setattr(flags, "FULL_AREA", -1.0)
+    said = call("generate --normal imgs --n 4 --out made").stderr
+    assert "4 of 4 masks cover more than" in said and "look at inspect-masks" in said
+
+
+def test_sources_that_use_little_of_their_range_are_said(place: Path) -> None:
+    call("train --data pcb")
+    dim = np.full((48, 48, 1), 4095, np.uint16)
+    write_picture(place / "deep/0.png", Picture(dim))
+    said = call("generate --normal deep --n 1 --dry-run").stderr
+    assert "16-bit files use at most 6 % of their range (1 file looked at)" in said
+
+
+@pytest.mark.parametrize("dry", ["", "--dry-run"])
+def test_nothing_is_announced_that_is_refused(place: Path, dry: str) -> None:
+    call("train --data pcb")
+    result = call(f"generate --normal imgs --defect brushin --out made {dry}", code=3)
+    flat = " ".join(result.stderr.replace("│", " ").split())
+    assert "no defect class brushin" in flat and "did you mean brushing?" in flat
+    assert "into made" not in flat
+
+
+def test_an_interrupted_painting_says_how_far_it_came(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defectgan.generation import run
+
+    def interrupted(*_: Any, done: Any, **__: Any) -> None:
+        done(3)
+        raise KeyboardInterrupt
+
+    call("train --data pcb")
+    monkeypatch.setattr(run, "run_job", interrupted)
+    said = call("generate --normal imgs --n 8 --out made", code=130).stderr
+    assert "stopped after 3 of 8 images; the same command with --out made goes on" in said
+
+
+def test_a_training_that_ends_before_its_first_step_has_no_weights_and_hides_no_others(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Path(result_of("train --data pcb --name done")["run"]).resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+        result = call("train --data pcb --name cut", code=130)
+    assert result.stdout == ""
+    assert "stopped before the first step: there is nothing to save yet" in result.stderr
+    assert (place / "runs/latest").resolve().name.endswith("cut")
+    for model in ("", "--model latest", "--model runs/latest"):
+        assert str(trained) in call(f"generate --normal imgs --dry-run {model}").stderr
+    assert "cut" in result_of("train --resume")["run"]
+
+
+def test_where_no_run_has_weights_the_newest_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+    call("train --data pcb --name cut", code=130)
+    flat = " ".join(call("export", code=3).stderr.replace("│", " ").split())
+    assert "has weights: the newest," in flat and "ended before its first step" in flat

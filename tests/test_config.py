@@ -48,6 +48,23 @@ def test_overrides_win_and_none_leaves_the_file_alone() -> None:
     assert config.training.steps == 7 and config.training.seed == 0 and config.optim.lr == 1e-3
 
 
+def test_a_value_from_the_command_line_is_not_blamed_on_a_file() -> None:
+    with pytest.raises(SettingError) as caught:
+        load_config("quick", {"training": {"batch_size": 3}})
+    assert str(caught.value) == (
+        "training.batch_size: found 3; input should be a multiple of 2 "
+        "(the command line or the environment)"
+    )
+    with pytest.raises(SettingError, match=r"(?s)^data.image_size: found '?50'?; [^\n]*$"):
+        load_config("quick", {"data": {"image_size": "50"}})
+
+
+def test_a_value_of_a_file_is_blamed_on_the_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training: {batch_size: 3}\n")
+    with pytest.raises(SettingError, match=r"\(.*mine\.yaml\)$"):
+        load_config(tmp_path / "mine.yaml", {"training": {"steps": 3}})
+
+
 def test_a_file_may_begin_with_a_preset(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("preset: quick\nloss: {rec: 7}\naugment: {}\n")
     mine, quick = (

@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_used_is_left_out_with_its_reason(
     assert index.counts()["tin"] == 4
     assert [path for path, _ in index.skipped] == [bad]
     assert reason in index.skipped[0][1]
-    with pytest.raises(DataError, match=r"1 files cannot be used, the first: .*zzz\.png"):
+    with pytest.raises(DataError, match=r"1 file cannot be used, the first: .*zzz\.png"):
         index_data(root, DataConfig(strict=True))
 
 

@@ -206,6 +206,17 @@ def test_the_levels_of_sixteen_bit_images_follow_the_rule(tmp_path: Path) -> Non
     assert inner is not None and 1000 <= inner.black < inner.white <= 3000
 
 
+def test_sixteen_bit_files_that_use_little_of_their_range_are_said(tmp_path: Path) -> None:
+    root = write_twelve_bit(tmp_path / "deep")
+    (note,) = index_data(root, DataConfig()).notes
+    assert note.startswith("16-bit files use at most 5 % of their range (6 files looked at)")
+    assert "data.levels minmax" in note
+    assert not index_data(root, DataConfig(levels="minmax")).notes
+    bright = np.full((16, 16, 1), 40000, np.uint16)
+    write_picture(root / "normal" / "9.png", Picture(bright))
+    assert not index_data(root, DataConfig()).notes
+
+
 def test_the_levels_are_kept_with_the_split(tmp_path: Path) -> None:
     index = index_data(write_twelve_bit(tmp_path / "deep"), DataConfig(levels="minmax"))
     write_split(tmp_path / "split.json", index)
@@ -224,4 +235,4 @@ def test_several_pages_are_said(boards: Path, tmp_path: Path) -> None:
     pages = [Image.new("RGB", (24, 24), c) for c in ("red", "blue")]
     pages[0].save(root / "tin" / "pages.tif", save_all=True, append_images=pages[1:])
     note = index_data(root, DataConfig()).notes[0]
-    assert note.startswith("1 files have several pages") and note.endswith("pages.tif")
+    assert note.startswith("only the first page is read of 1 file") and note.endswith("pages.tif")

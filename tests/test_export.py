@@ -1,3 +1,5 @@
+import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from defectgan import export as exporting
-from defectgan.errors import CheckFailed, SettingError
+from defectgan.errors import CheckFailed, DataError, SettingError
 from defectgan.export import Exported, available_formats, example, export, parse_formats
 from defectgan.training.checkpoint import load_model
 
@@ -42,6 +44,33 @@ def test_onnx_runs_with_one_image_and_with_many(run: Path, tmp_path: Path) -> No
         painted = session.run(["painted"], named)[0]
         expected = Exported(model.generator)(image, label, noise)[0].detach()
         assert_close(torch.from_numpy(painted), expected, atol=1e-4, rtol=0)
+
+
+def test_an_onnx_file_tells_what_its_inputs_mean(run: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = load_model(run)
+    (file,) = export(model, tmp_path, ["onnx"])
+    session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == list(model.info.classes)
+    assert json.loads(facts["image_size"]) == [32, 32] and facts["value_range"] == "[-1, 1]"
+    assert json.loads(facts["levels"]) is None
+
+
+def test_an_export_warns_of_nothing_that_it_means(run: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        export(load_model(run), tmp_path, ["onnx"])
+    assert not [w for w in caught if "axis name" in str(w.message)]
+
+
+def test_a_file_that_is_there_is_never_overwritten(run: Path, tmp_path: Path) -> None:
+    (file,) = export(load_model(run), tmp_path, ["safetensors"])
+    before = file.path.stat()
+    with pytest.raises(DataError, match=r"generator\.safetensors is there already: name another"):
+        export(load_model(run), tmp_path, ["onnx", "safetensors"])
+    assert file.path.stat() == before and [*tmp_path.iterdir()] == [file.path]
 
 
 def test_a_file_that_answers_differently_is_refused_and_not_kept(

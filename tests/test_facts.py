@@ -141,8 +141,8 @@ def test_a_mask_with_other_values_than_two_and_an_empty_one_are_named(
     write_mask(tmp_path / "masks" / "tin" / "0.png", soft)
     write_mask(tmp_path / "masks" / "tin" / "1.png", np.zeros((8, 8), np.uint8))
     about_soft, about_empty = index_data(tmp_path, DataConfig()).notes
-    assert "1 masks have other values than two" in about_soft and "0.png" in about_soft
-    assert "1 masks of images of defects are empty" in about_empty and "1.png" in about_empty
+    assert "1 mask with other values than two" in about_soft and "0.png" in about_soft
+    assert "1 empty mask of images of defects" in about_empty and "1.png" in about_empty
 
 
 def test_a_damaged_mask_takes_its_image_out(boards: Path, tmp_path: Path) -> None:

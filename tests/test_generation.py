@@ -14,7 +14,7 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
-from defectgan.generation.run import Job, run_job
+from defectgan.generation.run import Job, already_made, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
 from defectgan.inspection.subjects import GeneratedSet
@@ -220,6 +220,18 @@ def test_a_job_that_was_cut_short_goes_on_and_ends_the_same(
     assert (tmp_path / "cut" / whole[4]["output"]).is_file()
 
 
+def test_what_was_taken_out_of_a_finished_set_is_made_again(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    whole = make(model, boards / "normal", tmp_path / "set")
+    (tmp_path / "set" / whole[1]["output"]).unlink()
+    (tmp_path / "set" / whole[4]["mask"]).unlink()
+    job = Job(find_sources(str(boards / "normal")), ("tin", "wound"), 6, 0, False)
+    assert already_made(job, model, tmp_path / "set") == 4
+    assert make(model, boards / "normal", tmp_path / "set") == whole
+    assert already_made(job, model, tmp_path / "set") == 6
+
+
 def test_images_of_another_job_are_never_overwritten(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
@@ -246,8 +258,8 @@ def test_binary_masks_are_white_wherever_a_pixel_was_painted(
 def test_an_unknown_class_is_answered_with_the_known_ones(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match=r"no defect class dent: it knows thread, brushing"):
-        make(model, boards / "normal", tmp_path / "set", defects=("dent",))
+    with pytest.raises(ModelError, match=r"class bruhsing: found thread.* mean brushing\?"):
+        make(model, boards / "normal", tmp_path / "set", defects=("bruhsing",))
     assert not (tmp_path / "set").exists()
 
 

@@ -10,7 +10,10 @@ import pytest
 from tests.conftest import ROOT
 
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
-BASICS = {"compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"}
+BASICS = {
+    *("compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"),
+    "words",
+}
 MATERIAL = {"data", "models", "losses"}
 JOBS = {"training", "generation", "inspection", "evaluation", "export"}
 

@@ -13,15 +13,17 @@ from PIL import Image
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, SettingError
+from defectgan.evaluation.images import generated_rows
+from defectgan.files import sha256
 from defectgan.generation import run as generation
 from defectgan.generation.plan import find_sources
-from defectgan.generation.writers import MANIFEST
+from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import Picture, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
 from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
-from defectgan.inspection.subjects import RealImages, _shown
+from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
 from defectgan.training.job import Job
@@ -137,6 +139,8 @@ def test_weights_alone_need_images_to_be_tried_on(run: Path) -> None:
 def test_a_second_inspection_does_not_overwrite_the_first(run: Path) -> None:
     first, second = (inspect(target_of(run, per_class=1)) for _ in range(2))
     assert first.report != second.report and first.report.is_file()
+    with pytest.raises(DataError, match=r"report\.html is there already: name another folder"):
+        inspect(target_of(run, per_class=1), out=first.report.parent)
 
 
 def test_a_folder_of_unlabelled_images_is_restored(run: Path, boards: Path, tmp_path: Path) -> None:
@@ -184,6 +188,20 @@ def test_a_pixel_changed_outside_the_mask_and_a_copied_image_are_flagged(
     flags = {image.name: image.flags for image in found.images}
     assert "disagree" in flags[first["output"].removeprefix("images/")]
     assert found.flags["duplicate"] == 2
+
+
+def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(
+    made: Path, tmp_path: Path
+) -> None:
+    first, second, *rest = read_manifest(made)
+    (made / first["output"]).unlink()
+    (made / second["mask"]).unlink()
+    target = target_of(made)
+    assert target.notes == (
+        f"2 of the 6 images that {made / MANIFEST} names are missing or have no mask: left out",
+    )
+    assert len(inspect(target, out=tmp_path / "look").findings.images) == len(rest)
+    assert generated_rows(made) == (rest, target.notes)
 
 
 def test_a_source_that_has_changed_since_is_not_held_against_the_set(
@@ -287,6 +305,23 @@ def test_a_twelve_bit_image_is_not_shown_black(tmp_path: Path) -> None:
     pixels = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
     write_picture(tmp_path / "deep.png", Picture(pixels))
     picture = read_picture(tmp_path / "deep.png")
-    shown = _shown(picture, Window(0, 0, 8, 8))
+    shown = _shown(picture, Window(0, 0, 8, 8), _levels(picture))
     assert shown.min() == 0 and shown.max() == 255
-    assert _shown(picture, Window(4, 0, 2, 8)).shape == (8, 2, 1)
+    assert _shown(picture, Window(4, 0, 2, 8), _levels(picture)).shape == (8, 2, 1)
+
+
+def test_paint_leaves_the_rest_of_a_twelve_bit_image_as_bright_as_before(tmp_path: Path) -> None:
+    before = np.linspace(0, 4095, 64).reshape(8, 8, 1).astype(np.uint16)
+    after, mask = before.copy(), np.zeros((8, 8), np.uint8)
+    after[0, 0], mask[0, 0] = 65535, 255
+    for name, pixels in (("before", before), ("after", after)):
+        write_picture(tmp_path / f"{name}.png", Picture(pixels))
+    save_png(tmp_path / "mask.png", Image.fromarray(mask))
+    row = {
+        **{"output": "after.png", "mask": "mask.png", "class": "tin", "window": [0, 0, 8, 8]},
+        "source": str(tmp_path / "before.png"),
+        "source_sha256": sha256(tmp_path / "before.png"),
+    }
+    (shown,) = GeneratedSet(tmp_path, [row])
+    assert shown.before is not None and shown.after[0, 0] == 255
+    np.testing.assert_array_equal(shown.after[1:], shown.before[1:])

@@ -118,12 +118,31 @@ def test_json_lines_say_the_same_as_csv(boards: Path, tmp_path: Path) -> None:
     assert essence(index_data(root, DataConfig())) == expected
 
 
+def test_classes_that_differ_in_case_or_blanks_alone_are_said(boards: Path, tmp_path: Path) -> None:
+    root = table(boards, tmp_path / "data")
+    text = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text(text.replace(",tin", ",T in", 1))
+    (note,) = index_data(root, DataConfig()).notes
+    assert note.startswith("the classes T in and tin differ in case or blanks alone")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_table_of_a_spreadsheet_says_the_same(
+    delimiter: str, boards: Path, tmp_path: Path
+) -> None:
+    root = table(boards, tmp_path / "data")
+    expected = essence(index_data(root, DataConfig()))
+    text = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text(text.replace(",", delimiter))
+    assert essence(index_data(root, DataConfig())) == expected
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ("normal/x.png,normal|tin,", r"row 15 .* calls .* normal and tin"),
         ("thread/a.png,thread,masks/none.png", r"row 15 .* names the mask .*none\.png"),
-        ("tin/gone.png,tin,", r"1 files cannot be used, the first: .*gone\.png"),
+        ("tin/gone.png,tin,", r"1 file cannot be used, the first: .*gone\.png"),
     ],
 )
 def test_a_wrong_row_of_a_table_is_named(
@@ -138,7 +157,7 @@ def test_a_wrong_row_of_a_table_is_named(
 
 def test_a_table_without_its_columns_says_which_are_expected(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("name,class\na.png,tin\n")
-    with pytest.raises(DataError, match=r"has name, class; expected the columns file,labels"):
+    with pytest.raises(DataError, match=r"has name, class; expected .* file,labels.*group"):
         index_data(tmp_path, DataConfig())
 
 

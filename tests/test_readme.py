@@ -11,6 +11,9 @@ from defectgan_cli.main import app
 from typer.testing import CliRunner
 
 from defectgan.config import load_config
+from defectgan.export import export
+from defectgan.images import read_picture
+from defectgan.training.checkpoint import load_model
 from tests.conftest import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,6 +53,17 @@ def test_every_command_of_the_readme_runs(
             words += ["--steps", "1", "--seeds", "2", "--image-size", "32"]
         result = runner.invoke(app, words)
         assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+def test_the_program_of_the_readme_paints_with_onnxruntime(
+    run: Path, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(load_model(run), tmp_path, ["onnx"])
+    shutil.copy(boards / "normal" / "0000.png", tmp_path / "good.png")
+    monkeypatch.chdir(tmp_path)
+    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(program, {})
+    assert read_picture(tmp_path / "painted.png").size == (32, 32)
 
 
 def test_every_link_and_picture_of_the_readme_is_there() -> None:

@@ -192,4 +192,4 @@ def test_windows_of_defects_that_nobody_marked_are_announced(boards: Path, tmp_p
     for name in ("normal", "tin"):
         shutil.copytree(boards / name, tmp_path / name)
     (note,) = index_data(tmp_path, DataConfig(fit="crop")).notes
-    assert note.startswith("4 images of defects have neither a mask nor a box")
+    assert note.startswith("windows lie anywhere in 4 images of defects with neither")

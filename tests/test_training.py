@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from defectgan_cli.console import Reporter, TrainingReport
+from PIL import Image
 
 from defectgan import losses
 from defectgan.config import Config, DataConfig, dump_config
@@ -23,12 +24,13 @@ from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.runs import RunFolder
+from defectgan.training import lead
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
-from defectgan.training.monitor import DEAD_LINES, Stats
+from defectgan.training.monitor import DEAD_LINES, Stats, plot_losses
 from tests.conftest import CLASSES, CPU, Silent, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
@@ -201,7 +203,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
     spoilt(monkeypatch, range(2, 3))
     watcher = Silent()
     outcome = start(tiny, boards, tmp_path, watcher=watcher)
-    assert outcome.steps == 6 and any("1 steps up to step 4" in w for w in watcher.warnings)
+    assert outcome.steps == 6 and any("left out 1 step up to step 4" in w for w in watcher.warnings)
     assert [line["skipped"] for line in watcher.lines] == [0, 0.5, 0]
     assert all(np.isfinite(list(line.values())).all() for line in watcher.lines)
     assert all(tensor.isfinite().all() for tensor in weights_of(outcome.run).values())
@@ -236,6 +238,26 @@ def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
         outcome = job.run(run, device=CPU, watcher=report, stop=lambda: False)
     assert outcome.steps == 4 and run.losses.is_file()
     assert ["gp" in line for line in read_json_lines(run.stats)] == [True, False, True, True]
+
+
+def test_the_lead_says_how_long_it_may_take(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listening(Silent):
+        def phase(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    monkeypatch.setattr(lead, "WINDOW", 1)
+    start(tiny_with(training={"steps": 1}), boards, tmp_path, watcher=Listening())
+    assert said[0].startswith("classifier ahead: step 1 of at most 2, cross-entropy")
+
+
+def test_a_single_line_of_losses_is_seen_in_the_plot(tmp_path: Path) -> None:
+    plot_losses(tmp_path / "losses.png", [{"step": 2, "rec": 0.5}])
+    with Image.open(tmp_path / "losses.png") as plot:
+        colours = np.asarray(plot.convert("RGB")).reshape(-1, 3)
+    assert (colours == (31, 119, 180)).all(axis=1).sum() > 20
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(

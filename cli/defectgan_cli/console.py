@@ -5,7 +5,7 @@ results alone.
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from defectgan.words import counted
 
 # Seconds between lines of progress where there is no terminal.
 SECONDS_A_LINE = 10
@@ -72,11 +74,11 @@ class Reporter:
     def progress(self, *extra: str) -> Progress:
         """A progress bar; it shows itself on a terminal only."""
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            *(TextColumn(column) for column in extra),
+            *(TextColumn(column, markup=False) for column in extra),
             console=self.console,
             disable=self.quiet or not self.console.is_terminal,
             transient=True,
@@ -101,10 +103,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     console = Console(file=sys.stdout, highlight=False, width=width)
     table = Table(box=None if not console.is_terminal else Table().box, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(Text(column), justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo(captured.get(), nl=False)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and what is known of them, a line each, on stdout."""
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        typer.echo(f"{name:{width}}  {fact}")
 
 
 class CountReport:
@@ -114,7 +125,7 @@ class CountReport:
         self._reporter = reporter
         self._noun = noun
         self._total = total
-        self._done = 0
+        self.done = 0
         self._said = time.perf_counter()
         self._progress = reporter.progress()
         self._task = self._progress.add_task(noun, total=total)
@@ -128,11 +139,11 @@ class CountReport:
 
     def advance(self, count: int) -> None:
         """So many more are done."""
-        self._done += count
-        self._progress.update(self._task, completed=self._done)
+        self.done += count
+        self._progress.update(self._task, completed=self.done)
         if self._progress.disable and time.perf_counter() - self._said > SECONDS_A_LINE:
             self._said = time.perf_counter()
-            self._reporter.say(f"{self._done}/{self._total} {self._noun}")
+            self._reporter.say(f"{self.done}/{self._total} {self._noun}")
 
 
 class TrainingReport:
@@ -167,7 +178,9 @@ class TrainingReport:
         (first, began), (last, ended) = self._marks[0], self._marks[-1]
         each = (ended - began) / (last - first)
         left = self._steps - last
-        self._reporter.say(f"{left} steps of {each:.2f} s each: about {minutes(left * each)}")
+        self._reporter.say(
+            f"{counted(left, 'step')} of {each:.2f} s each: about {minutes(left * each)}"
+        )
 
     def logged(self, line: dict[str, Any]) -> None:
         terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN if name in line)

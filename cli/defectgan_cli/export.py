@@ -20,7 +20,8 @@ def export(
         ),
     ] = None,
     out: Annotated[
-        Path | None, setting(None, "Folder for the files.", default="export, beside the weights")
+        Path | None,
+        setting(None, "Folder for the files.", default="export, in the run, else here"),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -33,14 +34,14 @@ def export(
     Example: defectgan export --format onnx
     """
     from defectgan.export import available_formats, export, parse_formats
-    from defectgan.runs import beside, find_run, unused
+    from defectgan.runs import beside, find_model, unused
     from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
     formats = parse_formats(format) if format else available_formats()
     if not format and "onnx" not in formats:
         reporter.say("onnx is left out: it needs the extra 'onnx' of defectgan")
-    path = find_run(model)
+    path = find_model(model)
     folder = out or unused(beside(path) / "export")
     files = export(load_model(path), folder, formats)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, print_json, print_table
+from defectgan_cli.console import CountReport, Reporter, print_facts, print_json
 from defectgan_cli.options import setting
 
 # A default folder name spells out so many classes; more are counted.
@@ -50,37 +50,57 @@ def generate(
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
+    from defectgan.data.facts import Facts
+    from defectgan.data.levels import about_dim
     from defectgan.devices import pick_device
     from defectgan.generation.plan import find_sources
-    from defectgan.generation.run import Job, run_job
-    from defectgan.generation.writers import MANIFEST
-    from defectgan.runs import find_run, plain_name, unused
+    from defectgan.generation.run import Job, already_made, run_job
+    from defectgan.generation.writers import MANIFEST, read_manifest
+    from defectgan.inspection.flags import FULL_AREA
+    from defectgan.runs import find_model, plain_name, unused
     from defectgan.training.checkpoint import load_model
+    from defectgan.words import counted
 
     started = time.perf_counter()
     reporter = Reporter(quiet=quiet)
     target = pick_device(device)
-    trained = load_model(find_run(model), device=target)
+    trained = load_model(find_model(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
     job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
     folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
+    there = already_made(job, trained, folder)
+    if trained.info.levels is None:
+        for note in about_dim(job.sources.files, Facts()):
+            reporter.warn(note)
     for path, reason in job.sources.rejected:
         reporter.warn(f"left out {path}: {reason}")
     reporter.say(
-        f"{n} images of {', '.join(defects)} on {len(job.sources.files)} sources with "
-        f"{trained.path}, into {folder}"
+        f"{counted(n, 'image')} of {', '.join(defects)} on "
+        f"{counted(len(job.sources.files), 'source')} with {trained.path}, into {folder}"
     )
     if dry_run:
         counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
-        print_json(counts) if as_json else print_table(("", ""), list(counts.items()))
+        print_json(counts) if as_json else print_facts(counts)
         return
     with CountReport(reporter, "images", n) as report:
-        damaged = run_job(
-            job, trained, folder, device=target, batch_size=batch_size, done=report.advance
-        )
+        try:
+            damaged = run_job(
+                job, trained, folder, device=target, batch_size=batch_size, done=report.advance
+            )
+        except KeyboardInterrupt:
+            reporter.warn(
+                f"stopped after {report.done} of {counted(n, 'image')}; the same command with "
+                f"--out {folder} goes on"
+            )
+            raise
     for path, reason in damaged.items():
         reporter.warn(f"left out {path}: {reason}")
+    if full := sum(row["mask_area"] > FULL_AREA for row in read_manifest(folder)):
+        reporter.warn(
+            f"{full} of {counted(n, 'mask')} cover more than {FULL_AREA * 100:g} % of the image: "
+            "look at inspect-masks before you train on them"
+        )
     if as_json:
         print_json(
             {
@@ -92,4 +112,5 @@ def generate(
             }
         )
     else:
-        typer.echo(f"{n} images: {folder}")
+        already = f", {there} {'was' if there == 1 else 'were'} there already" if there else ""
+        typer.echo(f"{counted(n, 'image')}{already}: {folder}")

@@ -12,7 +12,7 @@ from defectgan_cli.options import setting
 
 GROUPS = (
     *("images", "area", "components", "border", "softness"),
-    *("agreement", "pairwise_iou", "empty", "full", "flagged"),
+    *("agreement", "pairwise_iou", "flagged"),
 )
 LOCATED = ("iou", "iou_best", "ap", "auroc")
 
@@ -64,7 +64,7 @@ def inspect_masks(
     ] = 0.0,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the report.", default="inspection, in what is inspected"),
+        setting(None, "Folder for the report.", default="inspection, in the set or run, else here"),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
@@ -82,12 +82,13 @@ def inspect_masks(
     from defectgan.inspection.calibrate import LEAST
     from defectgan.inspection.calibrate import calibrate as calibrated
     from defectgan.inspection.flags import Gate, known_flags
-    from defectgan.inspection.run import inspect
+    from defectgan.inspection.run import inspect, report_files
     from defectgan.inspection.targets import find_target
 
     reporter = Reporter(quiet=quiet)
     gate = Gate(known_flags(fail_on), max_flagged) if fail_on else None
     target = find_target(what, model=model, data=data, per_class=per_class, device=device)
+    report_files(target, out)  # before minutes of work, not after
     for note in target.notes:
         reporter.warn(note)
     if calibrate:
@@ -123,11 +124,18 @@ def inspect_masks(
 
 
 def _print(findings: Any) -> None:
-    """The groups, and below them how well defects are found."""
+    """The groups, below them each flag that is raised, and how well defects are found."""
+    from defectgan.inspection.flags import FLAGS
+    from defectgan.inspection.report import LABELS
+
     groups = [{"class": k[0], "direction": k[1], **row} for k, row in findings.groups.items()]
     names = [name for name in GROUPS if any(name in row for row in groups)]
     columns = ("class", "direction", *names)
-    print_table(columns, [[_short(row.get(name)) for name in columns] for row in groups])
+    cells = [[_short(row.get(name)) for name in columns] for row in groups]
+    print_table([LABELS.get(name, name) for name in columns], cells)
+    raised = {name: count for name, count in findings.flags.items() if count}
+    for name, count in raised.items():
+        typer.echo(f"{name} {count} of {len(findings.images)}: {FLAGS[name]}")
     if located := findings.located:
         rows = []
         for name, row in located.items():
@@ -135,7 +143,7 @@ def _print(findings: Any) -> None:
             for located_by, scores in by.items():
                 rows.append([name, located_by, *(_short(scores.get(score)) for score in LOCATED)])
         typer.echo("")
-        print_table(("class", "found by", *LOCATED), rows)
+        print_table(("class", "found by", *(LABELS[score] for score in LOCATED)), rows)
 
 
 def _short(value: Any) -> Any:

@@ -1,9 +1,12 @@
 """Options that several commands share, and the command class that all are made with."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from defectgan.errors import DefectganError
@@ -12,6 +15,8 @@ from defectgan_cli.console import show_error
 
 FAILED = 3
 INTERRUPTED = 130
+# As a shell says of a command that SIGPIPE ended.
+UNREAD = 141
 
 
 class Command(TyperCommand):
@@ -19,17 +24,31 @@ class Command(TyperCommand):
     code.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Typer hands both to Rich, which takes [brackets] for its markup and swallows them.
+        self.help = escape(self.help or "")
+        for option in map(vars, self.params):
+            option["help"] = escape(option["help"] or "")
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, rewrite(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except DefectganError as error:
             if ctx.params.get("debug"):
                 raise
-            show_error(TITLES.get(error.exit_code, "error"), str(error))
+            show_error(TITLES.get(error.exit_code, "error"), f"{error}{self._remedy(error)}")
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError as error:
+            # Whoever read has had enough; what Python still holds must not fail once more at exit.
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            raise typer.Exit(UNREAD) from error
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
@@ -39,6 +58,12 @@ class Command(TyperCommand):
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+
+    def _remedy(self, error: DefectganError) -> str:
+        """The option that would mend an error, if this command has it."""
+        name, value = error.mend or ("", "")
+        options = {option.name: option.opts[0] for option in self.params}
+        return f": {options[name]} {value}" if name in options else ""
 
 
 TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from defectgan.words import counted
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, TrainingReport, print_json, print_table
+from defectgan_cli.console import Reporter, TrainingReport, print_facts, print_json
 from defectgan_cli.launch import gpus_asked_for, launch
 from defectgan_cli.options import PRESET, setting
+from defectgan_cli.train_plan import facts_of, plan_of
 
 if TYPE_CHECKING:
     from defectgan.training.job import Job, Overrides
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # Files left out that are named one by one on the terminal.
 SKIPPED_SHOWN = 10
+# A class with fewer images to learn from is named.
+FEW = 10
 
 
 def train(
@@ -149,7 +153,7 @@ def train(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import SettingError
-    from defectgan.runs import RunFolder, restarted_run
+    from defectgan.runs import RunFolder, find_model, restarted_run
     from defectgan.training.job import shared_job
     from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device, restarts
@@ -181,18 +185,22 @@ def train(
             "seed": seed,
             "precision": precision,
             "save_every": save_every,
-            "init_from": str(init_from.resolve()) if init_from else None,
+            "init_from": str(find_model(init_from).resolve()) if init_from else None,
         },
     }
     restarted = restarted_run(out) if peers.any(restarts() > 0) else None
     path = ""
     if peers.first:
-        job = _job(
-            Asked(data, config, name, resume, out), overrides, restarted, target.type, reporter
-        )
+        asked = Asked(data, config, name, resume, out)
+        job = _job(asked, overrides, restarted, target.type, reporter)
         _describe(job, reporter)
         if dry_run:
-            _show_plan(job, out, preview, reporter, as_json=as_json)
+            if preview is not None:
+                job.preview(preview)
+                reporter.say(f"preview: {preview}")
+            preset = asked.preset(target.type)
+            plan = plan_of(job, preset=preset, device=str(target), out=out)
+            print_json(plan) if as_json else print_facts(facts_of(plan))
         else:
             path = str(job.begin(out, name or _title(data or job.index.root)).path)
     path = peers.tell(path)
@@ -222,6 +230,10 @@ class Asked(NamedTuple):
     resume: Path | None
     out: Path
 
+    def preset(self, device: str) -> str:
+        """The preset or file of settings of a new training."""
+        return self.config or ("defectgan" if device == "cuda" else "quick")
+
 
 def _job(
     asked: Asked, overrides: "Overrides", restarted: Path | None, device: str, reporter: Reporter
@@ -240,7 +252,7 @@ def _job(
         return resumed_job(find_run(asked.resume, runs=asked.out), overrides, data=asked.data)
     if asked.data is None:
         raise SettingError("no data: name the folder of the images with --data")
-    preset = asked.config or ("defectgan" if device == "cuda" else "quick")
+    preset = asked.preset(device)
     job = new_job(asked.data, preset, overrides)
     if asked.config is None:
         kind = "a GPU" if device == "cuda" else "a CPU"
@@ -260,40 +272,15 @@ def _describe(job: "Job", reporter: Reporter) -> None:
         reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
     for note in job.index.notes:
         reporter.warn(note)
+    if few := [f"{name} {n}" for name, n in job.index.counts().items() if n < FEW]:
+        better = "" if job.config.loss.mask_supervision else ": --config small-data is made for few"
+        reporter.warn(f"fewer than {FEW} images to learn from, {', '.join(few)}{better}")
     if skipped := job.index.skipped:
-        reporter.warn(f"left out {len(skipped)} files:")
+        reporter.warn(f"left out {counted(len(skipped), 'file')}:")
         for _, reason in skipped[:SKIPPED_SHOWN]:
             reporter.warn(f"  {reason}")
         if len(skipped) > SKIPPED_SHOWN:
             reporter.warn(f"  and {len(skipped) - SKIPPED_SHOWN} more, all in skipped.jsonl")
-
-
-def _show_plan(
-    job: "Job", out: Path, preview: Path | None, reporter: Reporter, *, as_json: bool
-) -> None:
-    if preview is not None:
-        job.preview(preview)
-        reporter.say(f"preview: {preview}")
-    index, config = job.index, job.config
-    plan = {
-        "layout": index.layout,
-        "classes": index.counts(),
-        "sizes": index.sizes(),
-        "skipped": [{"file": str(path), "reason": reason} for path, reason in index.skipped],
-        "multi_label": index.multi_label,
-        "split": index.split_counts(),
-        "parameters": job.parameters(),
-        "image_cache_mib": job.image_cache_mib(),
-        "image_size": config.data.image_size,
-        "fit": config.data.fit,
-        "channels": index.channels,
-        "steps": config.training.steps,
-        "out": str(out / "<time>-<name>"),
-    }
-    if as_json:
-        print_json(plan)
-    else:
-        print_table(("", ""), list(plan.items()))
 
 
 def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:
@@ -307,11 +294,13 @@ def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> N
                 "images_per_second": outcome.images_per_second,
             }
         )
-    else:
+    elif outcome.weights is not None:
         typer.echo(f"weights: {outcome.weights}")
     if outcome.interrupted:
+        command = f"defectgan train --resume {outcome.run}"
         reporter.warn(
-            f"stopped after step {outcome.steps} and saved; go on with: defectgan train --resume "
-            f"{outcome.run}"
+            f"stopped before the first step: there is nothing to save yet; {command} begins anew"
+            if outcome.weights is None
+            else f"stopped after step {outcome.steps} and saved; go on with: {command}"
         )
         raise typer.Exit(options.INTERRUPTED)

@@ -8,20 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts
-from defectgan.data.layouts import Listing, found, read_layout
+from defectgan.data.layouts import Listing, read_layout
+from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
-from defectgan.images import EXPECTED, Header, Levels, probe, read_picture
-
-# Good images by which black and white are found.
-LEVEL_IMAGES = 64
+from defectgan.images import EXPECTED, Header, Levels, probe
+from defectgan.words import counted, found
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Index:
     def sizes(self) -> dict[str, int]:
         """How many images to learn from there are of each size and depth, the commonest first."""
         headers = [s.header for s in self.samples if s.header is not None]
-        kinds = Counter(f"{h.width} x {h.height}, {h.bits} bits" for h in headers)
+        kinds = Counter(f"{h.width} wide, {h.height} high, {h.bits} bits" for h in headers)
         return dict(kinds.most_common())
 
     def counts(self) -> dict[str, int]:
@@ -103,15 +100,15 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     samples, skipped = _usable(samples, facts)
     samples, unmasked, about_masks = _with_marks(samples, facts)
     skipped += unmasked
-    notes = [*listing.notes, *about_masks]
+    notes = [*listing.notes, *_alike(names), *about_masks]
     if paged := [s.file for s in samples if s.header is not None and s.header.pages > 1]:
         notes.append(
-            f"{len(paged)} files have several pages, of which the first is read: {paged[0]}"
+            f"only the first page is read of {counted(len(paged), 'file')} with several: {paged[0]}"
         )
     if config.fit == "crop" and (anywhere := [s for s in samples if s.labels and not s.marks]):
         notes.append(
-            f"{len(anywhere)} images of defects have neither a mask nor a box: their windows lie "
-            f"anywhere, the first: {anywhere[0].file}"
+            f"windows lie anywhere in {counted(len(anywhere), 'image')} of defects with neither a "
+            f"mask nor a box, the first: {anywhere[0].file}"
         )
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
@@ -126,7 +123,9 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         notes.append(facts.problem)
     if config.strict and skipped:
         path, reason = skipped[0]
-        raise DataError(f"{len(skipped)} files cannot be used, the first: {path}: {reason}")
+        raise DataError(
+            f"{counted(len(skipped), 'file')} cannot be used, the first: {path}: {reason}"
+        )
     index = Index(
         root=listing.root,
         layout=listing.layout,
@@ -137,36 +136,13 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         skipped=tuple(skipped),
         notes=tuple(notes),
     )
-    for k, members in enumerate(index.members):
-        if not members:
-            raise DataError(_empty_class(index, listing, k))
+    if not all(index.members):
+        raise _empty(index, listing)
     if config.levels != "full":
-        index = replace(index, levels=_levels(index, config.levels))
-    return index
-
-
-def _levels(index: Index, rule: str) -> Levels:
-    """Black and white by the values of good images spread over the set."""
-    share = 0.1 if rule == "percentile" else 0.0
-    depths, ends = set(), []
-    for sample in index.spread(0, LEVEL_IMAGES):
-        try:
-            pixels = read_picture(sample.file).pixels
-        except DataError:
-            continue  # it will be named when it is drawn
-        depths.add(pixels.dtype)
-        ends.append(np.percentile(pixels, [share, 100 - share]))
-    if len(depths) > 1:
-        raise DataError(
-            f"{index.root} has images of different depths: one rule ({rule}) cannot serve them; "
-            "convert them, or take the levels full"
-        )
-    if not ends:
-        raise DataError(f"the good images of {index.root} are damaged: none could be read")
-    black, white = float(min(low for low, _ in ends)), float(max(high for _, high in ends))
-    if not white > black:
-        raise DataError(f"the good images of {index.root} have one value only, {black}")
-    return Levels(black, white)
+        good = [sample.file for sample in index.spread(0, LEVEL_IMAGES)]
+        return replace(index, levels=find_levels(index.root, good, config.levels))
+    deep = [s.file for s in index.samples if s.header is not None and s.header.bits == 16]
+    return replace(index, notes=(*index.notes, *about_dim(deep, facts)))
 
 
 def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -188,6 +164,19 @@ def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise DataError(f"the classes {', '.join(names)} name one twice: name each class once")
     return names
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """What a person must know of classes that are one but for how somebody wrote it."""
+    spelled: dict[str, list[str]] = {}
+    for name in names:
+        spelled.setdefault("".join(name.split()).casefold(), []).append(name)
+    return [
+        f"the classes {' and '.join(same)} differ in case or blanks alone: give them one name if "
+        "they are the same defect"
+        for same in spelled.values()
+        if len(same) > 1
+    ]
 
 
 def _any(sample: Sample, names: Sequence[str]) -> bool:
@@ -247,14 +236,26 @@ def _with_marks(
             by_mask = tuple(Mark((x, y, w, h)) for x, y, w, h in boxes)
             marked.append(replace(sample, marks=sample.marks or by_mask))
     notes = [
-        f"{len(masks)} masks {what}, the first: {masks[0]}"
-        for masks, what in (
-            (soft, "have other values than two: above half of the largest counts as defect"),
-            (empty, "of images of defects are empty"),
+        f"{counted(len(masks), noun)} {what}, the first: {masks[0]}"
+        for masks, noun, what in (
+            (soft, "mask", "with other values than two: above half of the largest is defect"),
+            (empty, "empty mask", "of images of defects"),
         )
         if masks
     ]
     return marked, damaged, notes
+
+
+def _empty(index: Index, listing: Listing) -> DataError:
+    """What is wrong with each class that has no images, and how to go on without them."""
+    empty = [k for k, members in enumerate(index.members) if not members]
+    text = "\n".join(_empty_class(index, listing, k) for k in empty)
+    others = [name for k, name in enumerate(index.classes) if k and k not in empty]
+    if not others or empty[0] == 0:
+        return DataError(text)
+    what = "it" if len(empty) == 1 else "them"
+    text = f"{text}\nremove {what}, or name the classes to learn"
+    return DataError(text, mend=("classes", " ".join(others)))
 
 
 def _empty_class(index: Index, listing: Listing, k: int) -> str:
@@ -333,7 +334,8 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     if gone := [s.file for s in samples if s.split == TRAIN and not s.file.is_file()]:
         raise DataError(
             f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
-            "back, or say where the data is now"
+            "back, or say where the data is now",
+            mend=("data", "FOLDER"),
         )
     return Index(
         root=root,

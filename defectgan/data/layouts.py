@@ -8,7 +8,6 @@ coco      annotations.json and the images beside it or in images/
 """
 
 import csv
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +18,16 @@ from typing import Any, NamedTuple
 from defectgan.data.samples import NORMAL_NAMES, TEST, TRAIN, VAL, Box, Mark, Sample, is_normal_name
 from defectgan.errors import DataError
 from defectgan.images import find_images
+from defectgan.words import found
 
 NEVER_CLASSES = ("masks", "ground_truth")
 MASKS, GROUND_TRUTH, MVTEC_SUFFIX = "masks", "ground_truth", "_mask"
 TABLES = ("labels.csv", "labels.jsonl")
 COCO_FILE = "annotations.json"
 LABEL_SEPARATOR = "|"
+# What separates the columns of a CSV file; where the comma is decimal, spreadsheets take others.
+DELIMITERS = ",;\t"
+COLUMNS = "file,labels[,mask][,split][,group]"
 
 
 @dataclass(frozen=True)
@@ -177,23 +180,21 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
     if matches:
         raise DataError(
             f"{root} has several folders for the normal class ({', '.join(matches)}): say which "
-            "one it is"
+            "one it is",
+            mend=("normal_class", matches[0]),
         )
-    hint = hint or f"; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images"
-    raise DataError(f"no normal class in {root}: found {', '.join(names)}{hint}")
+    text = f"no normal class in {root}: found {', '.join(names)}"
+    if hint:
+        raise DataError(text + hint)
+    raise DataError(
+        f"{text}; expected {', '.join(NORMAL_NAMES)}, or the name of the one with good images",
+        mend=("normal_class", "NAME"),
+    )
 
 
 def _one_lower(folders: dict[str, Path]) -> str:
     below = [p for p in folders.values() if any(is_normal_name(q.name) for q in p.iterdir())]
     return f"; {' and '.join(map(str, below))} would do: name one of them" if below else ""
-
-
-def found(names: Sequence[str], wanted: str) -> str:
-    """What there is, and the name that was probably meant."""
-    near = difflib.get_close_matches(wanted.lower(), [n.lower() for n in names], n=1)
-    meant = next((n for n in names if near and n.lower() == near[0]), None)
-    suggestion = f"; did you mean {meant}?" if meant else ""
-    return f": found {', '.join(names)}{suggestion}"
 
 
 # --- MVTec AD
@@ -250,7 +251,9 @@ def _rows(table: Path) -> list[dict[str, Any]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
+            header = text.partition("\n")[0]
+            delimiter = max(DELIMITERS, key=header.count)
+            return list(csv.DictReader(text.splitlines(), delimiter=delimiter))
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise DataError(f"cannot read the table {table}: {error}") from error
@@ -260,7 +263,7 @@ def _row_sample(table: Path, number: int, row: Any, normal: str | None) -> Sampl
     where = f"row {number} of {table}"
     if not isinstance(row, dict) or not row.get("file") or "labels" not in row:
         columns = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise DataError(f"{where} has {columns}; expected the columns file,labels[,mask][,split]")
+        raise DataError(f"{where} has {columns}; expected the columns {COLUMNS}")
     listed = row["labels"] or ""
     names = listed if isinstance(listed, list) else str(listed).split(LABEL_SEPARATOR)
     labels = [name.strip() for name in names if name.strip()]

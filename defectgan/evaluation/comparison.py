@@ -60,7 +60,7 @@ def find_comparison(
         DataError: if there is nothing to compare, or nothing held out.
         ModelError: if the model has learned from images held out, or nobody can tell.
     """
-    rows = generated_rows(folder)
+    rows, missing = generated_rows(folder)
     runs = runs_folder()
     run, notes = _run_of_set(folder, rows, model, runs)
     began = load_config(run.config, {}) if run else Config(data=DataConfig(image_size=(64, 64)))
@@ -76,7 +76,7 @@ def find_comparison(
             f"no run below {runs.resolve()} has the weights that made {folder}: name the real "
             "images to hold it against, or the run"
         )
-    notes = (*index.notes, *notes)
+    notes = (*index.notes, *missing, *notes)
     index, about_labels = single_labels(index)
     notes += about_labels
     real = RealSplit(index)

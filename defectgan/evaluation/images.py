@@ -13,7 +13,7 @@ from defectgan.data.dataset import ImageSet, Seen
 from defectgan.data.index import Index
 from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
-from defectgan.generation.writers import MANIFEST, read_manifest
+from defectgan.generation.writers import MANIFEST, present_rows
 from defectgan.images import probe
 from defectgan.training.checkpoint import MASK_THRESHOLD
 
@@ -22,18 +22,18 @@ Pixels = NDArray[np.uint8]
 Pools = Sequence[Sequence[Pixels]]
 
 
-def generated_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a generated set's manifest.
+def generated_rows(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """The rows of a generated set's manifest whose files are there, and a note on the others.
 
     Raises:
         DataError: if there are none.
     """
-    rows = read_manifest(folder)
+    rows, notes = present_rows(folder)
     if not rows:
         raise DataError(
             f"no images named by {folder / MANIFEST}: expected a folder that generate has filled"
         )
-    return rows
+    return rows, notes
 
 
 def generated_index(folder: Path, like: Index) -> Index:
@@ -43,7 +43,7 @@ def generated_index(folder: Path, like: Index) -> Index:
     Raises:
         DataError: if it is empty, damaged, or shows a class that the real images have not.
     """
-    rows = generated_rows(folder)
+    rows, _ = generated_rows(folder)
     if strange := {row["class"] for row in rows} - {*like.classes[1:]}:
         raise DataError(
             f"{folder} shows {', '.join(sorted(strange))}, of which {like.root} has no images: "

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from defectgan.errors import DataError
 from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.quality import Quality, Row
-from defectgan.files import write_atomically
+from defectgan.files import new_files, write_atomically
 
 REPORT, RECORD = "quality.md", "quality.json"
 
@@ -41,11 +40,8 @@ def report_files(out: Path) -> tuple[Path, Path]:
     Raises:
         DataError: if there is such a file.
     """
-    files = out / REPORT, out / RECORD
-    for path in files:
-        if path.exists():
-            raise DataError(f"{path} is there already: name another folder, nothing was written")
-    return files
+    report, record = new_files(out, (REPORT, RECORD))
+    return report, record
 
 
 def write_quality(out: Path, quality: Quality, folder: Path) -> tuple[Path, Path]:

@@ -55,6 +55,18 @@ class Job:
         }
 
 
+def already_made(job: Job, model: Model, out: Path) -> int:
+    """How many images of a job a folder holds; nothing is made.
+
+    Raises:
+        DataError: if the folder holds something else.
+        ModelError: if the model does not know a class.
+    """
+    for name in job.defects:
+        model.info.label_of(name)
+    return len(FolderWriter(out, job.binary_masks).look(job.record(model)))
+
+
 def run_job(
     job: Job,
     model: Model,
@@ -65,7 +77,7 @@ def run_job(
     done: Callable[[int], None],
 ) -> dict[Path, str]:
     """Make the images of a job in a folder; what is there of the same job already is not made
-    again.
+    again, what has been taken away since is.
 
     A source that turns out to be damaged is left out, and the next one takes its place.
 
@@ -112,6 +124,8 @@ def run_job(
         finally:
             while waiting:
                 settle()
+    if finished and rows:
+        writer.put_in_order()
     return reader.damaged
 
 

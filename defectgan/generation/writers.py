@@ -18,6 +18,7 @@ from defectgan.files import (
 )
 from defectgan.generation.plan import Row
 from defectgan.images import Picture, suffix_of, write_mask, write_picture
+from defectgan.words import counted
 
 MANIFEST = "manifest.jsonl"
 JOB = "job.json"
@@ -34,30 +35,34 @@ class FolderWriter:
     binary_masks: bool
 
     def open(self, job: dict[str, Any]) -> set[int]:
-        """Begin, or go on with the same job; returns the numbers of the rows that are already
-        there.
+        """Begin, or go on with the same job; returns the numbers of the rows whose files are
+        already there.
 
         Raises:
             DataError: if the folder holds anything else.
         """
-        record = json.dumps(job, indent=1)
+        rows = self.look(job)
+        write_atomically(self.out / JOB, _text(job).encode())
+        write_json_lines(self.out / MANIFEST, rows)
+        return {row["number"] for row in rows}
+
+    def look(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows of the same job whose files are already there; nothing is written.
+
+        Raises:
+            DataError: if the folder holds anything else.
+        """
         path = self.out / JOB
         if path.is_file():
-            if path.read_text(encoding="utf-8") != record:
+            if path.read_text(encoding="utf-8") != _text(job):
                 raise DataError(
                     f"{self.out} holds the images of another job (see {JOB}): name another "
                     "folder, nothing was written"
                 )
-            return self._finished()
+            return present_rows(self.out)[0]
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} is not empty: name another folder, nothing was written")
-        write_atomically(path, record.encode())
-        return set()
-
-    def _finished(self) -> set[int]:
-        rows = read_manifest(self.out)
-        write_json_lines(self.out / MANIFEST, rows)
-        return {row["number"] for row in rows}
+        return []
 
     def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
         """Write an image and its mask; returns their paths and digest for the manifest."""
@@ -77,7 +82,28 @@ class FolderWriter:
         """Append finished rows to the manifest."""
         append_json_lines(self.out / MANIFEST, rows)
 
+    def put_in_order(self) -> None:
+        """Sort the manifest by number: what was taken away and made again stands at its end."""
+        rows = sorted(read_manifest(self.out), key=lambda row: row["number"])
+        write_json_lines(self.out / MANIFEST, rows)
+
+
+def _text(job: dict[str, Any]) -> str:
+    return json.dumps(job, indent=1)
+
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:
     """The rows of a generated set; a last line that a kill cut short is left out."""
     return read_json_lines(out / MANIFEST)
+
+
+def present_rows(out: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """The rows of a generated set whose image and mask are both there, and what a person should
+    know of the others: people take bad pictures out.
+    """
+    rows = read_manifest(out)
+    present = [r for r in rows if all((out / r[key]).is_file() for key in ("output", "mask"))]
+    missing = len(rows) - len(present)
+    note = f"{missing} of the {counted(len(rows), 'image')} that {out / MANIFEST} names"
+    verb = "is missing or has" if missing == 1 else "are missing or have"
+    return present, (f"{note} {verb} no mask: left out",) if missing else ()

@@ -56,6 +56,8 @@ MEASURES = (
     Shown("ap", "pixel AP", False, "average precision of the pixels against the true mask"),
     Shown("auroc", "pixel AUROC", False, "area under the ROC curve of the pixels"),
 )
+# What people call a measure, of an image or of a class.
+LABELS = {measure.key: measure.label for measure in MEASURES} | {"pairwise_iou": "alike"}
 
 
 class Gallery:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defectgan.files import write_atomically
+from defectgan.files import new_files, write_atomically
 from defectgan.inspection.flags import Gate
 from defectgan.inspection.measure import NAMES
 from defectgan.inspection.report import Gallery, write_report
 from defectgan.inspection.sheet import ContactSheet
 from defectgan.inspection.tally import Findings, Tally, rounded
 from defectgan.inspection.targets import Target
+
+FILES = ("report.html", "contact_sheet.png", "summary.json", "masks.csv")
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ def inspect(
         done: called with the number of images judged since the last call.
 
     Raises:
-        DataError: if a file is gone or damaged, or none can be read.
+        DataError: if a file is gone or damaged, or none can be read; before anything is judged if
+            the folder holds such files already.
     """
-    out = out or target.folder
+    files = report_files(target, out)
     threshold = target.threshold if threshold is None else threshold
     tally, sheet = Tally(threshold=threshold), ContactSheet()
     gallery = Gallery(len(target.subjects))
@@ -60,7 +63,6 @@ def inspect(
         gallery.add(subject, flagged=bool(judged.flags))
         done(1)
     findings = tally.finish(target.classes)
-    files = [out / n for n in ("report.html", "contact_sheet.png", "summary.json", "masks.csv")]
     verdict = gate.verdict([image.flags for image in findings.images]) if gate else None
     result = Inspection(findings, verdict, *files)
     sheet.save(result.contact_sheet, classes=target.classes)
@@ -76,6 +78,15 @@ def inspect(
         verdict=verdict,
     )
     return result
+
+
+def report_files(target: Target, out: Path | None) -> list[Path]:
+    """The files of an inspection in a folder, which holds none of them yet.
+
+    Raises:
+        DataError: if it holds one.
+    """
+    return new_files(out or target.folder, FILES)
 
 
 def _record(target: Target, threshold: float, findings: Findings) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class GeneratedSet:
 
     def __init__(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         self._folder, self._rows = folder, rows
-        # A set whose files cannot be read is no set: nothing is ever left out.
+        # Damaged files are no set; what is gone has no row here.
         self.damaged: dict[Path, str] = {}
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class GeneratedSet:
             defect=row["class"],
             direction=GENERATED,
             before=None,
-            after=_shown(made, window),
+            after=_shown(made, window, _levels(made)),
             mask=window.cut(mask) * np.float32(1 / 255),
             place=_place(window, made.size),
             digest=_digest(made.pixels),
@@ -192,7 +192,8 @@ class GeneratedSet:
         change = _change(original, made)
         return replace(
             subject,
-            before=_shown(original, window),
+            before=_shown(original, window, _levels(original)),
+            after=_shown(made, window, _levels(original)),
             change=window.cut(change),
             strays=int(np.count_nonzero(change[mask == 0])),
         )
@@ -240,7 +241,9 @@ def _levels(picture: Picture) -> Levels:
     return Levels(black, max(float(picture.pixels.max()), black + 1e-6))
 
 
-def _shown(picture: Picture, window: Window) -> Pixels:
-    """A part of an image in 8 bits."""
+def _shown(picture: Picture, window: Window, levels: Levels) -> Pixels:
+    """A part of an image in 8 bits: a source and what was painted on it have the same levels, for
+    one bright pixel of paint would leave the rest black.
+    """
     part = window.cut(picture.pixels.transpose(2, 0, 1))
-    return to_bytes(to_signed(part, _levels(picture)))
+    return to_bytes(to_signed(part, levels))

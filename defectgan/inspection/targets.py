@@ -10,10 +10,10 @@ from defectgan.data.layouts import COCO_FILE, TABLES
 from defectgan.data.samples import Sample
 from defectgan.devices import pick_device
 from defectgan.errors import DataError, SettingError
-from defectgan.generation.writers import JOB, MANIFEST, read_manifest
+from defectgan.generation.writers import JOB, MANIFEST, present_rows
 from defectgan.images import EXPECTED, find_images
 from defectgan.inspection.subjects import GeneratedSet, RealImages
-from defectgan.runs import RunFolder, beside, find_run, unused
+from defectgan.runs import RunFolder, beside, find_model, unused
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 
 FOLDER = "inspection"
@@ -56,7 +56,7 @@ def find_target(
         ModelError: if there is no model.
     """
     if what is None:
-        return _model_target(find_run(model), data, per_class, device)
+        return _model_target(find_model(model), data, per_class, device)
     if any((what / name).is_file() for name in (MANIFEST, JOB)):
         if model or data:
             raise SettingError(f"{what} is a generated set: it needs neither a model nor data")
@@ -64,20 +64,23 @@ def find_target(
     if what.suffix == ".safetensors" or RunFolder(what).split.is_file():
         if model:
             raise SettingError(f"{what} is a model and {model} is one, too: name one of them")
-        return _model_target(what, data, per_class, device)
+        return _model_target(find_model(what), data, per_class, device)
     if data:
         raise SettingError(f"{what} and {data} are both data: name one of them")
     if not what.exists():
         raise DataError(
             f"found nothing at {what}: expected a run, weights, a generated set or real images"
         )
-    return _model_target(find_run(model), what, per_class, device)
+    return _model_target(find_model(model), what, per_class, device)
 
 
 def _generated_target(folder: Path) -> Target:
-    rows = read_manifest(folder)
+    rows, notes = present_rows(folder)
     if not rows:
-        raise DataError(f"{MANIFEST} in {folder} names no image: the job has not made any yet")
+        raise DataError(
+            f"{MANIFEST} in {folder} names no image that is there: the job has not made any yet, "
+            "or they were taken away; the same job makes them"
+        )
     digests = sorted({row["model_sha256"][:12] for row in rows})
     return Target(
         title=f"generated set {folder}",
@@ -86,6 +89,7 @@ def _generated_target(folder: Path) -> Target:
         subjects=GeneratedSet(folder, rows),
         folder=unused(folder / FOLDER),
         threshold=rows[0].get("threshold", MASK_THRESHOLD),
+        notes=notes,
     )
 
 
@@ -115,7 +119,10 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
 def _own_images(run: Path) -> tuple[Index, str]:
     """A run's images, and what they are."""
     if not run.is_dir():
-        raise DataError(f"{run} is weights alone: name the folder of real images to try them on")
+        raise DataError(
+            f"{run} is weights alone: name the folder of real images to try them on",
+            mend=("data", "FOLDER"),
+        )
     index = read_split(RunFolder(run).split)
     if any(sample.labels for sample in index.held_out):
         return replace(index, samples=index.held_out), "the images that it held out"

@@ -26,6 +26,7 @@ from defectgan.images import Levels, Picture
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
+from defectgan.words import found
 
 # Another number wherever the same weights would come to mean another network.
 FORMAT = "defectgan-2"
@@ -78,8 +79,7 @@ class ModelInfo:
             ModelError: if the model does not know it; says which ones it knows.
         """
         if name not in self.classes[1:]:
-            known = ", ".join(self.classes[1:])
-            raise ModelError(f"the model has no defect class {name}: it knows {known}")
+            raise ModelError(f"the model has no defect class {name}{found(self.classes[1:], name)}")
         return self.classes.index(name)
 
     def generator(self) -> Generator:
@@ -134,7 +134,10 @@ def read_info(path: Path) -> ModelInfo:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise ModelError(f"no weights at {path}: expected a run folder or a .safetensors file")
+        raise ModelError(
+            f"no weights at {path}: expected a run folder or a .safetensors file; a run "
+            "has weights from its first step on"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -64,8 +64,8 @@ def take_lead(
                 "rate (optim.tower_lr)"
             )
         say(
-            f"classifier ahead: step {t + 1}, cross-entropy {float(mean):.2f} "
-            f"(chance {chance:.2f}, goal {goal:.2f})"
+            f"classifier ahead: step {t + 1} of at most {training.lead_steps}, cross-entropy "
+            f"{float(mean):.2f} (chance {chance:.2f}, goal {goal:.2f})"
         )
         if mean < goal:
             return True

@@ -31,6 +31,7 @@ from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_lo
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import Terms
 from defectgan.training.transfer import Classes
+from defectgan.words import counted
 
 CHECKPOINT = "checkpoint"
 # In the state: the best judgement so far.
@@ -55,10 +56,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to; ``interrupted`` where it was asked to stop before its last step."""
+    """What a training came to; ``weights`` is None where it ended before its first step, and
+    ``interrupted`` says that it was asked to stop before its last.
+    """
 
     run: Path
-    weights: Path
+    weights: Path | None
     steps: int
     seconds: float
     images_per_second: float
@@ -255,12 +258,14 @@ class Training:
         self._bad_steps += skipped
         if skipped:
             self._watcher.warn(
-                f"{skipped} steps up to step {self._step} were left out: a loss or a gradient was "
-                "not finite"
+                f"left out {counted(skipped, 'step')} up to step {self._step}: a loss or a "
+                "gradient was not finite"
             )
         if self._bad_steps > self.config.training.max_bad_steps:
             self._save()  # what was not finite has changed nothing
-            raise self._diverged(f"{self._bad_steps} steps had a loss or a gradient not finite")
+            raise self._diverged(
+                f"{counted(self._bad_steps, 'step')} had a loss or a gradient not finite"
+            )
         interval = self._step - self._logged_step
         seconds = now - self._logged
         waited, batches.waited = batches.waited, 0.0
@@ -348,7 +353,7 @@ class Training:
         seconds = time.perf_counter() - self._started
         return Outcome(
             run=self.run.path,
-            weights=self.run.weights,
+            weights=self.run.weights if self.run.weights.is_file() else None,
             steps=self._step,
             seconds=round(seconds, 1),
             images_per_second=round(done * self._images_per_step / seconds, 1),

@@ -152,7 +152,9 @@ def plot_losses(path: Path, lines: list[dict[str, Any]]) -> None:
     for k, name in enumerate(names):
         axes = figure.add_subplot(-(-len(names) // columns), columns, k + 1)
         known = [line for line in lines if name in line]
-        axes.plot([line["step"] for line in known], [line[name] for line in known])
+        # A line through one point would not be seen.
+        marker = "o" if len(known) == 1 else ""
+        axes.plot([line["step"] for line in known], [line[name] for line in known], marker=marker)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
     with atomic_path(path) as part:
