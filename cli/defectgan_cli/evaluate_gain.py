@@ -180,7 +180,7 @@ def gain(
     from defectgan.evaluation.leak import refuse_leaks
     from defectgan.evaluation.ledger import claim
     from defectgan.evaluation.real import SplitPlan, split_real
-    from defectgan.runs import find_run, unused
+    from defectgan.runs import find_model, unused
     from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
@@ -201,7 +201,7 @@ def gain(
         network = Network(name, net_weights, steps, batch_size)
         test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed)
     _refuse_unused(test.plan.paints, model, gan_steps, trust=trust_model)
-    model = model and find_run(model)
+    model = model and find_model(model)
     chosen = {
         "classes": tuple(classes) if classes else None,
         "normal_class": normal_class,
