@@ -157,14 +157,15 @@ class Generator(nn.Module):
         mask = torch.sigmoid(out[:, -1:])
         if not self.config.layered:
             mask = torch.ones_like(mask)
-        return Layer(self._foreground(image, out[:, :-1]), mask)
+        return Layer(self._foreground(image, out), mask)
 
-    def _foreground(self, image: Tensor, paint: Tensor) -> Tensor:
+    def _foreground(self, image: Tensor, out: Tensor) -> Tensor:
         if not self.config.residual_foreground:
-            return torch.tanh(paint)
+            # Of all channels: of some of them it would be computed one value at a time.
+            return torch.tanh(out)[:, :-1]
         # No tanh: it saturated, and froze the sign of what is painted. On images of two levels
         # every restoration became black, whatever it had to take away.
-        return Clip.apply(image + 2 * paint)  # type: ignore[no-any-return]
+        return Clip.apply(image + 2 * out[:, :-1])  # type: ignore[no-any-return]
 
     def paint(self, image: Tensor, control: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The composed image [B, C, H, W] and the mask [B, 1, H, W]."""
