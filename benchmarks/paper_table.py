@@ -124,7 +124,7 @@ def fill(
     model: Model = load_model(run, device=device)
     fewest = min(map(len, real.part(TRAIN).members[1:]))
     folder = out / GENERATED / "painted"
-    paint(model, real, folder, ratio=PAINTED / fewest, seed=0, device=device)
+    paint(model, real, folder, ratio=PAINTED / fewest, candidates=1, seed=0, device=device)
     near, floor, ceiling = distance(real, folder, features(config), config)
     plan = GainPlan(
         arms=(SWEPT,),

@@ -222,7 +222,7 @@ def test_classes_whose_names_differ_in_punctuation_alone_do_not_share_a_folder(
     index = replace(real.index, classes=classes, samples=renamed(real.index.samples))
     strange = replace(real, index=index)
     knows = replace(model, info=replace(model.info, classes=classes))
-    paint(knows, strange, tmp_path, ratio=1, seed=0, device=CPU)
+    paint(knows, strange, tmp_path, ratio=1, candidates=1, seed=0, device=CPU)
     found = painted(strange, tmp_path).counts()
     wanted = {name: len(m) for name, m in zip(classes, index.members, strict=True)}
     assert found == wanted | {"normal": 0}
@@ -233,7 +233,7 @@ def test_a_class_that_the_model_does_not_know_is_named(
 ) -> None:
     strange = replace(model, info=replace(model.info, classes=("normal", "thread")))
     with pytest.raises(ModelError, match="no defect class brushing"):
-        paint(strange, real, tmp_path, ratio=1, seed=0, device=CPU)
+        paint(strange, real, tmp_path, ratio=1, candidates=1, seed=0, device=CPU)
 
 
 def test_where_no_arm_needs_a_generator_none_is_needed(real: RealSplit, tmp_path: Path) -> None:

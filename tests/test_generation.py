@@ -244,6 +244,40 @@ def test_images_of_another_job_are_never_overwritten(
         make(model, boards / "normal", tmp_path / "mine")
 
 
+def test_of_several_candidates_the_one_that_the_critic_is_surest_of_is_kept(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    normal, sizes = boards / "normal", (1, 2, 6)
+    sets = {k: make(model, normal, tmp_path / str(k), candidates=k) for k in sizes}
+    sure = {k: [row["class_confidence"] for row in rows] for k, rows in sets.items()}
+    for few, more in ((1, 2), (2, 6)):
+        for i, (before, after) in enumerate(zip(sure[few], sure[more], strict=True)):
+            same = sets[few][i]["output_sha256"] == sets[more][i]["output_sha256"]
+            assert same if after == before else after > before
+    assert sum(sure[6]) > sum(sure[1])
+
+
+def test_candidates_do_not_depend_on_the_batch_that_they_are_painted_in(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    one, all_at_once = (
+        make(model, boards / "normal", tmp_path / str(size), batch_size=size, candidates=3)
+        for size in (1, 6)
+    )
+    for alone, among in zip(one, all_at_once, strict=True):
+        assert alone["class_confidence"] == pytest.approx(among["class_confidence"], abs=1e-3)
+
+
+def test_weights_without_a_critic_cannot_choose_among_candidates(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    without = replace(model, critic=None)
+    with pytest.raises(ModelError, match="the generator alone"):
+        make(without, boards / "normal", tmp_path / "set", candidates=2)
+    assert not (tmp_path / "set").exists()
+    assert len(make(without, boards / "normal", tmp_path / "set")) == 6
+
+
 def test_binary_masks_are_white_wherever_a_pixel_was_painted(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:

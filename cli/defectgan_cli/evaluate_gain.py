@@ -116,6 +116,7 @@ def gain(
             min=0.01,
         ),
     ] = None,
+    candidates: options.Candidates = 1,
     segmentation: Annotated[
         bool,
         typer.Option(
@@ -195,12 +196,13 @@ def gain(
             net=net,
             net_weights=net_weights,
         )
-        test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed)
+        test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed, candidates)
     else:
         name = net or ("resnet18" if on_gpu else "small")
         network = Network(name, net_weights, steps, batch_size)
-        test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed)
-    _refuse_unused(test.plan.paints, model, gan_steps, trust=trust_model)
+        test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed, candidates)
+    several = candidates if candidates > 1 else None
+    _refuse_unused(test.plan.paints, model, gan_steps, several, trust=trust_model)
     model = model and find_model(model)
     chosen = {
         "classes": tuple(classes) if classes else None,
@@ -262,11 +264,18 @@ def _refuse(why: str, **given: Any) -> None:
         raise SettingError(f"{options_named} {why}")
 
 
-def _refuse_unused(paints: bool, model: Path | None, gan_steps: int | None, *, trust: bool) -> None:
+def _refuse_unused(
+    paints: bool,
+    model: Path | None,
+    gan_steps: int | None,
+    candidates: int | None,
+    *,
+    trust: bool,
+) -> None:
     """Refuse what is said of a generator that is not there."""
     if not paints:
         why = "is for generated images, and no arm here learns from any: leave it out"
-        _refuse(why, gan_steps=gan_steps, trust_model=trust)
+        _refuse(why, gan_steps=gan_steps, candidates=candidates, trust_model=trust)
     elif model is None:
         _refuse("is for a model that you have: name it, or leave this out", trust_model=trust)
 
@@ -279,6 +288,7 @@ def _classifiers(
     image_size: str,
     network: Network,
     seed: int,
+    candidates: int,
 ) -> Test:
     from defectgan.evaluation.arms import ARMS, known_arms
     from defectgan.evaluation.classifier import Recipe, known_net
@@ -293,12 +303,18 @@ def _classifiers(
     )
     named = tuple(arm.name for arm in known_arms(arms or tuple(ARMS)))
     size = classifier_size(image_size)
-    plan = GainPlan(named, ratio, tuple(sweep or ()), seeds, size, recipe, seed)
+    plan = GainPlan(named, ratio, tuple(sweep or ()), seeds, size, recipe, seed, candidates)
     return Test("classifier", plan, run_gain, CLASSIFIERS)
 
 
 def _segmenters(
-    ratio: float, seeds: int, image_size: str, steps: int, batch_size: int | None, seed: int
+    ratio: float,
+    seeds: int,
+    image_size: str,
+    steps: int,
+    batch_size: int | None,
+    seed: int,
+    candidates: int,
 ) -> Test:
     from defectgan.evaluation.gain import classifier_size
     from defectgan.evaluation.gain_report import SEGMENTERS
@@ -306,7 +322,7 @@ def _segmenters(
     from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
 
     recipe = SegmentationRecipe(steps=steps, batch_size=batch_size or SegmentationRecipe.batch_size)
-    plan = SegmentationPlan(ratio, seeds, classifier_size(image_size), recipe, seed)
+    plan = SegmentationPlan(ratio, seeds, classifier_size(image_size), recipe, seed, candidates)
     return Test("segmenter", plan, run_segmentation, SEGMENTERS)
 
 

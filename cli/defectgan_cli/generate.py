@@ -35,6 +35,7 @@ def generate(
     binary_masks: Annotated[
         bool, setting("BINARY_MASKS", "Write masks of 0 and 255 instead of soft ones.")
     ] = False,
+    candidates: options.Candidates = 1,
     device: options.Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made and make nothing.")
@@ -66,7 +67,8 @@ def generate(
     target = pick_device(device)
     trained = load_model(find_model(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
-    job = Job(find_sources(normal), defects, n=n, seed=seed, binary_masks=binary_masks)
+    sources = find_sources(normal)
+    job = Job(sources, defects, n, seed, binary_masks=binary_masks, candidates=candidates)
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
     folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
     there = already_made(job, trained, folder)

@@ -98,6 +98,15 @@ Model = Annotated[
     Path | None,
     setting("MODEL", "Run folder or .safetensors file.", default="the newest run"),
 ]
+Candidates = Annotated[
+    int,
+    setting(
+        "CANDIDATES",
+        "Paintings tried for each image, on other good images too: the one whose class the critic "
+        "is surest of is kept.",
+        min=1,
+    ),
+]
 Device = Annotated[str, setting("DEVICE", "auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[

@@ -152,6 +152,7 @@ def paint(
     folder: Path,
     *,
     ratio: float,
+    candidates: int,
     seed: int,
     device: torch.device,
 ) -> None:
@@ -163,17 +164,19 @@ def paint(
         real: whose good training images are painted on, and how many of each class there are.
         folder: where they go.
         ratio: images for each real one of the class.
+        candidates: paintings of each image, of which the one that the critic is surest of is kept.
         seed: draws.
         device: where to compute.
 
     Raises:
-        ModelError: if the model does not know a class.
+        ModelError: if the model does not know a class, or cannot choose among candidates.
     """
     normal, *defects = real.part(TRAIN).members
     sources = Sources(tuple(sample.file for sample in normal), ())
     for k, members in enumerate(defects, start=1):
         name = real.classes[k]
-        job = Job(sources, (name,), added(ratio, len(members)), seed + k, binary_masks=False)
+        n = added(ratio, len(members))
+        job = Job(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
         run_job(
             job,
             model,

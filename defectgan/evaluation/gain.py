@@ -34,7 +34,8 @@ FOLDER, GENERATED = "classifiers", "generated"
 class GainPlan:
     """What is compared: ``arms`` by name, with ``ratio`` added images a real one of a defect class,
     and ``sweep`` further ratios of the arm ``SWEPT``; so many ``seeds``; ``recipe`` says how a
-    classifier is trained, its seed and augmentation aside; ``seed`` draws what is added.
+    classifier is trained, its seed and augmentation aside; ``seed`` draws what is added;
+    ``candidates`` as of ``generate``.
     """
 
     arms: tuple[str, ...] = tuple(ARMS)
@@ -44,6 +45,7 @@ class GainPlan:
     image_size: tuple[int, int] = (64, 64)
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
+    candidates: int = 1
     splits: ClassVar = (TRAIN, VAL, TEST)
 
     @property
@@ -83,6 +85,7 @@ class GainPlan:
             "begins": f"with {weights}" if weights else "from scratch",
             **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
             "seeds": self.seeds,
+            "candidates": self.candidates,
         }
 
     def record(self, real: RealSplit, model: Model | None) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class GainPlan:
             "image_size": list(self.image_size),
             "recipe": recipe | {"weights": weights and sha256(weights)},
             "seed": self.seed,
+            "candidates": self.candidates,
             **material(real, model),
         }
 
@@ -160,7 +164,14 @@ def run_gain(
 
     def begin() -> Callable[[Key], Row]:
         material = prepare(
-            real, model, out, ratio=plan.most, seed=plan.seed, size=plan.image_size, device=device
+            real,
+            model,
+            out,
+            ratio=plan.most,
+            candidates=plan.candidates,
+            seed=plan.seed,
+            size=plan.image_size,
+            device=device,
         )
         return lambda key: run_task(
             tasks[key], plan.recipe, material, real.classes, device=device, done=done
@@ -181,6 +192,7 @@ def prepare(
     out: Path,
     *,
     ratio: float,
+    candidates: int,
     seed: int,
     size: tuple[int, int],
     device: torch.device,
@@ -189,7 +201,7 @@ def prepare(
     generated = None
     if model is not None:
         generated = out / GENERATED / f"{ratio:g}x"
-        paint(model, real, generated, ratio=ratio, seed=seed, device=device)
+        paint(model, real, generated, ratio=ratio, candidates=candidates, seed=seed, device=device)
     return gather(real, DataConfig(image_size=size), generated, ratio=ratio, seed=seed)
 
 

@@ -27,7 +27,7 @@ FOLDER = "segmenters"
 class SegmentationPlan:
     """What is compared: ``ratio`` made images for each real one of a defect class, so many
     ``seeds``; ``recipe`` says how a segmenter is trained, its seed aside; ``seed`` draws what is
-    made.
+    made; ``candidates`` as of ``generate``.
     """
 
     ratio: float = 1.0
@@ -35,6 +35,7 @@ class SegmentationPlan:
     image_size: tuple[int, int] = (64, 64)
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
     seed: int = 0
+    candidates: int = 1
     paints: ClassVar[bool] = True
     # The last weights of a segmenter are taken: nothing is chosen.
     splits: ClassVar = (TRAIN, TEST)
@@ -70,6 +71,7 @@ class SegmentationPlan:
             "segmenter": f"U-Net of {self.recipe.width} channels",
             **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
             "seeds": self.seeds,
+            "candidates": self.candidates,
         }
 
 
@@ -93,7 +95,14 @@ def run_segmentation(
 
     def begin() -> Callable[[Key], Row]:
         material = prepare(
-            real, model, out, ratio=plan.ratio, seed=plan.seed, size=plan.image_size, device=device
+            real,
+            model,
+            out,
+            ratio=plan.ratio,
+            candidates=plan.candidates,
+            seed=plan.seed,
+            size=plan.image_size,
+            device=device,
         )
 
         def make(key: Key) -> Row:
@@ -120,5 +129,6 @@ def _record(plan: SegmentationPlan, real: RealSplit, model: Model | None) -> dic
         "image_size": list(plan.image_size),
         "recipe": asdict(replace(plan.recipe, seed=0)),
         "seed": plan.seed,
+        "candidates": plan.candidates,
         **material(real, model),
     }

@@ -6,7 +6,7 @@ image.
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +77,13 @@ def make_plan(files: Sequence[Path], defects: Sequence[str], *, n: int, seed: in
         row_seed = np.random.SeedSequence([seed, i]).generate_state(1)[0]
         rows.append(Row(i, files[order[place]], defects[i % len(defects)], int(row_seed)))
     return rows
+
+
+def another(row: Row, files: Sequence[Path], candidate: int) -> Row:
+    """A further candidate for a row: any of the sources, with noise of its own; the first, 0, is
+    the row as it is.
+    """
+    if candidate == 0:
+        return row
+    place, seed = np.random.SeedSequence([row.seed, candidate]).generate_state(2)
+    return replace(row, source=files[place % len(files)], seed=int(seed))

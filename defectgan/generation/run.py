@@ -1,8 +1,9 @@
 """The pipeline of a generate job: reading, computing and writing overlap."""
 
 import hashlib
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,10 @@ from torch import Tensor
 from defectgan import __version__
 from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
-from defectgan.errors import DataError
+from defectgan.errors import DataError, ModelError
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
-from defectgan.generation.plan import Row, Sources, make_plan
+from defectgan.generation.plan import Row, Sources, another, make_plan
 from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, first_sound, read_picture
 from defectgan.losses import probability
@@ -29,17 +30,37 @@ from defectgan.views import View, Viewer
 # Batches that are read ahead, and that may wait to be written: sources may be large.
 AHEAD = 1
 IO_THREADS = 4
+CONFIDENCE = "class_confidence"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a generate command asks for; the same job makes the same images."""
+    """What a generate command asks for; the same job makes the same images.
+
+    With several ``candidates`` each image is painted so many times, on other sources too, and the
+    one is kept whose class the critic is surest of.
+    """
 
     sources: Sources
     defects: tuple[str, ...]
     n: int
     seed: int
     binary_masks: bool
+    candidates: int = 1
+
+    def check(self, model: Model) -> None:
+        """Whether a model can do it.
+
+        Raises:
+            ModelError: if the model does not know a class, or has no critic to choose with.
+        """
+        for name in self.defects:
+            model.info.label_of(name)
+        if self.candidates > 1 and model.critic is None:
+            raise ModelError(
+                f"{model.path} holds the generator alone, and it takes the critic to choose among "
+                f"{self.candidates} candidates: take the weights of a run, or one candidate"
+            )
 
     def record(self, model: Model) -> dict[str, Any]:
         """What tells this job from another one in the same folder."""
@@ -50,6 +71,7 @@ class Job:
             "n": self.n,
             "seed": self.seed,
             "binary_masks": self.binary_masks,
+            "candidates": self.candidates,
             "sources": len(self.sources.files),
             "sources_sha256": hashlib.sha256(listed.encode()).hexdigest(),
         }
@@ -60,10 +82,9 @@ def already_made(job: Job, model: Model, out: Path) -> int:
 
     Raises:
         DataError: if the folder holds something else.
-        ModelError: if the model does not know a class.
+        ModelError: if the model cannot do it.
     """
-    for name in job.defects:
-        model.info.label_of(name)
+    job.check(model)
     return len(FolderWriter(out, job.binary_masks).look(job.record(model)))
 
 
@@ -95,30 +116,35 @@ def run_job(
     Raises:
         DataError: if all sources are damaged, or the folder holds something else; what was written
             before stays.
-        ModelError: if the model does not know a class.
+        ModelError: if the model cannot do it.
     """
-    for name in job.defects:
-        model.info.label_of(name)
+    job.check(model)
     writer = FolderWriter(out, job.binary_masks)
     finished = writer.open(job.record(model))
     done(len(finished))
     plan = make_plan(job.sources.files, job.defects, n=job.n, seed=job.seed)
     rows = [row for row in plan if row.number not in finished]
+    batches = (
+        [another(row, job.sources.files, candidate) for row in rows[start : start + batch_size]]
+        for start in range(0, len(rows), batch_size)
+        for candidate in range(job.candidates)
+    )
     reader = _Reader(job.sources.files)
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        waiting: deque[tuple[Sequence[Row], list[Future[dict[str, Any]]]]] = deque()
+        waiting: deque[list[Future[dict[str, Any]]]] = deque()
 
         def settle() -> None:
-            finished, futures = waiting.popleft()
+            futures = waiting.popleft()
             writer.record([future.result() for future in futures])
-            done(len(finished))
+            done(len(futures))
 
         try:
-            for batch, pictures in _read_ahead(pool, reader, rows, batch_size):
-                tasks = _compute(model, batch, pictures, device)
-                waiting.append(
-                    (batch, [pool.submit(_finish, writer, model, task) for task in tasks])
-                )
+            tries = (
+                _compute(model, batch, pictures, device)
+                for batch, pictures in _read_ahead(pool, reader, batches)
+            )
+            for canvases in _surest(tries, job.candidates):
+                waiting.append([pool.submit(_finish, writer, model, task) for task in canvases])
                 if len(waiting) > AHEAD:
                     settle()
         finally:
@@ -147,7 +173,7 @@ class _Reader:
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, reader: _Reader, rows: Sequence[Row], batch_size: int
+    pool: ThreadPoolExecutor, reader: _Reader, batches: Iterable[Sequence[Row]]
 ) -> Iterator[tuple[list[Row], list[Picture]]]:
     ahead: deque[list[Future[tuple[Row, Picture]]]] = deque()
 
@@ -155,8 +181,8 @@ def _read_ahead(
         read = [future.result() for future in ahead.popleft()]
         return [row for row, _ in read], [picture for _, picture in read]
 
-    for start in range(0, len(rows), batch_size):
-        ahead.append([pool.submit(reader, row) for row in rows[start : start + batch_size]])
+    for rows in batches:
+        ahead.append([pool.submit(reader, row) for row in rows])
         if len(ahead) > AHEAD:
             yield ready()
     while ahead:
@@ -205,6 +231,19 @@ def _compute(
     ]
 
 
+def _surest(tries: Iterator[list[_Canvas]], candidates: int) -> Iterator[list[_Canvas]]:
+    """Of so many tries in succession, for each row the one that the critic is surest of."""
+    for first in tries:
+        best = first
+        for another_try in itertools.islice(tries, candidates - 1):
+            best = [max(pair, key=_confidence) for pair in zip(best, another_try, strict=True)]
+        yield best
+
+
+def _confidence(canvas: _Canvas) -> float:
+    return canvas.verdict[CONFIDENCE]
+
+
 def row_noise(seed: int, size: int) -> Tensor:
     """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
@@ -218,7 +257,7 @@ def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[st
     wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
     confidence = probability(verdict.logits, wanted, multi_label=model.info.multi_label)
     return [
-        {"critic_score": round(s, 4), "class_confidence": round(c, 4)}
+        {"critic_score": round(s, 4), CONFIDENCE: round(c, 4)}
         for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)
     ]
 
