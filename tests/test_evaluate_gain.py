@@ -103,6 +103,15 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
 
 
+def test_what_is_added_can_be_chosen_among_candidates(place: Path) -> None:
+    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --arms synthetic --out out {QUICK}"
+    call(f"{line} --candidates 3")
+    made = [json.loads(job.read_text()) for job in place.glob("out/generated/*/*/job.json")]
+    assert made and all(job["candidates"] == 3 for job in made)
+    assert json.loads((place / "out/gain.json").read_text())["candidates"] == 3
+    assert "results of another test" in message_of(call(line, code=3))
+
+
 def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
     place: Path,
 ) -> None:
@@ -183,6 +192,7 @@ def test_weights_of_another_network_are_named_before_anything_is_made(place: Pat
         ("--data pcb --val-fraction 20", 2, "0.9"),
         ("--data pcb --arms procedural --gan-steps 3", 2, "--gan-steps is for generated images"),
         ("--data pcb --arms real --trust-model", 2, "--trust-model is for generated images"),
+        ("--data pcb --arms real --candidates 2", 2, "--candidates is for generated images"),
         ("--data pcb --trust-model", 2, "--trust-model is for a model that you have"),
         ("--data pcb --model latest", 3, "no run under"),
         ("--data pcb --model x.safetensors", 3, "no weights at"),
