@@ -67,7 +67,7 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert trained.keys() == {"run", "weights", "steps", "seconds", "images_per_second"}
     assert trained["steps"] == 6 and Path(trained["weights"]).is_file()
     made = result_of("generate --normal imgs --n 4 --out made")
-    assert made.keys() == {"out", "manifest", "images", "rejected", "seconds"}
+    assert made.keys() == {"out", "manifest", "images", "doubted", "rejected", "seconds"}
     assert (made["images"], made["rejected"]) == (4, 0)
     looked = result_of("inspect-masks made")
     assert looked.keys() == {"report", "contact_sheet", "summary"}
@@ -341,6 +341,20 @@ def test_masks_that_cover_the_whole_image_are_said(
     monkeypatch.setattr(flags, "FULL_AREA", -1.0)
     said = call("generate --normal imgs --n 4 --out made").stderr
     assert "4 of 4 masks cover more than" in said and "look at inspect-masks" in said
+
+
+def test_a_set_whose_classes_the_critic_doubts_is_said_with_what_can_be_done(place: Path) -> None:
+    """Six steps teach no class: of five classes each is about as probable as another."""
+    call("train --data pcb")
+    line = "generate --normal imgs --n 4"
+    said = " ".join(call(f"{line} --candidates 2 --out made").stderr.split())
+    assert "the critic doubts the class of 4 of 4 images: --candidates 16 keeps better ones" in said
+    assert result_of(f"{line} --out other")["doubted"] == 4
+    call("export --format safetensors --out alone")
+    alone = "--model alone/generator.safetensors"
+    assert "doubts" not in call(f"{line} {alone} --out unjudged").stderr
+    refused = call(f"{line} {alone} --candidates 2 --out none", code=3).stderr
+    assert "the generator alone" in " ".join(refused.replace("│", " ").split())
 
 
 def test_sources_that_use_little_of_their_range_are_said(place: Path) -> None:

@@ -12,6 +12,10 @@ from defectgan_cli.options import setting
 
 # A default folder name spells out so many classes; more are counted.
 NAMED = 3
+# An image whose class the critic finds less probable than this is doubted; where more than half of
+# a set are, the command says what can be done.
+DOUBTED = 0.5
+CHOICE = 8  # times as many candidates are proposed then
 
 
 def generate(
@@ -55,7 +59,7 @@ def generate(
     from defectgan.data.levels import about_dim
     from defectgan.devices import pick_device
     from defectgan.generation.plan import find_sources
-    from defectgan.generation.run import Job, already_made, run_job
+    from defectgan.generation.run import CONFIDENCE, Job, already_made, run_job
     from defectgan.generation.writers import MANIFEST, read_manifest
     from defectgan.inspection.flags import FULL_AREA
     from defectgan.runs import find_model, plain_name, unused
@@ -98,7 +102,14 @@ def generate(
             raise
     for path, reason in damaged.items():
         reporter.warn(f"left out {path}: {reason}")
-    if full := sum(row["mask_area"] > FULL_AREA for row in read_manifest(folder)):
+    rows = read_manifest(folder)
+    doubted = sum(row.get(CONFIDENCE, 1) < DOUBTED for row in rows)
+    if doubted > n / 2:
+        reporter.say(
+            f"the critic doubts the class of {doubted} of {counted(n, 'image')}: --candidates "
+            f"{CHOICE * candidates} keeps better ones"
+        )
+    if full := sum(row["mask_area"] > FULL_AREA for row in rows):
         reporter.warn(
             f"{full} of {counted(n, 'mask')} cover more than {FULL_AREA * 100:g} % of the image: "
             "look at inspect-masks before you train on them"
@@ -109,6 +120,7 @@ def generate(
                 "out": folder,
                 "manifest": folder / MANIFEST,
                 "images": n,
+                "doubted": doubted,
                 "rejected": len(job.sources.rejected) + len(damaged),
                 "seconds": round(time.perf_counter() - started, 1),
             }
