@@ -353,6 +353,7 @@ def test_a_set_whose_classes_the_critic_doubts_is_said_with_what_can_be_done(pla
     call("export --format safetensors --out alone")
     alone = "--model alone/generator.safetensors"
     assert "doubts" not in call(f"{line} {alone} --out unjudged").stderr
+    assert result_of(f"{line} {alone} --out unjudged")["doubted"] is None
     refused = call(f"{line} {alone} --candidates 2 --out none", code=3).stderr
     assert "the generator alone" in " ".join(refused.replace("│", " ").split())
 

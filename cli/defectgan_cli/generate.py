@@ -120,7 +120,7 @@ def generate(
                 "out": folder,
                 "manifest": folder / MANIFEST,
                 "images": n,
-                "doubted": doubted,
+                "doubted": doubted if trained.critic else None,
                 "rejected": len(job.sources.rejected) + len(damaged),
                 "seconds": round(time.perf_counter() - started, 1),
             }
