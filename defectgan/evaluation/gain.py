@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,19 @@ from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
 
 FOLDER, GENERATED = "classifiers", "generated"
+
+
+class Adding(Protocol):
+    """What the plan of a test says of the images that are added to real ones: ``most`` for each."""
+
+    @property
+    def most(self) -> float: ...
+    @property
+    def candidates(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def image_size(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -163,16 +176,7 @@ def run_gain(
     tasks = {task.key: task for task in plan.tasks()}
 
     def begin() -> Callable[[Key], Row]:
-        material = prepare(
-            real,
-            model,
-            out,
-            ratio=plan.most,
-            candidates=plan.candidates,
-            seed=plan.seed,
-            size=plan.image_size,
-            device=device,
-        )
+        material = prepare(plan, real, model, out, device=device)
         return lambda key: run_task(
             tasks[key], plan.recipe, material, real.classes, device=device, done=done
         )
@@ -187,22 +191,22 @@ def run_gain(
 
 
 def prepare(
-    real: RealSplit,
-    model: Model | None,
-    out: Path,
-    *,
-    ratio: float,
-    candidates: int,
-    seed: int,
-    size: tuple[int, int],
-    device: torch.device,
+    plan: Adding, real: RealSplit, model: Model | None, out: Path, *, device: torch.device
 ) -> Material:
     """All images that a test needs; a generator's are painted below ``out`` first."""
-    generated = None
+    generated, ratio, seed = None, plan.most, plan.seed
     if model is not None:
         generated = out / GENERATED / f"{ratio:g}x"
-        paint(model, real, generated, ratio=ratio, candidates=candidates, seed=seed, device=device)
-    return gather(real, DataConfig(image_size=size), generated, ratio=ratio, seed=seed)
+        paint(
+            model,
+            real,
+            generated,
+            ratio=ratio,
+            candidates=plan.candidates,
+            seed=seed,
+            device=device,
+        )
+    return gather(real, DataConfig(image_size=plan.image_size), generated, ratio=ratio, seed=seed)
 
 
 def run_task(

@@ -40,6 +40,11 @@ class SegmentationPlan:
     # The last weights of a segmenter are taken: nothing is chosen.
     splits: ClassVar = (TRAIN, TEST)
 
+    @property
+    def most(self) -> float:
+        """The highest ratio."""
+        return self.ratio
+
     def check(self, real: RealSplit) -> None:
         """Find out before anything is made whether segmenters can be tested.
 
@@ -94,16 +99,7 @@ def run_segmentation(
     """
 
     def begin() -> Callable[[Key], Row]:
-        material = prepare(
-            real,
-            model,
-            out,
-            ratio=plan.ratio,
-            candidates=plan.candidates,
-            seed=plan.seed,
-            size=plan.image_size,
-            device=device,
-        )
+        material = prepare(plan, real, model, out, device=device)
 
         def make(key: Key) -> Row:
             origin, recipe = cast(Origin, key[0]), replace(plan.recipe, seed=key[2])
