@@ -9,11 +9,12 @@ classifiers, not that of one generator to the next.
 KID      of painted images to real test images, in the features of a classifier that has learned
          all real training images, with its spread over draws; under the table the floor (real
          against real) and the ceiling (good images called defects)
+recall   share of real test images that lie among painted ones
 named    share of painted images whose class that classifier names
 IoU      of restoration masks with the true ones of test images, at the best threshold, the mean
          over classes
-gain     in points of accuracy, of a classifier that learns from painted images, too, with its
-         spread over seeds
+gain     of a classifier that learns from painted images, too, over one with classical augmentation
+         alone: in points of accuracy and of macro-F1, with its spread over seeds
 
 A table that was cut short goes on when it is called again with the same --out, also with other
 --rows, which join those that are there.
@@ -32,7 +33,7 @@ import torch
 from defectgan.config import Config, load_config
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
-from defectgan.evaluation.arms import SWEPT, paint, painted
+from defectgan.evaluation.arms import ARMS, SWEPT, paint, painted
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
@@ -59,6 +60,8 @@ ROWS = {
 # Painted images of the rarest class that are held against real ones (of the others in proportion),
 # and at most so many real ones of each class to find defects in.
 PAINTED = 100
+SHARES = ("recall", "named", "iou")
+GAINS = ("accuracy_gain", "macro_f1_gain")
 SINGLE = "each row is one training of its generator; ± is the spread of draws and of classifiers"
 
 
@@ -109,6 +112,20 @@ def located(model: Model, real: RealSplit, out: Path, device: torch.device) -> f
     return fmean(found) if found else None
 
 
+def gain_plan(options: argparse.Namespace, arm: str) -> GainPlan:
+    """An arm and what it is held against."""
+    recipe = Recipe(net=options.net, steps=options.net_steps)
+    return GainPlan(arms=(arm,), ratio=options.ratio, seeds=options.seeds, recipe=recipe)
+
+
+def baselines(real: RealSplit, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The classifiers that all rows are held against, trained once."""
+    without = ARMS[SWEPT].baseline
+    assert without is not None
+    plan, out = gain_plan(options, without), options.out / "baselines"
+    return run_gain(plan, real, None, out, device=pick_device(options.device))
+
+
 def fill(
     preset: str,
     real: RealSplit,
@@ -126,34 +143,43 @@ def fill(
     folder = out / GENERATED / "painted"
     paint(model, real, folder, ratio=PAINTED / fewest, candidates=1, seed=0, device=device)
     near, floor, ceiling = distance(real, folder, features(config), config)
-    plan = GainPlan(
-        arms=(SWEPT,),
-        seeds=options.seeds,
-        recipe=Recipe(net=options.net, steps=options.net_steps),
-    )
-    entries = compare(run_gain(plan, real, model, out, device=device), CLASSIFIERS)
+    plan = gain_plan(options, SWEPT)
+    rows = run_gain(plan, real, model, out, device=device, baselines=baselines(real, options))
+    gained = compare(rows, CLASSIFIERS)[-1]
     return {
         "kid": near.kid,
         "kid_std": near.kid_std,
         "floor": floor.kid,
         "ceiling": ceiling.kid,
+        "precision": near.precision,
+        "recall": near.recall,
+        "diversity": near.diversity,
         "named": near.named,
         "iou": located(model, real, out, device) if config.generator.layered else None,
-        "gain": entries[-1]["accuracy_gain"],
-        "gain_sd": entries[-1]["accuracy_gain_sd"],
+        **{name: gained[name] for name in GAINS},
+        **{f"{name}_sd": gained[f"{name}_sd"] for name in GAINS},
     }
+
+
+def points(row: dict[str, Any], gain: str) -> str:
+    """A gain in hundredths, behind ± its standard deviation over seeds where there are several."""
+    deviation = row[f"{gain}_sd"]
+    return f"{100 * row[gain]:+.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
 
 
 def as_markdown(rows: dict[str, dict[str, Any]]) -> str:
     """The table as it stands so far."""
-    lines = ["| | KID (domain) | named | IoU | gain, points |", "|---|---|---|---|---|"]
+    lines = [
+        "| | KID (domain) | recall | named | IoU | gain: accuracy | macro-F1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, row in rows.items():
-        iou = "" if row["iou"] is None else f"{row['iou']:.3f}"
-        spread = "" if row["gain_sd"] is None else f" ± {100 * row['gain_sd']:.1f}"
-        lines.append(
-            f"| {name} | {row['kid']:.3f} ± {row['kid_std']:.3f} | {row['named']:.3f} | {iou} "
-            f"| {100 * row['gain']:+.1f}{spread} |"
+        cells = (
+            f"{row['kid']:.3f} ± {row['kid_std']:.3f}",
+            *("" if row[share] is None else f"{row[share]:.3f}" for share in SHARES),
+            *(points(row, gain) for gain in GAINS),
         )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     last = next(reversed(rows.values()))
     ends = f"floor {last['floor']:.3f}, ceiling {last['ceiling']:.3f}"
     return "\n".join([*lines, "", f"{ends}; {SINGLE}"])
@@ -166,6 +192,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True, help="generator steps of each row")
     parser.add_argument("--shots", type=int, help="images of each defect class to learn from")
+    parser.add_argument("--ratio", type=float, default=1.0, help="painted images a real one")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--net", default=SMALL, help="classifier of the gain")
     parser.add_argument("--net-steps", type=int, default=300)
@@ -176,7 +203,7 @@ def main() -> None:
     data = load_config("quick", {}).data
     real = split_real(options.data, data, SplitPlan(shots=options.shots))
     claim(options.out, real)
-    asked = ("steps", "net", "net_steps", "seeds")
+    asked = ("steps", "ratio", "net", "net_steps", "seeds")
     open_test(options.out, {name: getattr(options, name) for name in asked})
     # The judge of all rows learns from all real training images, whatever the shots.
     known = replace(real.index, samples=(*real.index.samples, *real.left_out), held_out=())

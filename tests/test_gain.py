@@ -141,6 +141,11 @@ def test_synthetic_images_are_painted_on_good_training_images_alone(
         assert {row["class"] for row in rows} == {name}
 
 
+def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results but for how long they took."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
 def test_a_test_that_was_cut_short_goes_on_to_the_same_results(
     finished: tuple[Path, list[dict[str, Any]]],
     real: RealSplit,
@@ -159,11 +164,23 @@ def test_a_test_that_was_cut_short_goes_on_to_the_same_results(
     assert made == [2 * RECIPE.steps, *[1] * 2 * RECIPE.steps]
     assert read_json_lines(results) == again
 
-    def timeless(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in row.items() if name != "seconds"}
-
     wanted = [row for row in rows if row["arm"] in ("real", "synthetic")]
-    assert [timeless(row) for row in again] == [timeless(row) for row in wanted]
+    assert timeless(again) == timeless(wanted)
+
+
+def test_baselines_of_another_folder_are_held_against_and_not_made_again(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, model: Model, tmp_path: Path
+) -> None:
+    _, rows = finished
+    plan = replace(PLAN, arms=("synthetic",))
+    without, out = tmp_path / "without", tmp_path / "out"
+    claim(without, real)
+    claim(out, real)
+    baselines = run_gain(replace(plan, arms=("real",)), real, None, without, device=CPU)
+    both = run_gain(plan, real, model, out, device=CPU, baselines=baselines)
+    wanted = [row for arm in ("real", "synthetic") for row in rows if row["arm"] == arm]
+    assert timeless(both) == timeless([row for row in wanted if row["ratio"] in (0, PLAN.ratio)])
+    assert {row["arm"] for row in read_json_lines(out / FOLDER / RESULTS)} == {"synthetic"}
 
 
 def test_a_folder_takes_no_other_test(

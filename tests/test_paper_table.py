@@ -23,8 +23,9 @@ def test_rows_join_those_that_are_there_if_they_are_of_the_same_table(
     out = tmp_path / "out"
 
     def fill(preset: str, *rest: Any) -> dict[str, Any]:
-        numbers = ("kid", "kid_std", "floor", "ceiling", "named", "iou", "gain", "gain_sd")
-        return dict.fromkeys(numbers, 0.5)
+        spreads = [f"{gain}_sd" for gain in paper_table.GAINS]
+        numbers = ("kid", "kid_std", "floor", "ceiling", *paper_table.SHARES)
+        return dict.fromkeys([*numbers, *paper_table.GAINS, *spreads], 0.5)
 
     def call(*line: str, data: Path = boards) -> list[str]:
         given = ("--data", data, "--out", out, *line)

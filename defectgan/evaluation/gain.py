@@ -22,7 +22,7 @@ from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, build, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
-from defectgan.evaluation.ledger import Key, Row, go_through, material
+from defectgan.evaluation.ledger import Key, Row, by_key, go_through, material
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
@@ -154,6 +154,7 @@ def run_gain(
     *,
     device: torch.device,
     done: Callable[[int], None] = lambda count: None,
+    baselines: Sequence[Row] = (),
 ) -> list[Row]:
     """Train and test the classifiers of a plan; those that the folder has already are not trained
     again.
@@ -165,15 +166,17 @@ def run_gain(
         out: the folder, claimed for this split: ``generated/``, ``classifiers/results.jsonl``.
         device: where to compute.
         done: called with the number of optimizer steps made since the last call.
+        baselines: rows of the same test, of arms that need no generator, which are not made again.
 
     Returns:
-        A row a classifier: arm, ratio, seed, steps, scores.
+        A row a classifier, those given first: arm, ratio, seed, steps, scores.
 
     Raises:
         DataError: if the folder holds the results of another test.
         ModelError: if the model does not know a class.
     """
-    tasks = {task.key: task for task in plan.tasks()}
+    given = by_key(baselines)
+    tasks = {task.key: task for task in plan.tasks() if task.key not in given}
 
     def begin() -> Callable[[Key], Row]:
         material = prepare(plan, real, model, out, device=device)
@@ -181,13 +184,14 @@ def run_gain(
             tasks[key], plan.recipe, material, real.classes, device=device, done=done
         )
 
-    return go_through(
+    made = go_through(
         out / FOLDER,
         plan.record(real, model),
         list(tasks),
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),
     )
+    return [*baselines, *made]
 
 
 def prepare(

@@ -81,6 +81,11 @@ def open_test(folder: Path, record: dict[str, Any]) -> None:
         )
 
 
+def by_key(rows: Sequence[Row]) -> dict[Key, Row]:
+    """Results by what tells them apart."""
+    return {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
+
+
 def go_through(
     folder: Path,
     record: dict[str, Any],
@@ -107,7 +112,7 @@ def go_through(
     open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
-    finished: dict[Key, Row] = {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
+    finished = by_key(rows)
     waiting = [key for key in keys if key not in finished]
     known(len(keys) - len(waiting))
     if waiting:
