@@ -37,10 +37,11 @@ from defectgan.evaluation.arms import ARMS, SWEPT, paint, painted
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
-from defectgan.evaluation.gain import GENERATED, GainPlan, run_gain
+from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.generator import train_generator
 from defectgan.evaluation.ledger import claim, open_test
+from defectgan.evaluation.plan import GENERATED
 from defectgan.evaluation.quality import Row, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically

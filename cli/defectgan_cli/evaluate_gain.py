@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from defectgan.config import Config
     from defectgan.evaluation.gain_report import Sheet
+    from defectgan.evaluation.plan import Plan
     from defectgan.evaluation.real import RealSplit
 
 
@@ -180,6 +181,7 @@ def gain(
     )
     from defectgan.evaluation.leak import refuse_leaks
     from defectgan.evaluation.ledger import claim
+    from defectgan.evaluation.plan import Plan, seen_size
     from defectgan.evaluation.real import SplitPlan, split_real
     from defectgan.runs import find_model, unused
     from defectgan.training.checkpoint import load_model
@@ -188,6 +190,13 @@ def gain(
     require_packages()
     place = pick_device(device)
     on_gpu = place.type == "cuda"
+    plan = Plan(
+        ratio=ratio,
+        seeds=seeds,
+        image_size=seen_size(image_size),
+        seed=seed,
+        candidates=candidates,
+    )
     if segmentation:
         _refuse(
             "is for classifiers: leave it out for segmenters",
@@ -196,11 +205,10 @@ def gain(
             net=net,
             net_weights=net_weights,
         )
-        test = _segmenters(ratio, seeds, image_size, steps, batch_size, seed, candidates)
+        test = _segmenters(plan, steps, batch_size)
     else:
         name = net or ("resnet18" if on_gpu else "small")
-        network = Network(name, net_weights, steps, batch_size)
-        test = _classifiers(arms, ratio, sweep, seeds, image_size, network, seed, candidates)
+        test = _classifiers(plan, arms, sweep, Network(name, net_weights, steps, batch_size))
     several = candidates if candidates > 1 else None
     _refuse_unused(test.plan.paints, model, gan_steps, several, trust=trust_model)
     model = model and find_model(model)
@@ -281,18 +289,11 @@ def _refuse_unused(
 
 
 def _classifiers(
-    arms: list[str] | None,
-    ratio: float,
-    sweep: list[float] | None,
-    seeds: int,
-    image_size: str,
-    network: Network,
-    seed: int,
-    candidates: int,
+    plan: "Plan", arms: list[str] | None, sweep: list[float] | None, network: Network
 ) -> Test:
     from defectgan.evaluation.arms import ARMS, known_arms
     from defectgan.evaluation.classifier import Recipe, known_net
-    from defectgan.evaluation.gain import GainPlan, classifier_size, run_gain
+    from defectgan.evaluation.gain import GainPlan, run_gain
     from defectgan.evaluation.gain_report import CLASSIFIERS
 
     recipe = Recipe(
@@ -302,28 +303,18 @@ def _classifiers(
         weights=network.weights,
     )
     named = tuple(arm.name for arm in known_arms(arms or tuple(ARMS)))
-    size = classifier_size(image_size)
-    plan = GainPlan(named, ratio, tuple(sweep or ()), seeds, size, recipe, seed, candidates)
-    return Test("classifier", plan, run_gain, CLASSIFIERS)
+    of_classifiers = GainPlan(**vars(plan), arms=named, sweep=tuple(sweep or ()), recipe=recipe)
+    return Test("classifier", of_classifiers, run_gain, CLASSIFIERS)
 
 
-def _segmenters(
-    ratio: float,
-    seeds: int,
-    image_size: str,
-    steps: int,
-    batch_size: int | None,
-    seed: int,
-    candidates: int,
-) -> Test:
-    from defectgan.evaluation.gain import classifier_size
+def _segmenters(plan: "Plan", steps: int, batch_size: int | None) -> Test:
     from defectgan.evaluation.gain_report import SEGMENTERS
     from defectgan.evaluation.segmentation import SegmentationRecipe
     from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
 
     recipe = SegmentationRecipe(steps=steps, batch_size=batch_size or SegmentationRecipe.batch_size)
-    plan = SegmentationPlan(ratio, seeds, classifier_size(image_size), recipe, seed, candidates)
-    return Test("segmenter", plan, run_segmentation, SEGMENTERS)
+    of_segmenters = SegmentationPlan(**vars(plan), recipe=recipe)
+    return Test("segmenter", of_segmenters, run_segmentation, SEGMENTERS)
 
 
 def _generator_config(

@@ -10,55 +10,33 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from defectgan.config import DataConfig
 from defectgan.data.samples import TEST, TRAIN, VAL
-from defectgan.errors import SettingError
-from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, gather, known_arms, paint
+from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, known_arms
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, build, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
-from defectgan.evaluation.ledger import Key, Row, by_key, go_through, material
+from defectgan.evaluation.ledger import Key, Row, by_key, go_through
+from defectgan.evaluation.plan import Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
 
-FOLDER, GENERATED = "classifiers", "generated"
+FOLDER = "classifiers"
 
 
-class Adding(Protocol):
-    """What the plan of a test says of the images that are added to real ones: ``most`` for each."""
-
-    @property
-    def most(self) -> float: ...
-    @property
-    def candidates(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def image_size(self) -> tuple[int, int]: ...
-
-
-@dataclass(frozen=True)
-class GainPlan:
-    """What is compared: ``arms`` by name, with ``ratio`` added images a real one of a defect class,
-    and ``sweep`` further ratios of the arm ``SWEPT``; so many ``seeds``; ``recipe`` says how a
-    classifier is trained, its seed and augmentation aside; ``seed`` draws what is added;
-    ``candidates`` as of ``generate``.
+@dataclass(frozen=True, kw_only=True)
+class GainPlan(Plan):
+    """What is compared: ``arms`` by name, and ``sweep``, further ratios of the arm ``SWEPT``;
+    ``recipe`` says how a classifier is trained, its seed and augmentation aside.
     """
 
     arms: tuple[str, ...] = tuple(ARMS)
-    ratio: float = 1.0
     sweep: tuple[float, ...] = ()
-    seeds: int = 5
-    image_size: tuple[int, int] = (64, 64)
     recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    candidates: int = 1
     splits: ClassVar = (TRAIN, VAL, TEST)
 
     @property
@@ -96,22 +74,7 @@ class GainPlan:
         return {
             "classifier": self.recipe.net,
             "begins": f"with {weights}" if weights else "from scratch",
-            **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
-            "seeds": self.seeds,
-            "candidates": self.candidates,
-        }
-
-    def record(self, real: RealSplit, model: Model | None) -> dict[str, Any]:
-        """All that a classifier's result depends on, arm, ratio and seed aside."""
-        weights = self.recipe.weights
-        recipe = asdict(replace(self.recipe, seed=0, augment=CLASSICAL, weights=None))
-        recipe["augment"] = CLASSICAL.model_dump()
-        return {
-            "image_size": list(self.image_size),
-            "recipe": recipe | {"weights": weights and sha256(weights)},
-            "seed": self.seed,
-            "candidates": self.candidates,
-            **material(real, model),
+            **self.training_facts(steps=self.recipe.steps, batch_size=self.recipe.batch_size),
         }
 
 
@@ -125,25 +88,6 @@ class Task(NamedTuple):
     @property
     def key(self) -> Key:
         return self.arm.name, self.ratio, self.seed
-
-
-def training_facts(size: tuple[int, int], steps: int, batch_size: int) -> dict[str, Any]:
-    """How much a network sees."""
-    height, width = size
-    return {"sees": f"{width} x {height} pixels", "steps": steps, "batch": batch_size}
-
-
-def classifier_size(size: str) -> tuple[int, int]:
-    """Height and width from "64" or "48x64".
-
-    Raises:
-        SettingError: if that is no size that networks here see.
-    """
-    try:
-        return DataConfig.model_validate({"image_size": size}).image_size
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise SettingError(f"a classifier cannot see the size {size}: {reason}") from error
 
 
 def run_gain(
@@ -186,7 +130,7 @@ def run_gain(
 
     made = go_through(
         out / FOLDER,
-        plan.record(real, model),
+        plan.record(real, model, _recipe(plan.recipe)),
         list(tasks),
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),
@@ -194,23 +138,11 @@ def run_gain(
     return [*baselines, *made]
 
 
-def prepare(
-    plan: Adding, real: RealSplit, model: Model | None, out: Path, *, device: torch.device
-) -> Material:
-    """All images that a test needs; a generator's are painted below ``out`` first."""
-    generated, ratio, seed = None, plan.most, plan.seed
-    if model is not None:
-        generated = out / GENERATED / f"{ratio:g}x"
-        paint(
-            model,
-            real,
-            generated,
-            ratio=ratio,
-            candidates=plan.candidates,
-            seed=seed,
-            device=device,
-        )
-    return gather(real, DataConfig(image_size=plan.image_size), generated, ratio=ratio, seed=seed)
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    """How the classifiers are trained, for the record: weights by their content."""
+    told = asdict(replace(recipe, seed=0, augment=CLASSICAL, weights=None))
+    weights = recipe.weights and sha256(recipe.weights)
+    return told | {"augment": CLASSICAL.model_dump(), "weights": weights}
 
 
 def run_task(

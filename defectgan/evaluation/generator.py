@@ -7,8 +7,9 @@ import torch
 
 from defectgan.config import Config
 from defectgan.errors import DataError, SettingError
-from defectgan.evaluation.gain import FOLDER, GENERATED
+from defectgan.evaluation.gain import FOLDER
 from defectgan.evaluation.ledger import JOB
+from defectgan.evaluation.plan import GENERATED
 from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.runs import LATEST, RunFolder, find_run
 from defectgan.training.checkpoint import read_info

@@ -14,8 +14,8 @@ from defectgan.data.dataset import ImageSet
 from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
-from defectgan.evaluation.gain import prepare, training_facts
-from defectgan.evaluation.ledger import Key, Row, go_through, material
+from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.plan import Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.training.checkpoint import Model
@@ -23,27 +23,14 @@ from defectgan.training.checkpoint import Model
 FOLDER = "segmenters"
 
 
-@dataclass(frozen=True)
-class SegmentationPlan:
-    """What is compared: ``ratio`` made images for each real one of a defect class, so many
-    ``seeds``; ``recipe`` says how a segmenter is trained, its seed aside; ``seed`` draws what is
-    made; ``candidates`` as of ``generate``.
-    """
+@dataclass(frozen=True, kw_only=True)
+class SegmentationPlan(Plan):
+    """``recipe`` says how a segmenter is trained, its seed aside."""
 
-    ratio: float = 1.0
-    seeds: int = 5
-    image_size: tuple[int, int] = (64, 64)
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
-    seed: int = 0
-    candidates: int = 1
     paints: ClassVar[bool] = True
     # The last weights of a segmenter are taken: nothing is chosen.
     splits: ClassVar = (TRAIN, TEST)
-
-    @property
-    def most(self) -> float:
-        """The highest ratio."""
-        return self.ratio
 
     def check(self, real: RealSplit) -> None:
         """Find out before anything is made whether segmenters can be tested.
@@ -74,9 +61,7 @@ class SegmentationPlan:
         """What a person must know to read the table."""
         return {
             "segmenter": f"U-Net of {self.recipe.width} channels",
-            **training_facts(self.image_size, self.recipe.steps, self.recipe.batch_size),
-            "seeds": self.seeds,
-            "candidates": self.candidates,
+            **self.training_facts(steps=self.recipe.steps, batch_size=self.recipe.batch_size),
         }
 
 
@@ -113,18 +98,8 @@ def run_segmentation(
 
     return go_through(
         out / FOLDER,
-        _record(plan, real, model),
+        plan.record(real, model, asdict(replace(plan.recipe, seed=0))),
         plan.keys(real),
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),
     )
-
-
-def _record(plan: SegmentationPlan, real: RealSplit, model: Model | None) -> dict[str, Any]:
-    return {
-        "image_size": list(plan.image_size),
-        "recipe": asdict(replace(plan.recipe, seed=0)),
-        "seed": plan.seed,
-        "candidates": plan.candidates,
-        **material(real, model),
-    }

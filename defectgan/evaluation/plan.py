@@ -1,0 +1,96 @@
+"""What the tests of classifiers and of segmenters have in common: how much is made for them, and
+how often they are repeated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from defectgan.config import DataConfig
+from defectgan.errors import SettingError
+from defectgan.evaluation.arms import Material, gather, paint
+from defectgan.evaluation.ledger import material
+from defectgan.evaluation.real import RealSplit
+from defectgan.training.checkpoint import Model
+
+GENERATED = "generated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """``ratio`` made images for each real one of a defect class; so many ``seeds``, trainings of
+    every arm; ``image_size``, height and width that the networks see; ``seed`` draws what is made;
+    ``candidates`` as of ``generate``.
+    """
+
+    ratio: float = 1.0
+    seeds: int = 5
+    image_size: tuple[int, int] = (64, 64)
+    seed: int = 0
+    candidates: int = 1
+
+    @property
+    def most(self) -> float:
+        """The highest ratio."""
+        return self.ratio
+
+    def training_facts(self, *, steps: int, batch_size: int) -> dict[str, Any]:
+        """How much the networks see, for a person who reads the table."""
+        height, width = self.image_size
+        return {
+            "sees": f"{width} x {height} pixels",
+            "steps": steps,
+            "batch": batch_size,
+            "seeds": self.seeds,
+            "candidates": self.candidates,
+        }
+
+    def record(
+        self, real: RealSplit, model: Model | None, recipe: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """All that a result depends on, arm, ratio and seed aside; ``recipe`` says how a network is
+        trained.
+        """
+        return {
+            "image_size": list(self.image_size),
+            "recipe": recipe,
+            "seed": self.seed,
+            "candidates": self.candidates,
+            **material(real, model),
+        }
+
+
+def seen_size(size: str) -> tuple[int, int]:
+    """Height and width from "64" or "48x64".
+
+    Raises:
+        SettingError: if that is no size that networks here see.
+    """
+    try:
+        return DataConfig.model_validate({"image_size": size}).image_size
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise SettingError(f"a network cannot see the size {size}: {reason}") from error
+
+
+def prepare(
+    plan: Plan, real: RealSplit, model: Model | None, out: Path, *, device: torch.device
+) -> Material:
+    """All images that a test needs; a generator's are painted below ``out`` first."""
+    generated, ratio, seed = None, plan.most, plan.seed
+    if model is not None:
+        generated = out / GENERATED / f"{ratio:g}x"
+        paint(
+            model,
+            real,
+            generated,
+            ratio=ratio,
+            candidates=plan.candidates,
+            seed=seed,
+            device=device,
+        )
+    return gather(real, DataConfig(image_size=plan.image_size), generated, ratio=ratio, seed=seed)
