@@ -112,6 +112,22 @@ def test_what_is_added_can_be_chosen_among_candidates(place: Path) -> None:
     assert "results of another test" in message_of(call(line, code=3))
 
 
+def test_of_several_candidates_the_surest_are_added_where_there_is_a_critic(place: Path) -> None:
+    def candidates(line: str, out: str) -> Any:
+        call(f"--data pcb {line} --out {out} {QUICK}")
+        return json.loads((place / out / "gain.json").read_text()).get("candidates")
+
+    train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
+    runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
+    runner.invoke(app, ["export", "--format", "safetensors", "--out", "alone"])
+    alone = "--model alone/generator.safetensors --trust-model"
+    assert candidates("--model latest --arms synthetic", "chosen") == 8
+    assert candidates(f"{alone} --arms synthetic", "plain") == 1
+    assert candidates("--arms real", "without") is None
+    refused = call(f"--data pcb {alone} --candidates 2 --arms synthetic --out no {QUICK}", code=3)
+    assert "the generator alone" in message_of(refused)
+
+
 def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
     place: Path,
 ) -> None:

@@ -1,6 +1,7 @@
 """defectgan evaluate gain."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -117,7 +118,7 @@ def gain(
             min=0.01,
         ),
     ] = None,
-    candidates: options.Candidates = 1,
+    candidates: options.CandidatesToTrainOn = None,
     segmentation: Annotated[
         bool,
         typer.Option(
@@ -195,7 +196,7 @@ def gain(
         seeds=seeds,
         image_size=seen_size(image_size),
         seed=seed,
-        candidates=candidates,
+        candidates=candidates or options.MANY,
     )
     if segmentation:
         _refuse(
@@ -209,8 +210,7 @@ def gain(
     else:
         name = net or ("resnet18" if on_gpu else "small")
         test = _classifiers(plan, arms, sweep, Network(name, net_weights, steps, batch_size))
-    several = candidates if candidates > 1 else None
-    _refuse_unused(test.plan.paints, model, gan_steps, several, trust=trust_model)
+    _refuse_unused(test.plan.paints, model, gan_steps, candidates, trust=trust_model)
     model = model and find_model(model)
     chosen = {
         "classes": tuple(classes) if classes else None,
@@ -234,6 +234,8 @@ def gain(
         for note in notes:
             reporter.say(note)
         trained = load_model(path, device=place)
+        if candidates is None and trained.critic is None:
+            test = test._replace(plan=replace(test.plan, candidates=1))
     with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
         rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
     entries = compare(rows, test.sheet)

@@ -15,7 +15,6 @@ NAMED = 3
 # An image whose class the critic finds less probable than this is doubted; where more than half of
 # a set are, the command says what can be done.
 DOUBTED = 0.5
-CHOICE = 8  # times as many candidates are proposed then
 
 
 def generate(
@@ -107,7 +106,7 @@ def generate(
     if doubted > n / 2:
         reporter.say(
             f"the critic doubts the class of {doubted} of {counted(n, 'image')}: --candidates "
-            f"{CHOICE * candidates} keeps better ones"
+            f"{options.MANY * candidates} keeps better ones"
         )
     if full := sum(row["mask_area"] > FULL_AREA for row in rows):
         reporter.warn(

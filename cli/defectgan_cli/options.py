@@ -98,14 +98,16 @@ Model = Annotated[
     Path | None,
     setting("MODEL", "Run folder or .safetensors file.", default="the newest run"),
 ]
-Candidates = Annotated[
-    int,
-    setting(
-        "CANDIDATES",
-        "Paintings tried for each image, on other good images too: the one whose class the critic "
-        "is surest of is kept.",
-        min=1,
-    ),
+# Candidates that make a better training set on all real sets where that was measured.
+MANY = 8
+_CANDIDATES = (
+    "Paintings tried for each image, on other good images too: the one whose class the critic is "
+    "surest of is kept."
+)
+Candidates = Annotated[int, setting("CANDIDATES", _CANDIDATES, min=1)]
+CandidatesToTrainOn = Annotated[
+    int | None,
+    setting(None, _CANDIDATES, default=f"{MANY}, 1 for weights without the critic", min=1),
 ]
 Device = Annotated[str, setting("DEVICE", "auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

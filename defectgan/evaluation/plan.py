@@ -34,6 +34,11 @@ class Plan:
     candidates: int = 1
 
     @property
+    def paints(self) -> bool:
+        """Whether anything learns from a generator's images."""
+        return True
+
+    @property
     def most(self) -> float:
         """The highest ratio."""
         return self.ratio
@@ -46,7 +51,7 @@ class Plan:
             "steps": steps,
             "batch": batch_size,
             "seeds": self.seeds,
-            "candidates": self.candidates,
+            **({"candidates": self.candidates} if self.paints else {}),
         }
 
     def record(

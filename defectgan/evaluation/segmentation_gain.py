@@ -28,7 +28,6 @@ class SegmentationPlan(Plan):
     """``recipe`` says how a segmenter is trained, its seed aside."""
 
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
-    paints: ClassVar[bool] = True
     # The last weights of a segmenter are taken: nothing is chosen.
     splits: ClassVar = (TRAIN, TEST)
 
