@@ -1,5 +1,7 @@
 """The arithmetic of image quality, of sets whose answers are known."""
 
+from statistics import fmean, stdev
+
 import pytest
 import torch
 
@@ -20,7 +22,53 @@ def normal(count: int, size: int, seed: int) -> torch.Tensor:
 
 def test_kid_of_a_set_with_itself_is_0_but_for_the_pairs_of_an_image_with_itself() -> None:
     x = normal(2000, 8, 0)
-    assert abs(kid(x, x)) < 0.01 < kid(x, x + 0.5)
+    assert abs(kid([x], [x])) < 0.01 < kid([x], [x + 0.5])
+
+
+def test_kid_of_plain_sets_is_torch_fidelitys() -> None:
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    x, y = normal(20, 8, 0), normal(20, 8, 1) + 0.3
+    theirs = kid_features_to_metric(x, y, kid_subsets=1, kid_subset_size=20, verbose=False)
+    assert kid([x], [y]) == pytest.approx(theirs[KEY_METRIC_KID_MEAN])
+
+
+def test_kid_of_mixtures_is_that_of_a_naive_loop() -> None:
+    ours, real = ([normal(n, 2, 10 * side + n) for n in (3, 4)] for side in (0, 1))
+
+    def likeness(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
+        means = []
+        for a in one:
+            for b in other:
+                same = a is b
+                kernels = [
+                    (float(p @ q) / 2 + 1) ** 3
+                    for i, p in enumerate(a)
+                    for j, q in enumerate(b)
+                    if not (same and i == j)
+                ]
+                means.append(fmean(kernels))
+        return fmean(means)
+
+    expected = likeness(ours, ours) + likeness(real, real) - 2 * likeness(ours, real)
+    assert kid(ours, real) == pytest.approx(expected)
+
+
+def test_few_images_of_classes_that_lie_far_apart_are_no_nearer_for_that() -> None:
+    """Two sets of the same four classes, three images each: 0 on average. Within a plain set of
+    them two images are more seldom of one class than across two, and its KID is below 0 by far more
+    than its error.
+    """
+    centres = 3 * normal(4, 4, 0)
+    mixed, plain = [], []
+    for i in range(60):
+        seeds = iter(range(100 + 8 * i, 108 + 8 * i))
+        sides = [[c + normal(3, 4, next(seeds)) for c in centres] for _ in range(2)]
+        mixed.append(kid(*sides))
+        plain.append(kid(*([torch.cat(side)] for side in sides)))
+    errors = [stdev(values) / len(values) ** 0.5 for values in (mixed, plain)]
+    assert abs(fmean(mixed)) < 2 * errors[0]
+    assert fmean(plain) < -10 * errors[1]
 
 
 def test_fid_of_two_gaussians_is_its_closed_form() -> None:

@@ -43,6 +43,8 @@ FEWEST = 4
 # Features that name the classes of real images no better than so many times chance are no use.
 SURE = 1.5
 BATCH = 32
+# The features of each class, [N, F].
+Parts = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -165,64 +167,68 @@ def _class_rows(
     for kind in KINDS:
         shown = features.classify(sets[kind])
         named = None if shown is None else float((shown == k).double().mean())
-        pairs = _pairs(kind, sets[kind], real[k], _size(ours[k], real[k], real[0]), [seed, k])
+        size = _size([ours[k]], [real[k]], real[0])
+        pairs = _pairs(kind, [sets[kind]], [real[k]], size, [seed, k])
         yield _row(names[k], kind, list(pairs), named=named)
 
 
 def _overall(
     rows: list[Row], classes: list[int], ours: list[Tensor], real: list[Tensor], seed: int
 ) -> Iterator[Row]:
-    """All classes together, the same number of images of each, so that no side is another mixture
-    than the other; diversity and what is named are the means of the classes.
+    """All classes together, as many images of each, so that no side is another mixture than the
+    other; diversity and what is named are the means of the classes.
     """
-    sides = {"generated": _balanced(ours, classes, seed), "floor": _balanced(real, classes, seed)}
-    mixed = sides["floor"]
-    sides["ceiling"] = real[0]
-    size = _size(*sides.values())
+    mine, theirs = ([sets[k] for k in classes] for sets in (ours, real))
+    sides = {"generated": mine, "floor": theirs, "ceiling": [real[0]]}
+    size = _size(mine, theirs, real[0])
     for kind in KINDS:
-        mine = [row for row in rows if row.kind == kind]
-        named = [row.named for row in mine if row.named is not None]
-        pairs = list(_pairs(kind, sides[kind], mixed, size, [seed, 0]))
+        of_kind = [row for row in rows if row.kind == kind]
+        named = [row.named for row in of_kind if row.named is not None]
         yield _row(
             ALL,
             kind,
-            pairs,
+            list(_pairs(kind, sides[kind], theirs, size, [seed, 0])),
             named=fmean(named) if named else None,
-            diversity=fmean(row.diversity for row in mine),
+            diversity=fmean(row.diversity for row in of_kind),
         )
 
 
-def _balanced(sets: list[Tensor], classes: list[int], seed: int) -> Tensor:
-    count = min(len(sets[k]) for k in classes)
-    rng = np.random.default_rng(seed)
-    return torch.cat([sets[k][rng.permutation(len(sets[k]))[:count]] for k in classes])
-
-
-def _size(ours: Tensor, real: Tensor, normal: Tensor) -> int:
-    """Images on each side: half of the real ones, so that the floor has as many as the rest."""
-    return min(len(ours), len(real) // 2, len(normal), LARGEST)
+def _size(ours: Parts, real: Parts, normal: Tensor) -> int:
+    """Images of each class on each side: half of the real ones, so that the floor has as many as
+    the rest, and where there are so few good ones at least a pair.
+    """
+    fewest = min(*map(len, ours), *(len(part) // 2 for part in real))
+    return min(fewest, max(2, min(len(normal), LARGEST) // len(real)))
 
 
 def _pairs(
-    kind: Kind, ours: Tensor, real: Tensor, size: int, seed: list[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """``DRAWS`` pairs of sets of a size, those of the floor without an image in common."""
+    kind: Kind, ours: Parts, real: Parts, size: int, seed: list[int]
+) -> Iterator[tuple[Parts, Parts]]:
+    """``DRAWS`` pairs of sets with so many images of each class; those of the floor without an
+    image in common.
+    """
     rng = np.random.default_rng(seed)
+    share = size * len(real) // len(ours)
     for _ in range(DRAWS):
-        order = rng.permutation(len(real))
-        chosen = order[size:] if kind == "floor" else rng.permutation(len(ours))
-        yield ours[chosen[:size]], real[order[:size]]
+        orders = [rng.permutation(len(part)) for part in real]
+        drawn = [part[order[:size]] for part, order in zip(real, orders, strict=True)]
+        if kind == "floor":
+            rest = [part[order[size:][:size]] for part, order in zip(real, orders, strict=True)]
+            yield rest, drawn
+        else:
+            yield [part[rng.permutation(len(part))[:share]] for part in ours], drawn
 
 
 def _row(
     defect: str,
     kind: Kind,
-    pairs: list[tuple[Tensor, Tensor]],
+    drawn: list[tuple[Parts, Parts]],
     *,
     named: float | None,
     diversity: float | None = None,
 ) -> Row:
-    kids = [kid(*pair) for pair in pairs]
+    kids = [kid(*parts) for parts in drawn]
+    pairs = [(torch.cat([*ours]), torch.cat([*real])) for ours, real in drawn]
     outlined = [shares for pair in pairs if (shares := precision_recall(*pair)) is not None]
     if diversity is None:
         diversity = fmean(spread(a) for a, _ in pairs) / fmean(spread(b) for _, b in pairs)
