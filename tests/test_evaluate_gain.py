@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from defectgan.data.index import index_data, read_split
 from defectgan.errors import DataError
 from defectgan.evaluation.generator import train_generator
 from defectgan.evaluation.real import SplitPlan, split_real
-from defectgan.images import Picture, write_picture
+from defectgan.images import Picture, read_picture, write_picture
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import read_info
 from tests.conftest import CPU, TINY, Silent
@@ -109,7 +110,42 @@ def test_what_is_added_can_be_chosen_among_candidates(place: Path) -> None:
     made = [json.loads(job.read_text()) for job in place.glob("out/generated/*/*/job.json")]
     assert made and all(job["candidates"] == 3 for job in made)
     assert json.loads((place / "out/gain.json").read_text())["candidates"] == 3
-    assert "results of another test" in message_of(call(line, code=3))
+    assert "with another generator, or with other images by it" in message_of(call(line, code=3))
+
+
+def test_arms_without_a_generator_may_come_first(place: Path) -> None:
+    call(f"--data pcb --arms classical --out out {QUICK}")
+    results = (place / "out/classifiers/results.jsonl").read_text()
+    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --out out {QUICK}"
+    call(f"{line} --arms classical+synthetic")
+    more = (place / "out/classifiers/results.jsonl").read_text()
+    assert more.startswith(results) and more.count('"model_sha256"') == 2
+    call(f"--data pcb --arms procedural --out out {QUICK}")
+
+
+def test_a_damaged_image_is_found_before_a_generator_is_trained(place: Path) -> None:
+    """Its head and its end are sound."""
+    victim = place / "pcb/tin/0000.png"
+    whole = victim.read_bytes()
+    middle = len(whole) // 2
+    victim.write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
+    line = f"--data pcb --gan-config tiny.yaml --arms synthetic --out out {QUICK}"
+    assert "0000.png is damaged" in message_of(call(line, code=3))
+    assert not (place / "out/runs").exists()
+
+
+def test_the_classes_are_those_of_the_model_and_none_that_it_does_not_know(place: Path) -> None:
+    train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
+    runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
+    shutil.copytree(place / "pcb/tin", place / "pcb/new")
+    for file in (place / "pcb/new").iterdir():
+        picture = read_picture(file)
+        write_picture(file, replace(picture, pixels=picture.pixels[::-1].copy()))
+    line = f"--data pcb --model latest --arms synthetic {QUICK}"
+    table = json.loads(call(f"{line} --json").stdout)["table"]
+    assert "tin" in table[0]["recall"] and "new" not in table[0]["recall"]
+    assert "has no defect class new" in message_of(call(f"{line} --classes new --out o", code=3))
+    assert not (place / "o/generated").exists()
 
 
 def test_of_several_candidates_the_surest_are_added_where_there_is_a_critic(place: Path) -> None:

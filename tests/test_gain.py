@@ -73,6 +73,11 @@ def coloured(counts: list[int], value: int) -> list[list[Seen]]:
     return [[Seen(image, [k])] * count for k, count in enumerate(counts)]
 
 
+def test_a_ratio_of_floats_adds_no_image_more_than_that_of_decimals() -> None:
+    assert (1.1 * 50, added(1.1, 50)) == (55.00000000000001, 55)
+    assert added(1.1, 51) == 57 and added(0.01, 5) == 1
+
+
 def test_an_arm_learns_from_the_real_images_and_so_many_added_ones_a_class() -> None:
     train = coloured([5, 2, 3], 0)
     material = Material(
@@ -194,7 +199,7 @@ def test_a_folder_takes_no_other_test(
     with pytest.raises(DataError, match="results of another test"):
         run_gain(replace(PLAN, seed=1), real, model, out, device=CPU)
     before = (out / TABLE).read_text()
-    with pytest.raises(DataError, match="other splits"):
+    with pytest.raises(DataError, match="other images or splits"):
         claim(out, split_real(boards, DataConfig(), replace(SHARES, shots=1)))
     assert (out / TABLE).read_text() == before
     (tmp_path / "mine.txt").touch()
@@ -221,7 +226,7 @@ def test_a_result_is_of_the_content_of_images_and_masks_and_of_their_levels(
         whole = file.read_bytes()
         picture = read_picture(file)
         write_picture(file, replace(picture, pixels=picture.pixels[::-1].copy()))
-        with pytest.raises(DataError, match="results of another test"):
+        with pytest.raises(DataError, match="name another folder"):
             run()
         file.write_bytes(whole)
     run()
@@ -360,6 +365,7 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
     kept = json.loads(files["json"].read_text())
     assert kept["table"] == entries and kept["model_sha256"] == model.sha256
     assert kept["split"] == {
+        "by": "the data itself, else by these shares",
         "holdout": 0.25,
         "val_fraction": 0.34,
         "val_from": "train",

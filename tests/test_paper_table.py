@@ -41,7 +41,7 @@ def test_rows_join_those_that_are_there_if_they_are_of_the_same_table(
     assert "each row is one training of its generator" in before
     with pytest.raises(DataError, match="another test"):
         call("--steps", "4", "--rows", "StarGAN")
-    with pytest.raises(DataError, match="other splits"):
+    with pytest.raises(DataError, match="other images or splits"):
         call("--steps", "3", "--shots", "1", "--rows", "StarGAN")
     assert (out / "table.md").read_text() == before
 

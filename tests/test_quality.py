@@ -1,6 +1,7 @@
 """The quality of generated sets whose quality is known."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,22 @@ def test_the_same_share_of_the_same_images_is_the_split_of_the_run(
     assert made.held_out.classes == ("normal", "wound")
 
 
+def test_the_good_images_can_be_called_anything(parts: Path, index: Index, tmp_path: Path) -> None:
+    folder = pretend(tmp_path / "set", {"tin": files(index, 1)})
+    shutil.copytree(parts, tmp_path / "parts")
+    (tmp_path / "parts/normal").rename(tmp_path / "parts/gut")
+    made = found(folder, data=tmp_path / "parts", normal_class="gut", trust=True)
+    assert made.held_out.classes[0] == "gut" and made.held_out.counts()["gut"] > 0
+
+
+def test_a_class_that_is_never_alone_is_refused(parts: Path, index: Index, tmp_path: Path) -> None:
+    text = as_table(index_data(parts, DataConfig())).replace(",wound,", ",tin|wound,")
+    (tmp_path / "labels.csv").write_text(text)
+    folder = pretend(tmp_path / "set", {"tin": files(index, 1)})
+    with pytest.raises(DataError, match="shows wound alone"):
+        found(folder, data=tmp_path / "labels.csv", trust=True)
+
+
 def test_images_with_several_defects_are_not_compared(
     parts: Path, index: Index, tmp_path: Path
 ) -> None:
@@ -342,6 +359,7 @@ def test_the_command_prints_a_table_and_keeps_it(parts: Path, index: Index, tmp_
         ("nowhere --features inception --weights x --steps 3", 2, "3 steps are of no use"),
         ("nowhere --weights x", 2, "the weights x are of no use"),
         ("nowhere --steps 0", 2, "greater than or equal to 1"),
+        ("nowhere --holdout 0.4", 2, "--holdout is for real images that you name"),
     ],
 )
 def test_an_error_of_the_command_says_what_to_do(line: str, code: int, message: str) -> None:

@@ -1,5 +1,6 @@
 """The real images of an evaluation, and models that have seen what they may not."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,39 @@ def test_images_are_recognised_under_another_name(boards: Path, run: Path, tmp_p
         file.rename(file.with_stem(f"copy-{file.stem}"))
     with pytest.raises(ModelError, match="of the test images"):
         refuse_leaks(run, split_real(tmp_path / "copy", DataConfig(), QUARTERS))
+
+
+def test_it_is_what_was_learned_from_that_counts_not_what_the_files_hold_now(
+    boards: Path, tmp_path: Path
+) -> None:
+    """A test and a training image change places after the training, as when an export is numbered
+    anew.
+    """
+    shutil.copytree(boards, tmp_path / "pcb")
+    before = split_real(tmp_path / "pcb", DataConfig(), QUARTERS)
+    run = trained_on(before, tmp_path / "run")
+    learned = next(s.file for s in before.part("train").samples if s.labels == ("tin",))
+    tested = next(s.file for s in before.part("test").samples if s.labels == ("tin",))
+    one, other = learned.read_bytes(), tested.read_bytes()
+    learned.write_bytes(other)
+    tested.write_bytes(one)
+    with pytest.raises(ModelError, match="1 of the test images"):
+        refuse_leaks(run, split_real(tmp_path / "pcb", DataConfig(), QUARTERS))
+
+
+def test_a_class_with_fewer_images_than_shots_is_said(boards: Path) -> None:
+    notes = split_real(boards, DataConfig(), replace(QUARTERS, shots=100)).notes
+    assert any(note.startswith("tin has ") and "not 100" in note for note in notes)
+
+
+def test_a_name_that_is_no_text_is_refused_as_it_cannot_stand_in_a_table(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    file = tmp_path / "pcb/tin/0000.png"
+    file.rename(file.with_name(os.fsdecode(b"gro\xdf.png")))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        as_table(index_data(tmp_path / "pcb", DataConfig()))
 
 
 def test_what_the_run_before_has_seen_counts(real: RealSplit, run: Path, tmp_path: Path) -> None:

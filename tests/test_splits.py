@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectgan.config import DataConfig
-from defectgan.data.index import index_data, read_split, write_split
+from defectgan.data.index import index_data, read_split, split_content, write_split
 from defectgan.data.samples import Sample
 from defectgan.data.splits import group_by_name, keep_out, pieces
 from defectgan.errors import DataError
+from defectgan.files import sha256
 
 
 def test_the_same_seed_keeps_the_same_images_out(boards: Path, tmp_path: Path) -> None:
@@ -90,3 +91,36 @@ def test_a_training_image_that_is_also_a_test_image_is_left_out(
     assert index.counts()["tin"] == 3
     assert index.skipped[0][0].name == leaked.name
     assert "kept for test" in index.skipped[0][1]
+
+
+def test_a_validation_image_that_is_also_a_test_image_is_left_out(
+    boards: Path, tmp_path: Path
+) -> None:
+    """Else the weights would be chosen by what they are tested on; by group as by content."""
+    root = tmp_path / "pcb"
+    for part in ("train", "val", "test"):
+        shutil.copytree(boards, root / part)
+    for part, shift in (("val", 1), ("test", 2)):
+        for file in (root / part).rglob("*.png"):
+            file.write_bytes(file.read_bytes() + bytes(shift))  # other content, the same image
+    shutil.copy(root / "test/tin/0000.png", root / "val/tin/again.png")
+    index = index_data(root, DataConfig())
+    ((gone, reason),) = index.skipped
+    assert gone == root / "val/tin/again.png"
+    assert "0000.png" in reason and "kept for test" in reason
+
+
+def test_the_content_of_all_that_a_run_learned_from_is_recorded(
+    boards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(boards, tmp_path / "pcb")
+    index = index_data(tmp_path / "pcb", DataConfig(val_fraction=0.5))
+    split, changed = tmp_path / "split.json", index.samples[0].file
+    write_split(split, index)
+    before = split_content(split)
+    assert sum(map(len, before.values())) == len(index.samples) + len(index.held_out)
+    changed.write_bytes(changed.read_bytes() + b"0")
+    write_split(split, index)  # as a resumed run does
+    after = split_content(split)
+    assert after["val"] == before["val"] and after["train"] - before["train"] == {sha256(changed)}
+    assert before["train"] < after["train"]

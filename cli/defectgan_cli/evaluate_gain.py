@@ -182,7 +182,7 @@ def gain(
     )
     from defectgan.evaluation.leak import refuse_leaks
     from defectgan.evaluation.ledger import claim
-    from defectgan.evaluation.plan import Plan, seen_size
+    from defectgan.evaluation.plan import Plan, refuse_damaged, seen_size
     from defectgan.evaluation.real import SplitPlan, split_real
     from defectgan.runs import find_model, unused
     from defectgan.training.checkpoint import load_model
@@ -199,7 +199,7 @@ def gain(
         candidates=candidates or options.MANY,
     )
     if segmentation:
-        _refuse(
+        options.refuse(
             "is for classifiers: leave it out for segmenters",
             arms=arms,
             sweep=sweep,
@@ -229,6 +229,8 @@ def gain(
     trained = None
     notes: tuple[str, ...] = ()
     if test.plan.paints:
+        if model is None:
+            refuse_damaged(test.plan, real)
         path = model or _train(real, config, folder, place, reporter)
         notes = refuse_leaks(path, real, trust=trust_model)
         for note in notes:
@@ -265,15 +267,6 @@ class Network(NamedTuple):
     batch_size: int | None
 
 
-def _refuse(why: str, **given: Any) -> None:
-    """Refuse options that would do nothing."""
-    from defectgan.errors import SettingError
-
-    if names := [name for name, value in given.items() if value not in (None, False)]:
-        options_named = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise SettingError(f"{options_named} {why}")
-
-
 def _refuse_unused(
     paints: bool,
     model: Path | None,
@@ -285,9 +278,11 @@ def _refuse_unused(
     """Refuse what is said of a generator that is not there."""
     if not paints:
         why = "is for generated images, and no arm here learns from any: leave it out"
-        _refuse(why, gan_steps=gan_steps, candidates=candidates, trust_model=trust)
+        options.refuse(why, gan_steps=gan_steps, candidates=candidates, trust_model=trust)
     elif model is None:
-        _refuse("is for a model that you have: name it, or leave this out", trust_model=trust)
+        options.refuse(
+            "is for a model that you have: name it, or leave this out", trust_model=trust
+        )
 
 
 def _classifiers(
@@ -341,9 +336,13 @@ def _generator_config(
         raise SettingError(
             f"{model} is trained already: --gan-config and --gan-steps are of no use"
         )
-    config = read_info(weights_file(model)).config
-    # These images may be kept in another way than those that it has learned from.
-    given = {name: value for name, value in data.items() if value is not None} | {"layout": None}
+    info = read_info(weights_file(model))
+    for name in data["classes"] or ():
+        info.label_of(name)
+    config = info.config
+    # These images may be kept in another way than those that it has learned from, beside others.
+    known = {"classes": info.classes[1:], "layout": None}
+    given = known | {name: value for name, value in data.items() if value is not None}
     return config.model_copy(update={"data": config.data.model_copy(update=given)})
 
 

@@ -9,6 +9,9 @@ from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, print_json, print_table
 from defectgan_cli.options import setting
 
+# Share of each class of other images that is held out by itself.
+HOLDOUT = 0.5
+
 
 def quality(
     generated: Annotated[Path, typer.Argument(help="A generated set.", show_default=False)],
@@ -20,15 +23,24 @@ def quality(
             default="those of the model's run, with what it held out",
         ),
     ] = None,
+    normal_class: Annotated[
+        str | None,
+        setting(
+            None,
+            "Folder of the good images in --data.",
+            default="normal, good, ok, free or defect-free, or as in the model's run",
+        ),
+    ] = None,
     holdout: Annotated[
-        float,
+        float | None,
         setting(
             None,
             "Share of each class of --data that is held out where it has no test images.",
+            default=str(HOLDOUT),
             min=0.05,
             max=0.95,
         ),
-    ] = 0.5,
+    ] = None,
     model: Annotated[
         Path | None,
         setting(
@@ -72,7 +84,14 @@ def quality(
         int | None,
         setting(None, "Steps that the domain classifier is trained for.", default="300", min=1),
     ] = None,
-    seed: Annotated[int, setting(None, "Seed of all that is drawn at random.", min=0)] = 0,
+    seed: Annotated[
+        int,
+        setting(
+            None,
+            "Draws the weights that the domain classifier begins with, and what is compared.",
+            min=0,
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         setting(None, "Folder for the table.", default="quality, in the generated set"),
@@ -107,8 +126,19 @@ def quality(
     folder = out or unused(generated / "quality")
     report_files(folder)  # before minutes of work, not after
     run = model and find_run(model)
+    if data is None:
+        options.refuse(
+            "is for real images that you name: name them with --data, or leave it out",
+            normal_class=normal_class,
+            holdout=holdout,
+        )
     comparison = find_comparison(
-        generated, data=data, model=run, trust=trust_model, holdout=holdout
+        generated,
+        data=data,
+        normal_class=normal_class,
+        model=run,
+        trust=trust_model,
+        holdout=HOLDOUT if holdout is None else holdout,
     )
     with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
         made = make_features(

@@ -115,3 +115,12 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Warnings and results only.", envvar="DEFECTGAN_QUIET")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def refuse(why: str, **given: Any) -> None:
+    """Refuse options that would do nothing."""
+    from defectgan.errors import SettingError
+
+    if names := [name for name, value in given.items() if value not in (None, False)]:
+        options_named = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise SettingError(f"{options_named} {why}")

@@ -10,11 +10,11 @@ from typing import Any
 
 from defectgan.config import DataConfig
 from defectgan.data import splits
-from defectgan.data.facts import Facts
+from defectgan.data.facts import Facts, digests
 from defectgan.data.layouts import Listing, read_layout
 from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.masks import MaskFacts, look_at_mask
-from defectgan.data.samples import TEST, TRAIN, VAL, Mark, Sample
+from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import write_atomically
 from defectgan.images import EXPECTED, Header, Levels, probe
@@ -274,14 +274,27 @@ def _empty_class(index: Index, listing: Listing, k: int) -> str:
 
 
 def write_split(path: Path, index: Index) -> None:
-    """Record which files a training learns from and which are held out, relative to the data."""
+    """Record which files a training learns from and which are held out, relative to the data, with
+    the SHA-256 of all that each has held while the run learned from it, also before it was resumed.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    before = _recorded(path)["samples"] if path.is_file() else []
+    content = {row["file"]: set(row["sha256"]) for row in before}
+    there = [s.file for s in (*index.samples, *index.held_out) if s.file.is_file()]
+    for file, digest in digests(there).items():
+        content.setdefault(_relative(file, index.root), set()).add(digest)
     record = {
         "root": str(index.root.resolve()),
         "layout": index.layout,
         "classes": index.classes,
         "channels": index.channels,
         "levels": index.levels,
-        "samples": [_record(s, index.root) for s in (*index.samples, *index.held_out)],
+        "samples": [
+            row | {"sha256": sorted(content.get(row["file"], ()))}
+            for row in (_record(s, index.root) for s in (*index.samples, *index.held_out))
+        ],
     }
     write_atomically(path, json.dumps(record, indent=1).encode())
 
@@ -313,11 +326,7 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     Raises:
         DataError: if the record or one of its files is gone.
     """
-    if not path.is_file():
-        raise DataError(
-            f"no {path.name} in {path.parent}: it is not a run folder, or a damaged one"
-        )
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _recorded(path)
     root = root or Path(record["root"])
     samples = [
         Sample(
@@ -346,3 +355,24 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
         levels=record["levels"] and Levels(*record["levels"]),
         held_out=tuple(s for s in samples if s.split != TRAIN),
     )
+
+
+def split_content(path: Path) -> dict[str, set[str]]:
+    """The SHA-256 of the images of each split that ``write_split`` recorded.
+
+    Raises:
+        DataError: if the record is gone.
+    """
+    content: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for row in _recorded(path)["samples"]:
+        content[row["split"]].update(row["sha256"])
+    return content
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(
+            f"no {path.name} in {path.parent}: it is not a run folder, or a damaged one"
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record

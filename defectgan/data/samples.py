@@ -8,7 +8,8 @@ from defectgan.images import Header
 
 NORMAL_NAMES = ("normal", "good", "ok", "free", "defect-free")
 
-TRAIN, VAL, TEST = "train", "val", "test"
+# An image that belongs together with others stays in the last of their splits.
+SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
 
 # Left, top, width, height in pixels of the image.
 Box = tuple[float, float, float, float]

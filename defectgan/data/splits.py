@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from defectgan.data.facts import Facts
-from defectgan.data.samples import TEST, TRAIN, Sample
+from defectgan.data.samples import SPLITS, TRAIN, Sample
 from defectgan.errors import DataError, SettingError
 from defectgan.files import sha256
 
@@ -121,15 +121,15 @@ def leaks(twins: Sequence[Sequence[Sample]]) -> list[str]:
 def without_straddlers(
     samples: Sequence[Sample], twins: Sequence[Sequence[Sample]]
 ) -> tuple[list[Sample], list[tuple[Path, str]]]:
-    """The samples without those training images that stand, by content or group, in a test or
-    validation split that the layout itself names.
+    """The samples without those that stand, by content or group, on another side of a split that
+    the layout itself names: no training image beside one that judges, no validation image beside
+    one that tests.
     """
     dropped: list[tuple[Path, str]] = []
     for piece in pieces(samples, twins):
-        outside = [s for s in piece if s.split != TRAIN]
-        if outside:
-            reason = f"it belongs together with {outside[0].file}, which is kept for {TEST}"
-            dropped += [(s.file, reason) for s in piece if s.split == TRAIN]
+        kept = max(piece, key=lambda s: SPLITS.index(s.split))
+        reason = f"it belongs together with {kept.file}, which is kept for {kept.split}"
+        dropped += [(s.file, reason) for s in piece if s.split != kept.split]
     gone = {path for path, _ in dropped}
     return [s for s in samples if s.file not in gone], dropped
 

@@ -76,7 +76,8 @@ def known_arms(names: Sequence[str]) -> tuple[Arm, ...]:
 
 def added(ratio: float, real: int) -> int:
     """How many images are added to ``real`` ones of a class."""
-    return math.ceil(ratio * real)
+    # 1.1 times 50 are 55, although the product of the floats lies above.
+    return math.ceil(round(ratio * real, 6))
 
 
 @dataclass(frozen=True)

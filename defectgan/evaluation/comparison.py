@@ -44,13 +44,21 @@ class Comparison:
 
 
 def find_comparison(
-    folder: Path, *, data: Path | None, model: Path | None, trust: bool, holdout: float
+    folder: Path,
+    *,
+    data: Path | None,
+    normal_class: str | None = None,
+    model: Path | None,
+    trust: bool,
+    holdout: float,
 ) -> Comparison:
     """The images of a comparison.
 
     Args:
         folder: the generated set.
         data: real images; None for those of the run, with what it held out.
+        normal_class: what good images are called in ``data``; None for what they are called by
+            themselves, or were in the run.
         model: the run of the model that made it; None finds it by its weights where runs are.
         trust: take it that the model has not learned from the images held out, where its run is not
             there to tell.
@@ -67,8 +75,10 @@ def find_comparison(
     learned = began.data
     if data is not None:
         # The split of the run, if it held out as much of the same images.
-        shares = {"holdout": holdout, "val_fraction": 0.0, "layout": None}
-        index = index_data(data, learned.model_copy(update=shares), seed=began.training.seed)
+        given: dict[str, Any] = {"holdout": holdout, "val_fraction": 0.0, "layout": None}
+        if normal_class is not None:
+            given["normal_class"] = normal_class
+        index = index_data(data, learned.model_copy(update=given), seed=began.training.seed)
     elif run is not None:
         index = read_split(run.split)
     else:
@@ -79,6 +89,11 @@ def find_comparison(
     notes = (*index.notes, *missing, *notes)
     index, about_labels = single_labels(index)
     notes += about_labels
+    if empty := [n for n, members in zip(index.classes, index.members, strict=True) if not members]:
+        raise DataError(
+            f"no image to learn from in {index.root} shows {', '.join(empty)} alone: features must "
+            "know a class by itself; give it images of its own, or leave the class out"
+        )
     real = RealSplit(index)
     if run is not None:
         notes += refuse_leaks(run.path, real, trust=trust, remedy=HELD_OUT)
@@ -114,7 +129,8 @@ def _run_of_set(
     folder: Path, rows: Sequence[dict[str, Any]], model: Path | None, runs: Path
 ) -> tuple[RunFolder | None, tuple[str, ...]]:
     """The run whose weights made a set, and what a person should know of it."""
-    digests = {row["model_sha256"] for row in rows}
+    # A set that another program has made tells of no model.
+    digests = {row["model_sha256"] for row in rows if "model_sha256" in row}
     if model is not None:
         run = run_of(model)
         if run is None:

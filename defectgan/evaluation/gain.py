@@ -121,6 +121,7 @@ def run_gain(
     """
     given = by_key(baselines)
     tasks = {task.key: task for task in plan.tasks() if task.key not in given}
+    painted = plan.painted_by(model)
 
     def begin() -> Callable[[Key], Row]:
         material = prepare(plan, real, model, out, device=device)
@@ -130,8 +131,9 @@ def run_gain(
 
     made = go_through(
         out / FOLDER,
-        plan.record(real, model, _recipe(plan.recipe)),
+        plan.record(real, _recipe(plan.recipe)),
         list(tasks),
+        origin=lambda key: painted if tasks[key].arm.extra == "synthetic" else {},
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),
     )

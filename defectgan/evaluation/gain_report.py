@@ -162,7 +162,7 @@ def about(real: RealSplit, model: Model | None, notes: Sequence[str] = ()) -> di
         "title": f"Gain on {real.index.root}",
         "data": str(real.index.root.resolve()),
         "images": real.counts(),
-        "split": dict(real.rule),
+        "split": {"by": "the data itself, else by these shares", **real.rule},
         "left out": {
             "for fewer shots": len(real.left_out),
             "that cannot be used": len(real.index.skipped),

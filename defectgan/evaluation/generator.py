@@ -7,8 +7,6 @@ import torch
 
 from defectgan.config import Config
 from defectgan.errors import DataError, SettingError
-from defectgan.evaluation.gain import FOLDER
-from defectgan.evaluation.ledger import JOB
 from defectgan.evaluation.plan import GENERATED
 from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.runs import LATEST, RunFolder, find_run
@@ -42,7 +40,7 @@ def train_generator(
         The run, None if it was stopped early.
 
     Raises:
-        SettingError: if the run there was begun with other settings, or results are there already
+        SettingError: if the run there was begun with other settings, or images are there already
             that are not of what it would come to.
         DataError: if it learns from other images.
         TrainingError: if it cannot go on.
@@ -60,11 +58,11 @@ def train_generator(
         # Saving it anew would give its file another digest.
         if run.weights.is_file() and read_info(run.weights).step == config.training.steps:
             return run.path
-    if made := [path for path in (out / GENERATED, out / FOLDER / JOB) if path.exists()]:
+    if (made := out / GENERATED).exists():
         raise SettingError(
-            f"{made[0]} is there already, and {config.training.steps} steps would make another "
-            "generator than the one that it was made with, if any: name another folder, or as many "
-            "steps as then; nothing was trained"
+            f"{made} is there already, and {config.training.steps} steps would make another "
+            "generator than the one that painted it: name another folder, or as many steps as "
+            "then; nothing was trained"
         )
     outcome = job.run(job.begin(runs, "gain"), device=device, watcher=watcher, stop=stop)
     return None if outcome.interrupted else outcome.run

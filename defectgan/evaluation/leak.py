@@ -1,7 +1,8 @@
 """Leaks: a model may be judged only by images that it has never learned from.
 
-What it learned from stands in its run folder, and in those of the runs that it began with; files
-are compared by their content. An image that was saved anew is not recognised.
+What it learned from stands in its run folder, and in those of the runs that it began with, by
+content: files that were moved, renamed or exchanged since do not matter. An image that was saved
+anew is not recognised.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from defectgan.config import load_config
 from defectgan.data.facts import digests
-from defectgan.data.index import read_split
+from defectgan.data.index import split_content
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
 from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
@@ -54,7 +55,6 @@ def refuse_leaks(
 
     Raises:
         ModelError: if it has learned from others than those to learn from, or nobody can tell.
-        DataError: if the images of its run are gone.
     """
     folder = run_of(model)
     if folder is None:
@@ -86,19 +86,15 @@ def run_of(model: Path) -> RunFolder | None:
 
 
 def what_it_learned(folder: RunFolder) -> Learned:
-    """The images of a run and of all runs that it began with.
-
-    Raises:
-        DataError: if images are gone.
-    """
+    """The images of a run and of all runs that it began with."""
     trained: set[str] = set()
     chose: set[str] = set()
     run: RunFolder | None = folder
     start: Path | None = None
     while run is not None:
-        index = read_split(run.split)
-        trained |= _digests(index.samples)
-        chose |= _digests([s for s in index.held_out if s.split == VAL and s.file.is_file()])
+        content = split_content(run.split)
+        trained |= content[TRAIN]
+        chose |= content[VAL]
         begun = load_config(run.config, {}).training.init_from
         start = Path(begun) if begun is not None else None
         run = run_of(start) if start is not None else None

@@ -17,7 +17,6 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
-from defectgan.training.checkpoint import Model
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
@@ -36,8 +35,8 @@ def claim(out: Path, real: RealSplit) -> None:
     if table.is_file():
         if table.read_text(encoding="utf-8") != text:
             raise DataError(
-                f"{out} holds a test with other splits (see {TABLE}): name another folder, "
-                "nothing was written"
+                f"{out} holds a test of other images or splits (see {TABLE}): name another "
+                "folder, nothing was written"
             )
     elif out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty: name another folder, nothing was written")
@@ -45,9 +44,9 @@ def claim(out: Path, real: RealSplit) -> None:
         write_atomically(table, text.encode())
 
 
-def material(real: RealSplit, model: Model | None) -> dict[str, Any]:
-    """What every result depends on: the images by their content, what is black and white in them,
-    and the generator.
+def material(real: RealSplit) -> dict[str, Any]:
+    """What every result depends on: the images by their content, and what is black and white in
+    them.
 
     Raises:
         DataError: if an image cannot be read.
@@ -61,7 +60,6 @@ def material(real: RealSplit, model: Model | None) -> dict[str, Any]:
         "images_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "channels": real.index.channels,
         "levels": real.index.levels,
-        "model_sha256": model and model.sha256,
     }
 
 
@@ -91,6 +89,7 @@ def go_through(
     record: dict[str, Any],
     keys: Sequence[Key],
     *,
+    origin: Callable[[Key], Row],
     begin: Callable[[], Callable[[Key], Row]],
     known: Callable[[int], None],
 ) -> list[Row]:
@@ -98,8 +97,9 @@ def go_through(
 
     Args:
         folder: where ``job.json`` and ``results.jsonl`` are.
-        record: all that a result depends on, its key aside.
+        record: all that every result depends on.
         keys: the results that are wanted.
+        origin: what the result of a key depends on besides; it is written down with it.
         begin: makes ready, where any is to be made, and returns what makes the one of a key.
         known: called with the number of those that are there already.
 
@@ -107,17 +107,23 @@ def go_through(
         A row a key, in their order.
 
     Raises:
-        DataError: if the folder holds the results of another test.
+        DataError: if the folder holds the results of another test, or of another generator.
     """
     open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
     finished = by_key(rows)
+    for key in keys:
+        if key in finished and not origin(key).items() <= finished[key].items():
+            raise DataError(
+                f"{folder} holds results of {key[0]} with another generator, or with other images "
+                f"by it (see {RESULTS}): name another folder, nothing was written"
+            )
     waiting = [key for key in keys if key not in finished]
     known(len(keys) - len(waiting))
     if waiting:
         make = begin()
         for key in waiting:
-            finished[key] = make(key)
+            finished[key] = make(key) | origin(key)
             append_json_lines(folder / RESULTS, [finished[key]])
     return [finished[key] for key in keys]

@@ -5,7 +5,7 @@ how often they are repeated.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from defectgan.config import DataConfig
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import Material, gather, paint
+from defectgan.evaluation.images import see
 from defectgan.evaluation.ledger import material
 from defectgan.evaluation.real import RealSplit
 from defectgan.training.checkpoint import Model
@@ -32,6 +33,7 @@ class Plan:
     image_size: tuple[int, int] = (64, 64)
     seed: int = 0
     candidates: int = 1
+    splits: ClassVar[tuple[str, ...]]
 
     @property
     def paints(self) -> bool:
@@ -54,19 +56,28 @@ class Plan:
             **({"candidates": self.candidates} if self.paints else {}),
         }
 
-    def record(
-        self, real: RealSplit, model: Model | None, recipe: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """All that a result depends on, arm, ratio and seed aside; ``recipe`` says how a network is
-        trained.
-        """
+    def record(self, real: RealSplit, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """All that every result depends on; ``recipe`` says how a network is trained."""
         return {
             "image_size": list(self.image_size),
             "recipe": recipe,
             "seed": self.seed,
-            "candidates": self.candidates,
-            **material(real, model),
+            **material(real),
         }
+
+    def painted_by(self, model: Model | None) -> dict[str, Any]:
+        """What a result depends on besides that learns from a generator's images."""
+        return {"model_sha256": model and model.sha256, "candidates": self.candidates}
+
+
+def refuse_damaged(plan: Plan, real: RealSplit) -> None:
+    """Decode all real images, before hours are spent on what could not be tested then.
+
+    Raises:
+        DataError: if one is damaged.
+    """
+    for split in plan.splits:
+        see(real.part(split), DataConfig(image_size=plan.image_size), truths=True)
 
 
 def seen_size(size: str) -> tuple[int, int]:
@@ -87,7 +98,7 @@ def prepare(
 ) -> Material:
     """All images that a test needs; a generator's are painted below ``out`` first."""
     generated, ratio, seed = None, plan.most, plan.seed
-    if model is not None:
+    if plan.paints and model is not None:
         generated = out / GENERATED / f"{ratio:g}x"
         paint(
             model,

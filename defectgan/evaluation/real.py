@@ -6,7 +6,7 @@ piece, exactly as ``train`` draws them with the same shares and seed.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,12 @@ import numpy as np
 
 from defectgan.config import DataConfig
 from defectgan.data import splits
-from defectgan.data.facts import Facts
+from defectgan.data.facts import Facts, digests
 from defectgan.data.index import Index, index_data
 from defectgan.data.layouts import LABEL_SEPARATOR
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
+from defectgan.words import counted
 
 Members = tuple[tuple[Sample, ...], ...]
 
@@ -94,12 +95,14 @@ def split_real(
     index, left_out = _few(index, plan)
     rule = {name: value for name, value in asdict(plan).items() if value is not None}
     rule["group_regex"] = config.group_regex
-    real = RealSplit(index, left_out, (*index.notes, *about_labels), rule)
+    notes = (*index.notes, *about_labels, *_scarce(index, plan))
+    real = RealSplit(index, left_out, notes, rule)
     for split in needed:
         if empty := [name for name, count in real.counts()[split].items() if not count]:
             raise DataError(
                 f"no {split} images of {', '.join(empty)} in {data}: expected some of each class "
-                f"for {', '.join(needed)}; name the splits in a table, or hold out other shares"
+                f"for {', '.join(needed)}; name the splits in a table, hold out other shares, or "
+                "leave out classes of so few images"
             )
     return real
 
@@ -139,6 +142,13 @@ def _few(index: Index, plan: SplitPlan) -> tuple[Index, tuple[Sample, ...]]:
     return replace(index, samples=tuple(s for s in index.samples if s.file in kept)), left_out
 
 
+def _scarce(index: Index, plan: SplitPlan) -> Iterator[str]:
+    """Classes of which there are fewer images than wanted."""
+    for name, members in zip(index.classes[1:], index.members[1:], strict=True):
+        if plan.shots is not None and 0 < len(members) < plan.shots:
+            yield f"{name} has {counted(len(members), 'image')} to learn from, not {plan.shots}"
+
+
 def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> list[Sample]:
     """So many of them; fewer shots are always among more."""
     order = np.random.default_rng(seed).permutation(len(members))
@@ -146,22 +156,43 @@ def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> lis
 
 
 def as_table(index: Index) -> str:
-    """An index as a table (``labels.csv``) with absolute paths and a split column: what a training
-    on it learns from is exactly what is called ``train`` here.
+    """An index as a table (``labels.csv``) with absolute paths, a split column and the SHA-256 of
+    each image: what a training on it learns from is exactly what is called ``train`` here.
 
     Raises:
-        DataError: if the name of a class would be read as two.
+        DataError: if the name of a class would be read as two, a file's name is no text, or a file
+            cannot be read.
     """
     if torn := [name for name in index.classes[1:] if LABEL_SEPARATOR in name]:
         raise DataError(
             f"the class {torn[0]} of {index.root} cannot be named in a table, where "
             f"{LABEL_SEPARATOR} stands between labels: call it otherwise"
         )
+    samples = (*index.samples, *index.held_out)
+    content = digests(s.file for s in samples)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "labels", "mask", "split", "group"))
-    for s in (*index.samples, *index.held_out):
-        mask = "" if s.mask is None else s.mask.resolve()
+    writer.writerow(("file", "labels", "mask", "split", "group", "sha256"))
+    for s in samples:
+        mask = "" if s.mask is None else s.mask.absolute()
         labels = LABEL_SEPARATOR.join(s.labels)
-        writer.writerow((s.file.resolve(), labels, mask, s.split, s.group or ""))
-    return text.getvalue()
+        digest = content[s.file]
+        writer.writerow((s.file.absolute(), labels, mask, s.split, s.group or "", digest))
+    return _text(text.getvalue())
+
+
+def _text(table: str) -> str:
+    """The table, if it can be written as text.
+
+    Raises:
+        DataError: if the name of a file in it is of another encoding than UTF-8.
+    """
+    for line in table.splitlines():
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            name = line.encode(errors="surrogateescape").decode(errors="replace").split(",")[0]
+            raise DataError(
+                f"the name of {name} is not UTF-8 and cannot stand in a table: rename the file"
+            ) from error
+    return table

@@ -97,8 +97,9 @@ def run_segmentation(
 
     return go_through(
         out / FOLDER,
-        plan.record(real, model, asdict(replace(plan.recipe, seed=0))),
+        plan.record(real, asdict(replace(plan.recipe, seed=0))),
         plan.keys(real),
+        origin=lambda key: plan.painted_by(model) if key[0] == "synthetic" else {},
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),
     )
