@@ -223,21 +223,20 @@ def gain(
     _describe(real, reporter)
     test.plan.check(real)
     trainings = len(test.plan.keys(real))
+    painter = model if test.plan.paints else None
+    notes = refuse_leaks(painter, real, trust=trust_model) if painter else ()
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
     reporter.say(f"everything goes to {folder}")
-    trained = None
-    notes: tuple[str, ...] = ()
-    if test.plan.paints:
-        if model is None:
-            refuse_damaged(test.plan, real)
-        path = model or _train(real, config, folder, place, reporter)
-        notes = refuse_leaks(path, real, trust=trust_model)
-        for note in notes:
-            reporter.say(note)
-        trained = load_model(path, device=place)
-        if candidates is None and trained.critic is None:
-            test = test._replace(plan=replace(test.plan, candidates=1))
+    if test.plan.paints and painter is None:
+        refuse_damaged(test.plan, real)
+        painter = _train(real, config, folder, place, reporter)
+        notes = refuse_leaks(painter, real)
+    for note in notes:
+        reporter.say(note)
+    trained = load_model(painter, device=place) if painter else None
+    if candidates is None and trained is not None and trained.critic is None:
+        test = test._replace(plan=replace(test.plan, candidates=1))
     with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
         rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
     entries = compare(rows, test.sheet)

@@ -281,7 +281,7 @@ def write_split(path: Path, index: Index) -> None:
         DataError: if a file cannot be read.
     """
     before = _recorded(path)["samples"] if path.is_file() else []
-    content = {row["file"]: set(row["sha256"]) for row in before}
+    content = {row["file"]: set(row.get("sha256", ())) for row in before}
     there = [s.file for s in (*index.samples, *index.held_out) if s.file.is_file()]
     for file, digest in digests(there).items():
         content.setdefault(_relative(file, index.root), set()).add(digest)
@@ -361,10 +361,15 @@ def split_content(path: Path) -> dict[str, set[str]]:
     """The SHA-256 of the images of each split that ``write_split`` recorded.
 
     Raises:
-        DataError: if the record is gone.
+        DataError: if the record is gone, or does not tell.
     """
     content: dict[str, set[str]] = {split: set() for split in SPLITS}
     for row in _recorded(path)["samples"]:
+        if "sha256" not in row:
+            raise DataError(
+                f"{path} does not tell what {row['file']} held when the run began: it is of an "
+                "earlier version, and nobody can tell what it has learned from; train anew"
+            )
         content[row["split"]].update(row["sha256"])
     return content
 
