@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,11 @@ class Index:
         return normal, *(
             tuple(s for s in self.samples if name in s.labels) for name in self.classes[1:]
         )
+
+    @property
+    def all_samples(self) -> tuple[Sample, ...]:
+        """Those to learn from, then those held out."""
+        return (*self.samples, *self.held_out)
 
     @property
     def multi_label(self) -> bool:
@@ -282,7 +287,7 @@ def write_split(path: Path, index: Index) -> None:
     """
     before = _recorded(path)["samples"] if path.is_file() else []
     content = {row["file"]: set(row.get("sha256", ())) for row in before}
-    there = [s.file for s in (*index.samples, *index.held_out) if s.file.is_file()]
+    there = [s.file for s in index.all_samples if s.file.is_file()]
     for file, digest in digests(there).items():
         content.setdefault(_relative(file, index.root), set()).add(digest)
     record = {
@@ -291,17 +296,16 @@ def write_split(path: Path, index: Index) -> None:
         "classes": index.classes,
         "channels": index.channels,
         "levels": index.levels,
-        "samples": [
-            row | {"sha256": sorted(content.get(row["file"], ()))}
-            for row in (_record(s, index.root) for s in (*index.samples, *index.held_out))
-        ],
+        "samples": [_record(s, index.root, content) for s in index.all_samples],
     }
     write_atomically(path, json.dumps(record, indent=1).encode())
 
 
-def _record(sample: Sample, root: Path) -> dict[str, Any]:
+def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict[str, Any]:
+    file = _relative(sample.file, root)
     row: dict[str, Any] = {
-        "file": _relative(sample.file, root),
+        "file": file,
+        "sha256": sorted(content.get(file, ())),
         "labels": list(sample.labels),
         "split": sample.split,
     }

@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from defectgan.data.samples import NORMAL_NAMES, TEST, TRAIN, VAL, Box, Mark, Sample, is_normal_name
+from defectgan.data.samples import (
+    NORMAL_NAMES,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VAL,
+    Box,
+    Mark,
+    Sample,
+    is_normal_name,
+)
 from defectgan.errors import DataError
 from defectgan.images import find_images
 from defectgan.words import found
@@ -108,7 +118,7 @@ def _parts(root: Path, normal: str | None) -> dict[str, Path]:
     if TRAIN in names and not any(is_normal_name(n) or n == normal for n in names):
         below = {p.name for p in names[TRAIN].iterdir() if p.is_dir()}
         if any(is_normal_name(n) or n == normal for n in below):
-            return {split: names[split] for split in (TRAIN, VAL, TEST) if split in names}
+            return {split: names[split] for split in SPLITS if split in names}
     return {TRAIN: root}
 
 
@@ -271,7 +281,7 @@ def _row_sample(table: Path, number: int, row: Any, normal: str | None) -> Sampl
     if defects and len(defects) < len(labels):
         raise DataError(f"{where} calls {row['file']} normal and {', '.join(defects)}: choose one")
     split = row.get("split") or TRAIN
-    if split not in (TRAIN, VAL, TEST):
+    if split not in SPLITS:
         raise DataError(f"{where} has the split {split}: expected {TRAIN}, {VAL} or {TEST}")
     mask = table.parent / row["mask"] if row.get("mask") else None
     if mask is not None and not mask.is_file():

@@ -17,7 +17,7 @@ import torch
 from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
 from defectgan.data.index import Index
-from defectgan.data.samples import TEST, TRAIN, VAL
+from defectgan.data.samples import SPLITS, TRAIN
 from defectgan.errors import SettingError
 from defectgan.evaluation.images import generated_index, see
 from defectgan.evaluation.procedural import Donor, deface
@@ -115,7 +115,7 @@ def gather(
         ratio: the most images that are added for a real one.
         seed: draws the procedural ones.
     """
-    train, val, test = (see(real.part(s), config, truths=True) for s in (TRAIN, VAL, TEST))
+    train, val, test = (see(real.part(s), config, truths=True) for s in SPLITS)
     extras: dict[Extra, Classes] = {"procedural": _defaced(train, ratio=ratio, seed=seed)}
     if generated is not None:
         extras["synthetic"] = see(painted(real, generated), config, truths=True)

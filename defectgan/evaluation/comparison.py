@@ -75,9 +75,12 @@ def find_comparison(
     learned = began.data
     if data is not None:
         # The split of the run, if it held out as much of the same images.
-        given: dict[str, Any] = {"holdout": holdout, "val_fraction": 0.0, "layout": None}
-        if normal_class is not None:
-            given["normal_class"] = normal_class
+        given = {
+            "holdout": holdout,
+            "val_fraction": 0.0,
+            "layout": None,
+            "normal_class": normal_class or learned.normal_class,
+        }
         index = index_data(data, learned.model_copy(update=given), seed=began.training.seed)
     elif run is not None:
         index = read_split(run.split)
@@ -89,11 +92,6 @@ def find_comparison(
     notes = (*index.notes, *missing, *notes)
     index, about_labels = single_labels(index)
     notes += about_labels
-    if empty := [n for n, members in zip(index.classes, index.members, strict=True) if not members]:
-        raise DataError(
-            f"no image to learn from in {index.root} shows {', '.join(empty)} alone: features must "
-            "know a class by itself; give it images of its own, or leave the class out"
-        )
     real = RealSplit(index)
     if run is not None:
         notes += refuse_leaks(run.path, real, trust=trust, remedy=HELD_OUT)

@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from itertools import product
 from statistics import fmean
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from defectgan.errors import SettingError
@@ -40,21 +42,27 @@ def kid(ours: Sequence[Tensor], real: Sequence[Tensor]) -> float:
         ours: the parts, such as classes, each [N, F] with at least 2 images.
         real: the same, of any other number of parts and images.
     """
-    return _likeness(ours, ours) + _likeness(real, real) - 2 * _likeness(ours, real)
+    across = fmean(_kernel(a, b).mean() for a, b in product(ours, real))
+    return _within(ours) + _within(real) - 2 * across
 
 
-def _likeness(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """The mean kernel of two different images, over all pairs of parts."""
+def _within(parts: Sequence[Tensor]) -> float:
+    """The mean kernel of two different images of a mixture, over all pairs of parts."""
+    means = []
+    for (i, a), (j, b) in product(enumerate(parts), repeat=2):
+        kernel = _kernel(a, b)
+        n = len(a)
+        # Of one part, without the pairs of an image with itself.
+        means.append((kernel.sum() - kernel.trace()) / (n * (n - 1)) if i == j else kernel.mean())
+    return fmean(means)
+
+
+def _kernel(a: Tensor, b: Tensor) -> NDArray[np.float64]:
+    """The kernel of each image of one set with each of another, [N, M]."""
     from torch_fidelity.metric_kid import kernel_poly
 
-    means = []
-    for a, b in product(one, other):
-        kernel = kernel_poly(a.numpy(), b.numpy())
-        pairs, total = kernel.size, kernel.sum()
-        if a is b:
-            pairs, total = pairs - len(a), total - kernel.trace()
-        means.append(total / pairs)
-    return float(fmean(means))
+    kernel: NDArray[np.float64] = kernel_poly(a.numpy(), b.numpy())
+    return kernel
 
 
 def fid(ours: Tensor, real: Tensor) -> float:

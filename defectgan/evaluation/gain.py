@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from defectgan.data.samples import TEST, TRAIN, VAL
+from defectgan.data.samples import SPLITS
 from defectgan.evaluation.arms import ARMS, SWEPT, Arm, Material, known_arms
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, build, predict, train_classifier
 from defectgan.evaluation.images import Pools, pixels
@@ -37,7 +37,7 @@ class GainPlan(Plan):
     arms: tuple[str, ...] = tuple(ARMS)
     sweep: tuple[float, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
-    splits: ClassVar = (TRAIN, VAL, TEST)
+    splits: ClassVar = SPLITS
 
     @property
     def most(self) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from defectgan.config import load_config
 from defectgan.data.facts import digests
 from defectgan.data.index import split_content
-from defectgan.data.samples import TEST, TRAIN, VAL, Sample
+from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Sample
 from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
 from defectgan.runs import RunFolder
@@ -55,12 +55,13 @@ def refuse_leaks(
 
     Raises:
         ModelError: if it has learned from others than those to learn from, or nobody can tell.
+        DataError: if its run is of an earlier version and does not tell.
     """
     folder = run_of(model)
     if folder is None:
         return (_taken_on_trust(model, trust),)
     learned = what_it_learned(folder)
-    parts = {split: real.part(split).samples for split in (TRAIN, VAL, TEST)}
+    parts = {split: real.part(split).samples for split in SPLITS}
     content = {split: _digests(samples) for split, samples in parts.items()}
     # Of two copies one may be left out and the other learned from.
     left_out = _digests(real.left_out) - content[TRAIN]
@@ -86,7 +87,11 @@ def run_of(model: Path) -> RunFolder | None:
 
 
 def what_it_learned(folder: RunFolder) -> Learned:
-    """The images of a run and of all runs that it began with."""
+    """The images of a run and of all runs that it began with.
+
+    Raises:
+        DataError: if one of them does not tell.
+    """
     trained: set[str] = set()
     chose: set[str] = set()
     run: RunFolder | None = folder

@@ -51,7 +51,7 @@ def material(real: RealSplit) -> dict[str, Any]:
     Raises:
         DataError: if an image cannot be read.
     """
-    samples = (*real.index.samples, *real.index.held_out)
+    samples = real.index.all_samples
     content = digests(file for s in samples for file in (s.file, s.mask) if file is not None)
     rows = [(content[s.file], s.mask and content[s.mask], s.labels, s.split) for s in samples]
     return {

@@ -18,7 +18,7 @@ from defectgan.data import splits
 from defectgan.data.facts import Facts, digests
 from defectgan.data.index import Index, index_data
 from defectgan.data.layouts import LABEL_SEPARATOR
-from defectgan.data.samples import TEST, TRAIN, VAL, Sample
+from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.words import counted
 
@@ -62,18 +62,16 @@ class RealSplit:
 
     def part(self, split: str) -> Index:
         """The images of ``train``, ``val`` or ``test`` as an index of their own."""
-        samples = (*self.index.samples, *self.index.held_out)
-        return replace(
-            self.index, samples=tuple(s for s in samples if s.split == split), held_out=()
-        )
+        samples = tuple(s for s in self.index.all_samples if s.split == split)
+        return replace(self.index, samples=samples, held_out=())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many images of each class each split has."""
-        return {split: self.part(split).counts() for split in (TRAIN, VAL, TEST)}
+        return {split: self.part(split).counts() for split in SPLITS}
 
 
 def split_real(
-    data: Path, config: DataConfig, plan: SplitPlan, *, needed: Sequence[str] = (TRAIN, VAL, TEST)
+    data: Path, config: DataConfig, plan: SplitPlan, *, needed: Sequence[str] = SPLITS
 ) -> RealSplit:
     """Divide the images of a data folder, a table or a COCO file.
 
@@ -108,13 +106,23 @@ def split_real(
 
 
 def single_labels(index: Index) -> tuple[Index, tuple[str, ...]]:
-    """Without images that show several defects, and what a person should know of that."""
+    """Without images that show several defects, and what a person should know of that.
+
+    Raises:
+        DataError: if a class is left with none to learn from.
+    """
     samples, held_out = (
         tuple(s for s in part if len(s.labels) < 2) for part in (index.samples, index.held_out)
     )
     several = len(index.samples) + len(index.held_out) - len(samples) - len(held_out)
     note = f"{several} images show defects of several classes: they are not used here"
-    return replace(index, samples=samples, held_out=held_out), (note,) if several else ()
+    alone = replace(index, samples=samples, held_out=held_out)
+    if empty := [name for name, count in alone.counts().items() if not count]:
+        raise DataError(
+            f"no image to learn from in {index.root} shows {', '.join(empty)} alone: a class must "
+            "be known by itself; give it images of its own, or leave the class out"
+        )
+    return alone, (note,) if several else ()
 
 
 def _validate_by_test(index: Index, plan: SplitPlan) -> Index:
@@ -168,12 +176,11 @@ def as_table(index: Index) -> str:
             f"the class {torn[0]} of {index.root} cannot be named in a table, where "
             f"{LABEL_SEPARATOR} stands between labels: call it otherwise"
         )
-    samples = (*index.samples, *index.held_out)
-    content = digests(s.file for s in samples)
+    content = digests(s.file for s in index.all_samples)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "labels", "mask", "split", "group", "sha256"))
-    for s in samples:
+    for s in index.all_samples:
         mask = "" if s.mask is None else s.mask.absolute()
         labels = LABEL_SEPARATOR.join(s.labels)
         digest = content[s.file]

@@ -34,7 +34,7 @@ def kernel_distance(x: Tensor, y: Tensor) -> Tensor:
     at least 2; 0 on average for samples of one distribution.
     """
     # An evaluation takes torch-fidelity's, an extra that a training does without; a test holds the
-    # two equal. That one runs on the CPU, and on sets of one size alone.
+    # two equal. That one runs on the CPU.
     (m, size), n = x.shape, len(y)
     xx, yy, xy = ((a @ b.T / size + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     within = (xx.sum() - xx.trace()) / (m * (m - 1)) + (yy.sum() - yy.trace()) / (n * (n - 1))
