@@ -70,15 +70,15 @@ class Plain:
     judged one after the other, parameters are updated one by one, and each loss is read at once.
     """
 
-    def __init__(self, info: ModelInfo, device: torch.device) -> None:
-        self.config = info.config
+    def __init__(self, config: Config, info: ModelInfo, device: torch.device) -> None:
+        self.config = config
         self.device = device
         torch.manual_seed(0)
         self.generator, self.critic = info.generator().to(device), info.critic().to(device)
         self.average = {n: p.detach().clone() for n, p in self.generator.named_parameters()}
-        betas = info.config.optim.betas
+        optim = config.optim
         self.adam = {
-            net: torch.optim.Adam(net.parameters(), info.config.optim.lr, betas, foreach=False)
+            net: torch.optim.Adam(net.parameters(), optim.lr, optim.betas, foreach=False)
             for net in (self.generator, self.critic)
         }
 
@@ -242,7 +242,10 @@ def main() -> None:
         draw(Path(folder), config.data.image_size[0])
         with feeds(config, Path(folder), total, device) as (index, ahead, anew):
             info = ModelInfo.of(config, index)
-            engine, plain = Engine(info, device=device, bf16=bf16), Plain(info, device)
+            engine, plain = (
+                Engine(config, info, device=device, bf16=bf16),
+                Plain(config, info, device),
+            )
             ways: list[Callable[[int], Any]] = [
                 lambda t: engine.step(t, ahead),
                 lambda t: plain.step(t, anew),

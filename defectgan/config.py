@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -50,7 +50,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataConfig(Settings):
+class ViewConfig(Settings):
+    """How the networks see an image."""
+
     image_size: Annotated[tuple[Side, Side], BeforeValidator(_size)] = Field(
         (128, 128), description="height and width that the networks see; one number for both"
     )
@@ -65,15 +67,18 @@ class DataConfig(Settings):
         description="image pixels on the shorter side of such a window; None: as many as the "
         "networks see, the image's own scale",
     )
+
+    @model_validator(mode="after")
+    def _crops_only_where_asked(self) -> Self:
+        if self.crop_size is not None and self.fit != "crop":
+            raise ValueError(f"crop_size {self.crop_size} is of use with the fit crop alone")
+        return self
+
+
+class ReadingConfig(Settings):
+    """How a folder of images of this kind is read."""
+
     normal_class: str | None = Field(None, description="folder of the good images; None: by name")
-    classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
-    layout: str | None = Field(None, description="how the images are kept; None: recognised")
-    val_fraction: float = Field(
-        0.0, ge=0, lt=1, description="share of each class kept for validation"
-    )
-    holdout: float = Field(
-        0.0, ge=0, lt=1, description="share of each class without test images kept for testing"
-    )
     group_regex: str | None = Field(
         None, description="finds in a file's name which piece it shows; pieces are never split"
     )
@@ -81,6 +86,19 @@ class DataConfig(Settings):
         "full",
         description="what is black and white to the networks: the whole range of the files' depth, "
         "or the darkest and brightest values of the good images, all or all but 0.1 % each",
+    )
+
+
+class DataConfig(ReadingConfig, ViewConfig):
+    """Which images a training learns from, how they are read, seen and kept."""
+
+    classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
+    layout: str | None = Field(None, description="how the images are kept; None: recognised")
+    val_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of each class kept for validation"
+    )
+    holdout: float = Field(
+        0.0, ge=0, lt=1, description="share of each class without test images kept for testing"
     )
     strict: bool = Field(False, description="a file that cannot be used is an error")
     cache: Literal["auto", "ram", "disk", "none"] = Field(
@@ -95,20 +113,19 @@ class DataConfig(Settings):
         None, ge=0, description="processes that read ahead; None: as many as serve"
     )
 
-    @model_validator(mode="after")
-    def _crops_only_where_asked(self) -> Self:
-        if self.crop_size is not None and self.fit != "crop":
-            raise ValueError(f"crop_size {self.crop_size} is of use with the fit crop alone")
-        return self
+
+class PoseConfig(Settings):
+    """In which poses the networks see an image."""
+
+    flip: bool = Field(True, description="mirror at random")
+    rotate: bool = Field(True, description="turn by multiples of 90 degrees at random")
 
 
-class AugmentConfig(Settings):
+class AugmentConfig(PoseConfig):
     """Drawn alike for normal and defect images, so that no class can be told by its exposure or
     pose.
     """
 
-    flip: bool = Field(True, description="mirror at random")
-    rotate: bool = Field(True, description="turn by multiples of 90 degrees at random")
     contrast: float = Field(0.0, ge=0, lt=1, description="factor drawn from 1 +- this")
     brightness: float = Field(0.0, ge=0, lt=1, description="shift drawn from +- this, range 1")
     gamma: float = Field(0.0, ge=0, le=2, description="exponent between 1 / (1 + this), 1 + this")
@@ -247,6 +264,40 @@ class Config(Settings):
         return self
 
 
+class Form(Settings):
+    """Of a trained model, all that its weights are of no use without: the settings that build its
+    networks, and those by which they see an image as they have learned to.
+
+    This is what a weights file is read by; the rest of a training's settings it holds as
+    information alone. See docs/file-formats.md before changing it.
+    """
+
+    generator: GeneratorConfig = GeneratorConfig()
+    critic: CriticConfig = CriticConfig()
+    view: ViewConfig = ViewConfig()
+    poses: PoseConfig = PoseConfig()
+    reading: ReadingConfig = ReadingConfig()
+
+    @classmethod
+    def of(cls, config: Config) -> "Form":
+        """That of a training."""
+        return cls(
+            generator=config.generator,
+            critic=config.critic,
+            view=_part(ViewConfig, config.data),
+            poses=_part(PoseConfig, config.augment),
+            reading=_part(ReadingConfig, config.data),
+        )
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _part(kind: type[S], whole: Settings) -> S:
+    """The settings of one kind among those of a kind that extends it."""
+    return kind.model_validate(whole.model_dump(include=set(kind.model_fields)))
+
+
 def preset_folder() -> Path:
     """Where the presets lie inside the installed package."""
     return Path(str(resources.files("defectgan"))) / "configs"
@@ -277,11 +328,26 @@ def parse_config(
     """Validate a tree of settings; ``origin`` says in messages where it came from, all but
     ``overrides``.
     """
+    return validated(Config, tree, origin=origin, overrides=overrides)
+
+
+def validated(
+    kind: type[S],
+    tree: Any,
+    *,
+    origin: str,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> S:
+    """Settings of a kind from a tree, as ``parse_config``.
+
+    Raises:
+        SettingError: if a key is unknown, or a value out of range.
+    """
     try:
-        return Config.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         # The two sides of a size may be wrong for the same reason.
-        said = dict.fromkeys(_explain(e, origin, overrides or {}) for e in error.errors())
+        said = dict.fromkeys(_explain(kind, e, origin, overrides or {}) for e in error.errors())
         raise SettingError("\n".join(said)) from error
 
 
@@ -329,11 +395,13 @@ def _preset(name: str | Path) -> Path:
     )
 
 
-def _explain(error: Any, origin: str, overrides: Mapping[str, Mapping[str, Any]]) -> str:
+def _explain(
+    kind: type[Settings], error: Any, origin: str, overrides: Mapping[str, Mapping[str, Any]]
+) -> str:
     loc = [part for part in error["loc"] if isinstance(part, str)]
     where = ".".join(loc) or "the settings"
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {where} in {origin}{_nearest(error['loc'])}"
+        return f"unknown setting {where} in {origin}{_nearest(kind, error['loc'])}"
     origin = _source(loc, origin, overrides)
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict) else f": found {error['input']!r}"
@@ -350,8 +418,8 @@ def _source(loc: Sequence[str], origin: str, overrides: Mapping[str, Mapping[str
     return f"{OVERRIDES}, and {origin}" if given else origin
 
 
-def _nearest(loc: tuple[Any, ...]) -> str:
-    model: Any = Config
+def _nearest(kind: type[Settings], loc: tuple[Any, ...]) -> str:
+    model: Any = kind
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
     meant = nearest(str(loc[-1]), model.model_fields)

@@ -94,7 +94,7 @@ def export(model: Model, out: Path, formats: Sequence[Format]) -> list[ExportedF
 def example(model: Model, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Random image [B, C, H, W], label [B, K] and noise [B, N]."""
     rng = torch.Generator().manual_seed(0)
-    info, frame = model.info, model.info.config.data.image_size
+    info, frame = model.info, model.info.form.view.image_size
     image = torch.rand(count, info.channels, *frame, generator=rng) * 2 - 1
     label = one_hot([i % len(info.classes) for i in range(count)], len(info.classes))
     noise = torch.randn(count, model.generator.noise_size(*frame), generator=rng)
@@ -149,7 +149,7 @@ def _metadata(model: Model) -> dict[str, str]:
     pixel values at its two ends (null: the whole range of the file).
     """
     return model.info.metadata() | {
-        "image_size": json.dumps(model.info.config.data.image_size),
+        "image_size": json.dumps(model.info.form.view.image_size),
         "value_range": json.dumps([-1, 1]),
     }
 

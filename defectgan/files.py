@@ -49,11 +49,43 @@ def write_atomically(path: Path, data: bytes) -> None:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSON Lines file, none if there is no file; a last line that a kill cut
     short is left out.
+
+    Raises:
+        DataError: if another line is damaged; says which.
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n")
+    return [parse_object(line, f"line {n} of {path}") for n, line in enumerate(lines[:-1], start=1)]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    return parse_object(path.read_bytes(), str(path))
+
+
+def parse_object(text: bytes, where: str) -> dict[str, Any]:
+    """A JSON object; ``where`` says in messages which one.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        tree = json.loads(text.decode("utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{where} is damaged: {error}; expected a JSON object: mend or remove it"
+        ) from error
+    if not isinstance(tree, dict):
+        raise DataError(
+            f"{where} is damaged: found a {type(tree).__name__}; expected a JSON object: mend or "
+            "remove it"
+        )
+    return tree
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

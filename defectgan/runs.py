@@ -16,12 +16,12 @@ runs/latest                    points to the newest
 """
 
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from defectgan.errors import ModelError
+from defectgan.names import plain_name
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -98,11 +98,6 @@ def restarted_run(runs: Path) -> Path | None:
 def beside(model: Path) -> Path:
     """Where results about a model go: its run folder, or here for weights alone."""
     return model if model.is_dir() else Path()
-
-
-def plain_name(name: str) -> str:
-    """The name with everything but letters, digits, dots and underscores turned into dashes."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
 
 
 def unused(path: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.config import DataConfig
+from defectgan.config import ViewConfig
 from defectgan.images import resize
 
 
@@ -64,7 +64,7 @@ class View:
 class Viewer:
     """Makes the view of an image that the settings ask for."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: ViewConfig) -> None:
         self.frame = config.image_size
         self._fit = config.fit
         # Image pixels a frame pixel.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from defectgan.config import Config
+from defectgan.config import Config, Form
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic
@@ -26,7 +26,7 @@ CLASSES = ("normal", "a", "b", "c")
 
 
 def engine(config: Config) -> Engine:
-    return Engine(ModelInfo(config, CLASSES, 3), device=CPU, bf16=False)
+    return Engine(config, ModelInfo(Form.of(config), CLASSES, 3), device=CPU, bf16=False)
 
 
 def batch(step: int, part: int, *, half: int = 2) -> Batch:

@@ -65,7 +65,7 @@ def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str,
     torch.set_default_dtype(torch.float64)
     mine = batches(boards, peers.part(4))
     info = ModelInfo.of(SETTINGS, mine.images.index)
-    engine = Engine(info, device=torch.device("cpu"), bf16=False, peers=peers)
+    engine = Engine(SETTINGS, info, device=torch.device("cpu"), bf16=False, peers=peers)
     with torch.no_grad():  # see the golden losses
         engine.generator.head.weight.normal_(std=0.1)
     lines = []

@@ -19,7 +19,7 @@ from defectgan_cli.console import Reporter, TrainingReport
 from PIL import Image
 
 from defectgan import losses
-from defectgan.config import Config, DataConfig, dump_config
+from defectgan.config import Config, DataConfig, Form, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
@@ -399,7 +399,12 @@ def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value
         training={"steps": 4},
         critic={"class_tower": True, "tower_width": 8},
     )
-    engine = Engine(ModelInfo(config, ("normal", "a"), 3), device=torch.device("cpu"), bf16=False)
+    engine = Engine(
+        config,
+        ModelInfo(Form.of(config), ("normal", "a"), 3),
+        device=torch.device("cpu"),
+        bf16=False,
+    )
     rates = []
     for t in range(4):
         engine.set_learning_rates(t)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from defectgan.config import Config, DataConfig
+from defectgan.config import Config, DataConfig, Form
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.models.critic import Critic
@@ -90,6 +90,6 @@ def test_the_networks_are_of_the_form_of_the_weights(
 
 
 def test_a_generator_alone_begins_with_a_critic_at_random(tiny: Config) -> None:
-    engine = Engine(ModelInfo(tiny, OLD, 3), device=torch.device("cpu"), bf16=False)
+    engine = Engine(tiny, ModelInfo(Form.of(tiny), OLD, 3), device=torch.device("cpu"), bf16=False)
     alone = with_prefix("generator", Generator(3, 4, tiny.generator).state_dict())
     assert not engine.begin_from(alone, Classes(OLD, OLD))

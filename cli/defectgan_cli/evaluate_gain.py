@@ -324,7 +324,7 @@ def _generator_config(
     """The settings of the model that is given, or of the one to train, but for what is asked for of
     the data.
     """
-    from defectgan.config import load_config
+    from defectgan.config import Config, DataConfig, load_config
     from defectgan.errors import SettingError
     from defectgan.training.checkpoint import read_info, weights_file
 
@@ -338,11 +338,11 @@ def _generator_config(
     info = read_info(weights_file(model))
     for name in data["classes"] or ():
         info.label_of(name)
-    config = info.config
-    # These images may be kept in another way than those that it has learned from, beside others.
-    known = {"classes": info.classes[1:], "layout": None}
+    form = info.form
+    seen_and_read = form.view.model_dump() | form.reading.model_dump()
+    known = seen_and_read | {"classes": info.classes[1:]}
     given = known | {name: value for name, value in data.items() if value is not None}
-    return config.model_copy(update={"data": config.data.model_copy(update=given)})
+    return Config(data=DataConfig(**given), generator=form.generator, critic=form.critic)
 
 
 def _describe(real: "RealSplit", reporter: Reporter) -> None:

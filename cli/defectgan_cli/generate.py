@@ -61,7 +61,8 @@ def generate(
     from defectgan.generation.run import CONFIDENCE, Job, already_made, run_job
     from defectgan.generation.writers import MANIFEST, read_manifest
     from defectgan.inspection.flags import FULL_AREA
-    from defectgan.runs import find_model, plain_name, unused
+    from defectgan.names import plain_name
+    from defectgan.runs import find_model, unused
     from defectgan.training.checkpoint import load_model
     from defectgan.words import counted
 

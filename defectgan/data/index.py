@@ -16,8 +16,9 @@ from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
-from defectgan.files import write_atomically
+from defectgan.files import read_json, write_atomically
 from defectgan.images import EXPECTED, Header, Levels, probe
+from defectgan.names import class_name
 from defectgan.words import counted, found
 
 
@@ -353,7 +354,7 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     return Index(
         root=root,
         layout=record["layout"],
-        classes=tuple(record["classes"]),
+        classes=tuple(class_name(name, str(path)) for name in record["classes"]),
         samples=tuple(s for s in samples if s.split == TRAIN),
         channels=record["channels"],
         levels=record["levels"] and Levels(*record["levels"]),
@@ -383,5 +384,4 @@ def _recorded(path: Path) -> dict[str, Any]:
         raise DataError(
             f"no {path.name} in {path.parent}: it is not a run folder, or a damaged one"
         )
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    return read_json(path)

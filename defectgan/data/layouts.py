@@ -27,7 +27,9 @@ from defectgan.data.samples import (
     is_normal_name,
 )
 from defectgan.errors import DataError
+from defectgan.files import parse_object
 from defectgan.images import find_images
+from defectgan.names import class_name
 from defectgan.words import found
 
 NEVER_CLASSES = ("masks", "ground_truth")
@@ -78,6 +80,8 @@ def read_layout(root: Path, *, layout: str | None = None, normal: str | None = N
         layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
     elif layout not in LAYOUTS:
         raise DataError(f"no layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    if normal is not None:
+        class_name(normal, "the setting of the normal class")
     return LAYOUTS[layout].read(root, normal)
 
 
@@ -133,6 +137,8 @@ def _class_folders(root: Path) -> dict[str, Path]:
             f"no class folders in {root}: expected a folder called {NORMAL_NAMES[0]} with good "
             "images and one folder for each defect"
         )
+    for name in folders:
+        class_name(name, f"a folder in {root}")
     return folders
 
 
@@ -264,8 +270,12 @@ def _rows(table: Path) -> list[dict[str, Any]]:
             header = text.partition("\n")[0]
             delimiter = max(DELIMITERS, key=header.count)
             return list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        return [
+            parse_object(line.encode(), f"line {n} of {table}")
+            for n, line in enumerate(text.split("\n"), start=1)
+            if line.strip()
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read the table {table}: {error}") from error
 
 
@@ -276,7 +286,7 @@ def _row_sample(table: Path, number: int, row: Any, normal: str | None) -> Sampl
         raise DataError(f"{where} has {columns}; expected the columns {COLUMNS}")
     listed = row["labels"] or ""
     names = listed if isinstance(listed, list) else str(listed).split(LABEL_SEPARATOR)
-    labels = [name.strip() for name in names if name.strip()]
+    labels = [class_name(n.strip(), where) for n in map(str, names) if n.strip()]
     defects = [n for n in labels if n != normal and (normal or not is_normal_name(n))]
     if defects and len(defects) < len(labels):
         raise DataError(f"{where} calls {row['file']} normal and {', '.join(defects)}: choose one")
@@ -304,7 +314,10 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
         raise DataError(f"no {COCO_FILE} in {root}")
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        names = {c["id"]: str(c["name"]) for c in tree["categories"]}
+        names = {
+            c["id"]: class_name(c["name"], f"category {c['id']} of {path}")
+            for c in tree["categories"]
+        }
         files = {i["id"]: str(i["file_name"]) for i in tree["images"]}
         marks: dict[Any, list[Mark]] = {key: [] for key in files}
         for mark in tree["annotations"]:

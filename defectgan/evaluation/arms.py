@@ -24,7 +24,7 @@ from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.real import RealSplit
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import Job, run_job
-from defectgan.runs import plain_name
+from defectgan.names import safe_folders
 from defectgan.training.checkpoint import Model
 
 Extra = Literal["synthetic", "procedural"]
@@ -137,14 +137,14 @@ def _defaced(train: Classes, *, ratio: float, seed: int) -> list[list[Seen]]:
 
 def painted(real: RealSplit, folder: Path) -> Index:
     """What ``paint`` made, the images of each class in the order in which they were planned."""
-    names = enumerate(real.classes[1:], start=1)
-    parts = [generated_index(_of_class(folder, k, name), real.index) for k, name in names]
+    folders = [folder / name for name in _folders(real)]
+    parts = [generated_index(part, real.index) for part in folders]
     return replace(parts[0], root=folder, samples=tuple(s for part in parts for s in part.samples))
 
 
-def _of_class(folder: Path, k: int, name: str) -> Path:
-    """Where the images of class k go: names may differ in what no folder can be called."""
-    return folder / f"{k}-{plain_name(name)}"
+def _folders(real: RealSplit) -> list[str]:
+    """What the folder of the set of each defect class is called."""
+    return list(safe_folders(real.classes).values())[1:]
 
 
 def paint(
@@ -174,14 +174,14 @@ def paint(
     """
     normal, *defects = real.part(TRAIN).members
     sources = Sources(tuple(sample.file for sample in normal), ())
-    for k, members in enumerate(defects, start=1):
+    for k, (part, members) in enumerate(zip(_folders(real), defects, strict=True), start=1):
         name = real.classes[k]
         n = added(ratio, len(members))
         job = Job(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
         run_job(
             job,
             model,
-            _of_class(folder, k, name),
+            folder / part,
             device=device,
             batch_size=PAINT_BATCH,
             done=lambda count: None,

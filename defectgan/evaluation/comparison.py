@@ -3,6 +3,7 @@ learned from.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
 from defectgan.evaluation.real import RealSplit, single_labels
-from defectgan.files import sha256
 from defectgan.runs import RunFolder, runs_folder
+from defectgan.training.checkpoint import MODEL, identities
 
 # What to do about real images that a model has seen.
 HELD_OUT = (
@@ -128,20 +129,26 @@ def _run_of_set(
 ) -> tuple[RunFolder | None, tuple[str, ...]]:
     """The run whose weights made a set, and what a person should know of it."""
     # A set that another program has made tells of no model.
-    digests = {row["model_sha256"] for row in rows if "model_sha256" in row}
+    made_by = {row[MODEL] for row in rows if MODEL in row}
     if model is not None:
         run = run_of(model)
         if run is None:
             raise ModelError(f"{model} is not a run folder: expected the one that {folder} is from")
-        made = digests & {sha256(file) for file in _weights(run)}
+        made = made_by & _identities(run)
         note = f"the weights in {run.path} are others now than those that made {folder}"
         return run, () if made else (note,)
     for path in sorted(runs.glob("*/"), reverse=True):
         run = run_of(path)
-        if run is not None and digests & {sha256(file) for file in _weights(run)}:
+        if run is not None and made_by & _identities(run):
             return run, ()
     return None, ()
 
 
-def _weights(run: RunFolder) -> list[Path]:
-    return [file for file in (run.weights, run.best) if file.is_file()]
+def _identities(run: RunFolder) -> set[str]:
+    """What the models of a run may be called in a manifest; damaged weights are none."""
+    names: set[str] = set()
+    for file in (run.weights, run.best):
+        if file.is_file():
+            with suppress(ModelError):
+                names |= identities(file)
+    return names

@@ -133,6 +133,7 @@ def run_gain(
         out / FOLDER,
         plan.record(real, _recipe(plan.recipe)),
         list(tasks),
+        model=model,
         origin=lambda key: painted if tasks[key].arm.extra == "synthetic" else {},
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),

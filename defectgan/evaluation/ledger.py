@@ -17,6 +17,7 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
+from defectgan.training.checkpoint import Model
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
@@ -89,6 +90,7 @@ def go_through(
     record: dict[str, Any],
     keys: Sequence[Key],
     *,
+    model: Model | None,
     origin: Callable[[Key], Row],
     begin: Callable[[], Callable[[Key], Row]],
     known: Callable[[int], None],
@@ -99,6 +101,7 @@ def go_through(
         folder: where ``job.json`` and ``results.jsonl`` are.
         record: all that every result depends on.
         keys: the results that are wanted.
+        model: the generator, if any result depends on one.
         origin: what the result of a key depends on besides; it is written down with it.
         begin: makes ready, where any is to be made, and returns what makes the one of a key.
         known: called with the number of those that are there already.
@@ -111,6 +114,7 @@ def go_through(
     """
     open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
+    rows = [model.recognised(row) for row in rows] if model else rows
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
     finished = by_key(rows)
     for key in keys:

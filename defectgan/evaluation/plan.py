@@ -16,7 +16,7 @@ from defectgan.evaluation.arms import Material, gather, paint
 from defectgan.evaluation.images import see
 from defectgan.evaluation.ledger import material
 from defectgan.evaluation.real import RealSplit
-from defectgan.training.checkpoint import Model
+from defectgan.training.checkpoint import MODEL, Model
 
 GENERATED = "generated"
 
@@ -67,7 +67,7 @@ class Plan:
 
     def painted_by(self, model: Model | None) -> dict[str, Any]:
         """What a result depends on besides that learns from a generator's images."""
-        return {"model_sha256": model and model.sha256, "candidates": self.candidates}
+        return {MODEL: model and model.sha256, "candidates": self.candidates}
 
 
 def refuse_damaged(plan: Plan, real: RealSplit) -> None:

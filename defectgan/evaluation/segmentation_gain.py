@@ -99,6 +99,7 @@ def run_segmentation(
         out / FOLDER,
         plan.record(real, asdict(replace(plan.recipe, seed=0))),
         plan.keys(real),
+        model=model,
         origin=lambda key: plan.painted_by(model) if key[0] == "synthetic" else {},
         begin=begin,
         known=lambda count: done(count * plan.recipe.steps),

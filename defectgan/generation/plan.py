@@ -14,6 +14,7 @@ import numpy as np
 from defectgan.data.facts import readable
 from defectgan.errors import DataError
 from defectgan.images import EXPECTED, find_images, is_image_name
+from defectgan.names import clipped
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Row:
     @property
     def name(self) -> str:
         """The file name of the image and of its mask, without the extension."""
-        return f"{self.number:06d}_{self.source.stem}"
+        return f"{self.number:06d}_{clipped(self.source.stem)}"
 
 
 @dataclass(frozen=True)

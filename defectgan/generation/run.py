@@ -24,7 +24,7 @@ from defectgan.generation.plan import Row, Sources, another, make_plan
 from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, first_sound, read_picture
 from defectgan.losses import probability
-from defectgan.training.checkpoint import Model
+from defectgan.training.checkpoint import MODEL, Model
 from defectgan.views import View, Viewer
 
 # Batches that are read ahead, and that may wait to be written: sources may be large.
@@ -66,7 +66,7 @@ class Job:
         """What tells this job from another one in the same folder."""
         listed = "\n".join(str(path) for path in self.sources.files)
         return {
-            "model_sha256": model.sha256,
+            MODEL: model.sha256,
             "defects": list(self.defects),
             "n": self.n,
             "seed": self.seed,
@@ -85,7 +85,7 @@ def already_made(job: Job, model: Model, out: Path) -> int:
         ModelError: if the model cannot do it.
     """
     job.check(model)
-    return len(FolderWriter(out, job.binary_masks).look(job.record(model)))
+    return len(FolderWriter(out, job.binary_masks, model).look(job.record(model)))
 
 
 def run_job(
@@ -119,7 +119,7 @@ def run_job(
         ModelError: if the model cannot do it.
     """
     job.check(model)
-    writer = FolderWriter(out, job.binary_masks)
+    writer = FolderWriter(out, job.binary_masks, model)
     finished = writer.open(job.record(model))
     done(len(finished))
     plan = make_plan(job.sources.files, job.defects, n=job.n, seed=job.seed)
@@ -207,7 +207,7 @@ def _compute(
     model: Model, rows: Sequence[Row], pictures: Sequence[Picture], device: torch.device
 ) -> list[_Canvas]:
     info, generator = model.info, model.generator
-    viewer = Viewer(info.config.data)
+    viewer = Viewer(info.form.view)
     views = [
         viewer(picture.size, rng=np.random.default_rng(row.seed))
         for row, picture in zip(rows, pictures, strict=True)
@@ -283,7 +283,7 @@ def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, An
         "box": _box(found),
         "mask_area": round(float(found.mean()), 6),
         **canvas.verdict,
-        "model_sha256": model.sha256,
+        MODEL: model.sha256,
         "defectgan": __version__,
         "torch": torch.__version__,
     }

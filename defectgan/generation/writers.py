@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from defectgan.errors import DataError
 from defectgan.files import (
     append_json_lines,
+    read_json,
     read_json_lines,
     sha256,
     write_atomically,
@@ -18,6 +19,7 @@ from defectgan.files import (
 )
 from defectgan.generation.plan import Row
 from defectgan.images import Picture, suffix_of, write_mask, write_picture
+from defectgan.training.checkpoint import Model
 from defectgan.words import counted
 
 MANIFEST = "manifest.jsonl"
@@ -26,13 +28,16 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class FolderWriter:
-    """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder.
+    """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder, of what
+    ``model`` makes.
 
-    A manifest row is written after its two files are: what the manifest names is there.
+    A folder has the class's name as far as a folder can be called so; the manifest has the name
+    itself. A manifest row is written after its two files are: what the manifest names is there.
     """
 
     out: Path
     binary_masks: bool
+    model: Model
 
     def open(self, job: dict[str, Any]) -> set[int]:
         """Begin, or go on with the same job; returns the numbers of the rows whose files are
@@ -54,20 +59,21 @@ class FolderWriter:
         """
         path = self.out / JOB
         if path.is_file():
-            if path.read_text(encoding="utf-8") != _text(job):
+            if self.model.recognised(read_json(path)) != job:
                 raise DataError(
                     f"{self.out} holds the images of another job (see {JOB}): name another "
                     "folder, nothing was written"
                 )
-            return present_rows(self.out)[0]
+            return [self.model.recognised(row) for row in present_rows(self.out)[0]]
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} is not empty: name another folder, nothing was written")
         return []
 
     def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
         """Write an image and its mask; returns their paths and digest for the manifest."""
-        image_path = Path("images") / row.defect / f"{row.name}{suffix_of(picture)}"
-        mask_path = Path("masks") / row.defect / f"{row.name}.png"
+        folder = self.model.info.folders[row.defect]
+        image_path = Path("images") / folder / f"{row.name}{suffix_of(picture)}"
+        mask_path = Path("masks") / folder / f"{row.name}.png"
         if self.binary_masks:
             mask = np.where(mask > 0, 255, 0).astype(np.uint8)
         write_picture(self.out / image_path, picture)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from defectgan.config import AugmentConfig
+from defectgan.config import PoseConfig
 
 PLANE = (-2, -1)
 
@@ -30,7 +30,7 @@ class Pose(NamedTuple):
         return upright.flip(-1) if self.mirrored else upright
 
 
-def learned_poses(config: AugmentConfig, *, square: bool) -> list[Pose]:
+def learned_poses(config: PoseConfig, *, square: bool) -> list[Pose]:
     """All poses that the augmentation of a training draws, the image's own first."""
     quarters = config.rotate and square
     turns = [0, 1, 2, 3] if quarters else [0, 2] if config.flip else [0]

@@ -49,9 +49,9 @@ class RealImages:
 
     def __init__(self, model: Model, index: Index, *, per_class: int, device: torch.device) -> None:
         self._model, self._index, self._device = model, index, device
-        self._viewer = Viewer(model.info.config.data)
+        self._viewer = Viewer(model.info.form.view)
         height, width = self._viewer.frame
-        self._poses = learned_poses(model.info.config.augment, square=height == width)
+        self._poses = learned_poses(model.info.form.poses, square=height == width)
         names = list(enumerate(index.classes[1:], start=1))
         self._real = [(s, name) for k, name in names for s in index.spread(k, per_class)]
         self._good = [(s, name) for _, name in names for s in index.spread(NORMAL, per_class)]

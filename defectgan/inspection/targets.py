@@ -101,8 +101,8 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
         "model": str(model.path),
         "trained": f"{model.info.step} steps, SHA-256 {model.sha256[:12]}",
         "images": str(index.root.resolve()) if data else f"{images}, {index.root.resolve()}",
-        "what it sees": " x ".join(map(str, reversed(model.info.config.data.image_size)))
-        + f" pixels, {model.info.config.data.fit}",
+        "what it sees": " x ".join(map(str, reversed(model.info.form.view.image_size)))
+        + f" pixels, {model.info.form.view.fit}",
     }
     return Target(
         title=f"{path} on {images}",
@@ -132,8 +132,8 @@ def _own_images(run: Path) -> tuple[Index, str]:
 def _images(data: Path, model: Model) -> Index:
     if data.is_dir() and _is_plain(data):
         return _unlabelled(data)
-    learned = model.info.config.data
-    wanted = DataConfig(classes=model.info.classes[1:], normal_class=learned.normal_class)
+    normal = model.info.form.reading.normal_class
+    wanted = DataConfig(classes=model.info.classes[1:], normal_class=normal)
     return index_data(data, wanted)
 
 

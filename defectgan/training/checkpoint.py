@@ -4,10 +4,12 @@
 step ahead of the other after a kill. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from defectgan import __version__
-from defectgan.config import Config, parse_config
+from defectgan.config import Config, Form, validated
 from defectgan.data.index import Index
 from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
@@ -25,43 +27,55 @@ from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels, Picture
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
+from defectgan.names import name_fault, safe_folders
 from defectgan.runs import RunFolder
+from defectgan.training.formats import FORMAT, as_today
 from defectgan.words import found
 
-# Another number wherever the same weights would come to mean another network.
-FORMAT = "defectgan-2"
 # The opacity above which a pixel counts as defect, where true masks have not told a better one.
 # Half would leave out what a person plainly sees.
 MASK_THRESHOLD = 0.3
 CPU = torch.device("cpu")
 
 
+# In records of what a model has made: its identity.
+MODEL = "model_sha256"
+
+
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a network is for: its settings, the K classes (normal first), C image channels, the
+    """What a network is for: its form, the K classes (normal first), C image channels, the
     training step, whether images may have several classes at once, the levels that its rule
     found (None: the full range of each file's depth), and the mask threshold that was calibrated on
-    true masks (None: it was not).
+    true masks (None: it was not). ``training`` are the settings of its training as JSON, for a
+    person: nothing here reads them.
     """
 
-    config: Config
+    form: Form
     classes: tuple[str, ...]
     channels: int
     step: int = 0
     multi_label: bool = False
     levels: Levels | None = None
     calibrated: float | None = None
+    training: str = "{}"
 
     @classmethod
     def of(cls, config: Config, index: Index) -> "ModelInfo":
         """Of a training with these settings on these images."""
         return cls(
-            config,
+            Form.of(config),
             index.classes,
             index.channels,
             multi_label=index.multi_label,
             levels=index.levels,
+            training=config.model_dump_json(),
         )
+
+    @cached_property
+    def folders(self) -> Mapping[str, str]:
+        """What the folder of each class is called."""
+        return safe_folders(self.classes)
 
     def levels_of(self, picture: Picture) -> Levels:
         """The pixel values that are -1 and 1: those that the training found, or the full range."""
@@ -84,24 +98,25 @@ class ModelInfo:
 
     def generator(self) -> Generator:
         """A generator of this kind with fresh weights."""
-        return Generator(self.channels, len(self.classes), self.config.generator)
+        return Generator(self.channels, len(self.classes), self.form.generator)
 
     def critic(self) -> Critic:
         """A critic of this kind with fresh weights."""
-        return Critic(self.channels, len(self.classes), self.config.critic)
+        return Critic(self.channels, len(self.classes), self.form.critic)
 
     def metadata(self) -> dict[str, str]:
         """As strings, for the header of a weights file."""
         return {
             "format": FORMAT,
             "version": __version__,
-            "config": self.config.model_dump_json(),
+            "form": self.form.model_dump_json(),
             "classes": json.dumps(self.classes),
             "channels": str(self.channels),
             "step": str(self.step),
             "multi_label": json.dumps(self.multi_label),
             "levels": json.dumps(self.levels),
             "calibrated": json.dumps(self.calibrated),
+            "training": self.training,
         }
 
 
@@ -146,26 +161,38 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _info(path: Path, file: Any) -> ModelInfo:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "of another program")
-        raise ModelError(
-            f"{path} holds weights {found}; expected {FORMAT}: use the version that wrote them, or "
-            "train again"
-        )
     try:
-        levels = json.loads(metadata.get("levels", "null"))
+        header = as_today(file.metadata() or {})
+        levels = json.loads(header["levels"])
         return ModelInfo(
-            config=parse_config(json.loads(metadata["config"]), origin=str(path)),
-            classes=tuple(json.loads(metadata["classes"])),
-            channels=int(metadata["channels"]),
-            step=int(metadata["step"]),
-            multi_label=json.loads(metadata.get("multi_label", "false")),
+            form=validated(Form, json.loads(header["form"]), origin=str(path)),
+            classes=_classes(json.loads(header["classes"])),
+            channels=int(header["channels"]),
+            step=int(header["step"]),
+            multi_label=bool(json.loads(header["multi_label"])),
             levels=levels and Levels(*levels),
-            calibrated=json.loads(metadata.get("calibrated", "null")),
+            calibrated=json.loads(header["calibrated"]),
+            training=header["training"],
         )
-    except (KeyError, ValueError, SettingError) as error:
-        raise ModelError(f"{path} was written by another version of defectgan: {error}") from error
+    except KeyError as error:
+        raise ModelError(f"{path} is damaged: its header lacks {error}") from error
+    except (TypeError, ValueError, SettingError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _classes(names: Any) -> tuple[str, ...]:
+    """The classes of a header.
+
+    Raises:
+        ValueError: if these cannot be the classes of a model.
+    """
+    if not isinstance(names, list) or len(names) < 2:
+        raise ValueError(f"its classes are {names}; expected a normal class and one defect or more")
+    if fault := next(filter(None, map(name_fault, names)), None):
+        raise ValueError(f"it names a class that cannot be: {fault}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"its classes {', '.join(names)} name one twice")
+    return tuple(names)
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -189,7 +216,7 @@ def _fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
 @dataclass(frozen=True)
 class Model:
     """A trained model in evaluation mode; ``critic`` is None where the file holds the generator
-    alone.
+    alone; ``sha256`` is its identity, the digest of its tensors.
     """
 
     info: ModelInfo
@@ -197,6 +224,38 @@ class Model:
     critic: Critic | None
     path: Path
     sha256: str
+
+    def recognised(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record of what was made by a model, with the identity of this one where it was this
+        one: earlier versions wrote down the digest of its file, which must not have changed since.
+        """
+        old = record.get(MODEL)
+        same = isinstance(old, str) and old != self.sha256 and old == self._file_sha256
+        return {**record, MODEL: self.sha256} if same else {**record}
+
+    @cached_property
+    def _file_sha256(self) -> str:
+        return sha256(self.path)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors: of their names, types, shapes and values, in the order of the names;
+    what else their file says makes no difference.
+    """
+    content = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        content.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def identities(path: Path) -> set[str]:
+    """What the model of a weights file may be called in a record: see ``Model.recognised``.
+
+    Raises:
+        ModelError: if it is missing, or damaged.
+    """
+    return {digest(load_tensors(path)[0]), sha256(path)}
 
 
 def record_threshold(path: Path, threshold: float) -> None:
@@ -230,4 +289,4 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
         _fill(critic, critic_tensors, file)
         place(critic, device).eval().requires_grad_(False)
     place(generator, device).eval().requires_grad_(False)
-    return Model(info, generator, critic, file, sha256(file))
+    return Model(info, generator, critic, file, digest(tensors))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from defectgan.config import Config
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place
@@ -49,11 +50,17 @@ class Engine:
     """
 
     def __init__(
-        self, info: ModelInfo, *, device: torch.device, bf16: bool, peers: Peers = ALONE
+        self,
+        config: Config,
+        info: ModelInfo,
+        *,
+        device: torch.device,
+        bf16: bool,
+        peers: Peers = ALONE,
     ) -> None:
         self.info = info
         self.peers = peers
-        self.config = info.config
+        self.config = config
         self.device = device
         self.bf16 = bf16
         self._skipped = torch.zeros((), device=device)

@@ -105,7 +105,7 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
     """
     settings = load_config(config, overrides)
     if settings.training.init_from is not None:
-        earlier = read_info(weights_file(Path(settings.training.init_from))).config
+        earlier = read_info(weights_file(Path(settings.training.init_from))).form
         form = {"generator": earlier.generator, "critic": earlier.critic}
         settings = parse_config({**settings.model_dump(), **form}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))

@@ -108,7 +108,7 @@ class Training:
         self._guard = Guard(run.path, watcher.warn)
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
-        self._engine = Engine(self._info, device=device, bf16=bf16, peers=peers)
+        self._engine = Engine(config, self._info, device=device, bf16=bf16, peers=peers)
         rows = peers.part(config.training.batch_size // 2)
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
