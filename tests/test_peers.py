@@ -24,7 +24,7 @@ from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.peers import ALONE, Peers, join_peers
-from tests.conftest import TINY, tiny_with, wait_for
+from tests.conftest import ROOT, TINY, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -77,6 +77,12 @@ def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str,
     return lines, engine.weights()
 
 
+def group_threads() -> list[str]:
+    """The threads of this process that belong to a group and its store."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if name.startswith(("gloo", "pt_gloo", "pt_tcpstore"))]
+
+
 def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     os.environ |= environment(rank, 2, port)
     torch.set_num_threads(1)
@@ -85,7 +91,9 @@ def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     assert peers.any(rank == 1) and not peers.any(False)
     lines, weights = train(boards, peers)
     torch.save((lines, weights), folder / f"{rank}.pt")
+    assert group_threads()
     peers.leave()
+    assert not group_threads()  # one that works on while the interpreter goes aborts the process
 
 
 def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
@@ -113,6 +121,39 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
             if name.startswith("generator.") and re.search(r"\.convs?\.(\d\.)?bias$", name):
                 continue  # a normalization behind it takes it away: its gradient is rounding alone
             assert_close(theirs[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+LEFT_ALONE = """
+import atexit, os
+from defectgan.training.peers import join_peers
+from tests.test_peers import group_threads
+
+atexit.register(lambda: print(group_threads()))
+peers = join_peers()
+peers.any(False)
+if not peers.first:
+    os._exit(0)
+assert group_threads()
+while True:
+    peers.any(False)
+"""
+
+
+def test_an_error_too_leaves_no_thread_of_the_group() -> None:
+    port = free_port()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEFT_ALONE],
+            env=os.environ | environment(rank, 2, port) | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    (said, error), _ = [process.communicate(timeout=120) for process in both]
+    assert "another process of this training has ended" in error
+    assert said == "[]\n" and both[0].returncode == 1
 
 
 def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
