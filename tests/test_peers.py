@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -24,7 +25,7 @@ from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.peers import ALONE, Peers, join_peers
-from tests.conftest import ROOT, TINY, tiny_with, wait_for
+from tests.conftest import PATIENCE, ROOT, TINY, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -48,7 +49,6 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
         "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
     }
 
@@ -85,7 +85,6 @@ def group_threads() -> list[str]:
 
 def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     os.environ |= environment(rank, 2, port)
-    torch.set_num_threads(1)
     peers = join_peers()
     assert peers.tell("from the first" if peers.first else "") == "from the first"
     assert peers.any(rank == 1) and not peers.any(False)
@@ -105,13 +104,10 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
     ]
     for process in both:
         process.start()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as those two: several add up in another order
     expected, weights = train(boards, ALONE)
-    torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
     for process in both:
-        process.join(120)
+        process.join(PATIENCE)
         assert process.exitcode == 0
     for rank in (0, 1):
         lines, theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
@@ -151,7 +147,7 @@ def test_an_error_too_leaves_no_thread_of_the_group() -> None:
         )
         for rank in (0, 1)
     ]
-    (said, error), _ = [process.communicate(timeout=120) for process in both]
+    (said, error), _ = [process.communicate(timeout=PATIENCE) for process in both]
     assert "another process of this training has ended" in error
     assert said == "[]\n" and both[0].returncode == 1
 
@@ -202,7 +198,7 @@ def place(boards: Path, tmp_path: Path) -> Path:
 def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     for words in ([], ["--resume", "--steps", "8"]):
         both = start(place, 2, *words)
-        results = [process.communicate(timeout=120) for process in both]
+        results = [process.communicate(timeout=PATIENCE) for process in both]
         assert [process.returncode for process in both] == [0, 0], results
         assert results[0][0].startswith(b"weights: ") and results[1][0] == b""
         assert results[1][1] == b""
@@ -213,32 +209,52 @@ def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
 
 LAUNCHED = """
 import sys
+from defectgan.errors import TrainingError
 from defectgan_cli.launch import run_together
-sys.exit(run_together(2, sys.argv[1:]))
+
+try:
+    sys.exit(run_together(2, sys.argv[1:]))
+except TrainingError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
 """
 
 
-def launched(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def launch_two(place: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-c", LAUNCHED, "train", "--data", "pcb", *words],
         cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )
 
 
+def children(process: subprocess.Popen[Any]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return list(map(int, path.read_text().split()))
+
+
 def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
-    result = launched(place, "--config", "t.yaml", "--device", "cpu")
-    assert result.returncode == 0 and result.stdout.startswith("weights: "), result.stderr
+    command = launch_two(place, "--config", "t.yaml", "--device", "cpu")
+    result, said = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 0 and result.startswith("weights: "), said
     assert len(list((place / "runs").iterdir())) == 2  # the run, and latest
 
 
 def test_the_exit_code_of_a_launched_command_is_that_of_its_first_failure(place: Path) -> None:
-    result = launched(place, "--config", "t.yaml", "--classes", "none")
-    assert result.returncode == 3 and "no class none" in result.stderr
+    command = launch_two(place, "--config", "t.yaml", "--classes", "none")
+    _, said = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 3 and "no class none" in said
+
+
+def test_a_launched_process_that_the_system_ends_is_named(place: Path) -> None:
+    command = launch_two(place, "--config", "t.yaml", "--steps", "100000", "--device", "cpu")
+    wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
+    os.kill(children(command)[-1], signal.SIGKILL)
+    _, said = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 3, said
+    assert "process 1 of 2 was ended by SIGKILL" in said
 
 
 @pytest.mark.parametrize(
@@ -272,7 +288,7 @@ def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
 
 def test_a_plan_is_said_once(place: Path) -> None:
     both = start(place, 2, "--dry-run", "--json")
-    plans = [process.communicate(timeout=120)[0] for process in both]
+    plans = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert json.loads(plans[0])["steps"] == 6 and plans[1] == b""
     assert not (place / "runs").exists()
 
@@ -286,13 +302,12 @@ def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(p
     process = subprocess.Popen(
         [sys.executable, "-m", "defectgan_cli", *words],
         cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
         stderr=subprocess.PIPE,
     )
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said.decode()
     assert "go on with" in " ".join(said.decode().split())
     steps = [line["step"] for line in read_json_lines(place / "runs/latest/stats.jsonl")]
@@ -303,8 +318,8 @@ def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     both = start(place, 2, "--steps", "100000")
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     both[1].kill()
-    both[1].communicate(timeout=60)
-    _, message = both[0].communicate(timeout=60)
+    both[1].communicate(timeout=PATIENCE)
+    _, message = both[0].communicate(timeout=PATIENCE)
     assert both[0].returncode == 3
     assert "another process of this training has ended" in " ".join(message.decode().split())
 
@@ -315,14 +330,12 @@ def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: P
     agent = subprocess.Popen(
         [sys.executable, "-m", *command, "--max-restarts", "1", "-m", *training],
         cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, said = agent.communicate(timeout=400)
+    os.kill(children(agent)[-1], signal.SIGKILL)
+    _, said = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, said.decode()[-2000:]
     runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
     assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 40

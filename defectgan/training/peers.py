@@ -20,6 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
+from defectgan.data.loader import reader_died
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError, TrainingError
 
@@ -107,6 +108,8 @@ def _in_company() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if reader_died(error):
+            raise  # one of this process's own
         clear_frames(error.__traceback__)  # they hold the group, which has to end: see _part
         raise TrainingError(
             "another process of this training has ended: see what it said. The last checkpoint is "
