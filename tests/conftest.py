@@ -26,7 +26,7 @@ from defectgan.training.loop import Outcome
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 # Seconds after which another process is taken for stuck, on a machine that has much else to do.
-PATIENCE = 300
+STUCK_AFTER = 300
 CLASSES = ("thread", "brushing", "tin", "wound")
 
 TINY: dict[str, Any] = {
@@ -153,7 +153,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 def wait_for(happened: Callable[[], Any]) -> None:
     """Until it has."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + STUCK_AFTER
     while not happened():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +16,6 @@ from unittest import mock
 import pytest
 import torch
 import yaml
-from defectgan_cli.launch import gpus_asked_for, launch, visible_devices
 from torch.testing import assert_close
 
 from defectgan.data.dataset import Batch, Batches, make_batches
@@ -25,7 +25,7 @@ from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.peers import ALONE, Peers, join_peers
-from tests.conftest import PATIENCE, ROOT, TINY, tiny_with, wait_for
+from tests.conftest import ROOT, STUCK_AFTER, TINY, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -107,7 +107,7 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
     expected, weights = train(boards, ALONE)
     torch.set_default_dtype(torch.float32)
     for process in both:
-        process.join(PATIENCE)
+        process.join(STUCK_AFTER)
         assert process.exitcode == 0
     for rank in (0, 1):
         lines, theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
@@ -117,6 +117,54 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
             if name.startswith("generator.") and re.search(r"\.convs?\.(\d\.)?bias$", name):
                 continue  # a normalization behind it takes it away: its gradient is rounding alone
             assert_close(theirs[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
+    whole = batches(boards, slice(None))(3, 1)
+    parts = [batches(boards, Peers(rank, 2).part(4))(3, 1) for rank in (0, 1)]
+    for i, tensor in enumerate(whole):
+        assert torch.equal(torch.cat([part[i] for part in parts]), tensor)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(SettingError, match="batch size that is a multiple of 6"):
+        Peers(0, 3).part(8)
+
+
+def start(
+    place: Path, size: int, *words: str, program: Sequence[str] = ("-m", "defectgan_cli")
+) -> list[subprocess.Popen[bytes]]:
+    port = free_port()
+    command = [sys.executable, *program, "train", "--data", "pcb", "--config", "t.yaml"]
+    return [
+        subprocess.Popen(
+            [*command, *words],
+            cwd=place,
+            env=os.environ | environment(rank, size, port) | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(size)
+    ]
+
+
+@pytest.fixture
+def place(boards: Path, tmp_path: Path) -> Path:
+    (tmp_path / "pcb").symlink_to(boards)
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TINY))
+    return tmp_path
+
+
+def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
+    for words in ([], ["--resume", "--steps", "8"]):
+        both = start(place, 2, *words)
+        results = [process.communicate(timeout=STUCK_AFTER) for process in both]
+        assert [process.returncode for process in both] == [0, 0], results
+        assert results[0][0].startswith(b"weights: ") and results[1][0] == b""
+        assert results[1][1] == b""
+    (run,) = [path for path in (place / "runs").iterdir() if path.name != "latest"]
+    assert [line["step"] for line in read_json_lines(run / "stats.jsonl")] == [2, 4, 6, 8]
+    assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
 
 
 LEFT_ALONE = """
@@ -135,160 +183,48 @@ while True:
 """
 
 
-def test_an_error_too_leaves_no_thread_of_the_group() -> None:
-    port = free_port()
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", LEFT_ALONE],
-            env=os.environ | environment(rank, 2, port) | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    (said, error), _ = [process.communicate(timeout=PATIENCE) for process in both]
-    assert "another process of this training has ended" in error
-    assert said == "[]\n" and both[0].returncode == 1
+def test_an_error_too_leaves_no_thread_of_the_group(tmp_path: Path) -> None:
+    both = start(tmp_path, 2, program=("-c", LEFT_ALONE))
+    (said, error), _ = [process.communicate(timeout=STUCK_AFTER) for process in both]
+    assert b"another process of this training has ended" in error
+    assert said == b"[]\n" and both[0].returncode == 1
 
 
-def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
-    whole = batches(boards, slice(None))(3, 1)
-    parts = [batches(boards, Peers(rank, 2).part(4))(3, 1) for rank in (0, 1)]
-    for i, tensor in enumerate(whole):
-        assert torch.equal(torch.cat([part[i] for part in parts]), tensor)
+LEAVES_LATE = """
+from pathlib import Path
+from defectgan.training.peers import Peers
+from defectgan_cli.main import app
+from tests.conftest import wait_for
+
+leave = Peers.leave
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(SettingError, match="batch size that is a multiple of 6"):
-        Peers(0, 3).part(8)
+def late(peers):
+    Path(f"done-{peers.rank}").touch()
+    if peers.first:
+        wait_for(Path("go").exists)
+    leave(peers)
 
 
-def start(place: Path, size: int, *words: str) -> list[subprocess.Popen[bytes]]:
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "defectgan_cli",
-        "train",
-        "--data",
-        "pcb",
-        "--config",
-        "t.yaml",
-    ]
-    return [
-        subprocess.Popen(
-            [*command, *words],
-            cwd=place,
-            env=os.environ | environment(rank, size, port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(size)
-    ]
-
-
-@pytest.fixture
-def place(boards: Path, tmp_path: Path) -> Path:
-    (tmp_path / "pcb").symlink_to(boards)
-    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TINY))
-    return tmp_path
-
-
-def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
-    for words in ([], ["--resume", "--steps", "8"]):
-        both = start(place, 2, *words)
-        results = [process.communicate(timeout=PATIENCE) for process in both]
-        assert [process.returncode for process in both] == [0, 0], results
-        assert results[0][0].startswith(b"weights: ") and results[1][0] == b""
-        assert results[1][1] == b""
-    (run,) = [path for path in (place / "runs").iterdir() if path.name != "latest"]
-    assert [line["step"] for line in read_json_lines(run / "stats.jsonl")] == [2, 4, 6, 8]
-    assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
-
-
-LAUNCHED = """
-import sys
-from defectgan.errors import TrainingError
-from defectgan_cli.launch import run_together
-
-try:
-    sys.exit(run_together(2, sys.argv[1:]))
-except TrainingError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
+Peers.leave = late
+app()
 """
 
 
-def launch_two(place: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", LAUNCHED, "train", "--data", "pcb", *words],
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def children(process: subprocess.Popen[Any]) -> list[int]:
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return list(map(int, path.read_text().split()))
-
-
-def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
-    command = launch_two(place, "--config", "t.yaml", "--device", "cpu")
-    result, said = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 0 and result.startswith("weights: "), said
-    assert len(list((place / "runs").iterdir())) == 2  # the run, and latest
-
-
-def test_the_exit_code_of_a_launched_command_is_that_of_its_first_failure(place: Path) -> None:
-    command = launch_two(place, "--config", "t.yaml", "--classes", "none")
-    _, said = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 3 and "no class none" in said
-
-
-def test_a_launched_process_that_the_system_ends_is_named(place: Path) -> None:
-    command = launch_two(place, "--config", "t.yaml", "--steps", "100000", "--device", "cpu")
-    wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
-    os.kill(children(command)[-1], signal.SIGKILL)
-    _, said = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 3, said
-    assert "process 1 of 2 was ended by SIGKILL" in said
-
-
-@pytest.mark.parametrize(
-    ("device", "gpus", "numbers"),
-    [
-        ("auto", None, []),
-        ("cuda:1", None, []),
-        ("cuda:0,2", None, ["0", "2"]),
-        ("auto", 3, ["0", "1", "2"]),
-        ("cuda", 1, []),
-    ],
-)
-def test_gpus_are_asked_for_by_their_count_or_their_numbers(
-    device: str, gpus: int | None, numbers: list[str]
-) -> None:
-    assert gpus_asked_for(device, gpus) == numbers
-
-
-def test_gpus_are_counted_among_those_that_are_visible() -> None:
-    assert visible_devices(["0", "1"], None) == "0,1"
-    assert visible_devices(["0", "1"], "2,3") == "2,3"
-    assert visible_devices(["1"], "GPU-a,GPU-b") == "GPU-b"
-
-
-def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
-    with pytest.raises(SettingError, match="name one or the other"):
-        gpus_asked_for("cuda:0,1", 2)
-    with pytest.raises(SettingError, match="GPUs 0, 99 were asked for: found"):
-        launch(["0", "99"])
+def test_a_stop_that_comes_when_all_is_done_changes_nothing(place: Path) -> None:
+    both = start(place, 2, program=("-c", LEAVES_LATE))
+    wait_for(lambda: len(list(place.glob("done-*"))) == 2)
+    for process in both:
+        process.terminate()
+    (place / "go").touch()
+    for process in both:
+        _, said = process.communicate(timeout=STUCK_AFTER)
+        assert process.returncode == 0, said
 
 
 def test_a_plan_is_said_once(place: Path) -> None:
     both = start(place, 2, "--dry-run", "--json")
-    plans = [process.communicate(timeout=PATIENCE)[0] for process in both]
+    plans = [process.communicate(timeout=STUCK_AFTER)[0] for process in both]
     assert json.loads(plans[0])["steps"] == 6 and plans[1] == b""
     assert not (place / "runs").exists()
 
@@ -307,7 +243,7 @@ def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(p
     )
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=PATIENCE)
+    _, said = process.communicate(timeout=STUCK_AFTER)
     assert process.returncode == 130, said.decode()
     assert "go on with" in " ".join(said.decode().split())
     steps = [line["step"] for line in read_json_lines(place / "runs/latest/stats.jsonl")]
@@ -318,10 +254,15 @@ def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     both = start(place, 2, "--steps", "100000")
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     both[1].kill()
-    both[1].communicate(timeout=PATIENCE)
-    _, message = both[0].communicate(timeout=PATIENCE)
+    both[1].communicate(timeout=STUCK_AFTER)
+    _, message = both[0].communicate(timeout=STUCK_AFTER)
     assert both[0].returncode == 3
     assert "another process of this training has ended" in " ".join(message.decode().split())
+
+
+def children(process: subprocess.Popen[Any]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return list(map(int, path.read_text().split()))
 
 
 def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
@@ -335,7 +276,7 @@ def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: P
     )
     wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
     os.kill(children(agent)[-1], signal.SIGKILL)
-    _, said = agent.communicate(timeout=PATIENCE)
+    _, said = agent.communicate(timeout=STUCK_AFTER)
     assert agent.returncode == 0, said.decode()[-2000:]
     runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
     assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 40
