@@ -39,6 +39,7 @@ def launch_two(place: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
     command = launch_two(place, "--config", "t.yaml", "--device", "cpu")
     result, said = command.communicate(timeout=STUCK_AFTER)
@@ -46,12 +47,14 @@ def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
     assert len(list((place / "runs").iterdir())) == 2  # the run, and latest
 
 
+@pytest.mark.slow
 def test_the_exit_code_of_a_launched_command_is_that_of_its_first_failure(place: Path) -> None:
     command = launch_two(place, "--config", "t.yaml", "--classes", "none")
     _, said = command.communicate(timeout=STUCK_AFTER)
     assert command.returncode == 3 and "no class none" in said
 
 
+@pytest.mark.slow
 def test_a_launched_process_that_the_system_ends_is_named(place: Path) -> None:
     command = launch_two(place, "--config", "t.yaml", "--steps", "100000", "--device", "cpu")
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))

@@ -95,6 +95,7 @@ def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     assert not group_threads()  # one that works on while the interpreter goes aborts the process
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
     boards: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def place(boards: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     for words in ([], ["--resume", "--steps", "8"]):
         both = start(place, 2, *words)
@@ -183,6 +185,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_an_error_too_leaves_no_thread_of_the_group(tmp_path: Path) -> None:
     both = start(tmp_path, 2, program=("-c", LEFT_ALONE))
     (said, error), _ = [process.communicate(timeout=STUCK_AFTER) for process in both]
@@ -211,6 +214,7 @@ app()
 """
 
 
+@pytest.mark.slow
 def test_a_stop_that_comes_when_all_is_done_changes_nothing(place: Path) -> None:
     both = start(place, 2, program=("-c", LEAVES_LATE))
     wait_for(lambda: len(list(place.glob("done-*"))) == 2)
@@ -222,6 +226,7 @@ def test_a_stop_that_comes_when_all_is_done_changes_nothing(place: Path) -> None
         assert process.returncode == 0, said
 
 
+@pytest.mark.slow
 def test_a_plan_is_said_once(place: Path) -> None:
     both = start(place, 2, "--dry-run", "--json")
     plans = [process.communicate(timeout=STUCK_AFTER)[0] for process in both]
@@ -229,6 +234,7 @@ def test_a_plan_is_said_once(place: Path) -> None:
     assert not (place / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(place: Path) -> None:
     """As torchrun stops its processes: those that read must leave the answer to the trainer."""
     words = ["train", "--data", "pcb", "--config", "reading.yaml", "--steps", "100000"]
@@ -250,6 +256,7 @@ def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(p
     assert load_tensors(place / "runs/latest/state.safetensors")[1].step >= steps[-1]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     both = start(place, 2, "--steps", "100000")
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
@@ -265,6 +272,7 @@ def children(process: subprocess.Popen[Any]) -> list[int]:
     return list(map(int, path.read_text().split()))
 
 
+@pytest.mark.slow
 def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     training = ["defectgan_cli", "train", "--data", "pcb", "--config", "t.yaml", "--steps", "40"]
