@@ -1,4 +1,5 @@
 # Two commands: `make demo` installs and runs the main job on sample_data, `make test` installs and checks everything.
+# While working: `make quick-test`, which leaves out the tests of more than about five seconds.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: demo test check clean
+# Tests side by side, each process with one thread (tests/conftest.py) and about a gigabyte.
+TOGETHER := --numprocesses auto --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test check quick-test clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -24,7 +28,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest $(TOGETHER)
+
+quick-test: $(INSTALLED)
+	$(BIN)/pytest $(TOGETHER) -m "not slow"
 
 clean:
 	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache

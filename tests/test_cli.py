@@ -49,6 +49,7 @@ def result_of(line: str) -> dict[str, Any]:
     return dict(json.loads(call(f"{line} --json").stdout))
 
 
+@pytest.mark.slow
 def test_the_four_lines_work_exactly_as_written(place: Path) -> None:
     call("train --data ./pcb --classes thread brushing tin wound")
     call("generate --normal imgs/ --defect brushing --n 500")

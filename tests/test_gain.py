@@ -108,6 +108,7 @@ def test_a_baseline_comes_along_with_its_arm() -> None:
         known_arms(["magic"])
 
 
+@pytest.mark.slow
 def test_every_classifier_makes_the_same_number_of_steps_on_the_same_images(
     finished: tuple[Path, list[dict[str, Any]]], real: RealSplit
 ) -> None:

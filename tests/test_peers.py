@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 import yaml
-from defectgan_cli.launch import gpus_asked_for, launch, visible_devices
 from torch.testing import assert_close
 
 from defectgan.data.dataset import Batch, Batches, make_batches
@@ -24,7 +25,7 @@ from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.peers import ALONE, Peers, join_peers
-from tests.conftest import TINY, tiny_with, wait_for
+from tests.conftest import ROOT, STUCK_AFTER, TINY, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -48,7 +49,6 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
         "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
     }
 
@@ -77,17 +77,25 @@ def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str,
     return lines, engine.weights()
 
 
+def group_threads() -> list[str]:
+    """The threads of this process that belong to a group and its store."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if name.startswith(("gloo", "pt_gloo", "pt_tcpstore"))]
+
+
 def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     os.environ |= environment(rank, 2, port)
-    torch.set_num_threads(1)
     peers = join_peers()
     assert peers.tell("from the first" if peers.first else "") == "from the first"
     assert peers.any(rank == 1) and not peers.any(False)
     lines, weights = train(boards, peers)
     torch.save((lines, weights), folder / f"{rank}.pt")
+    assert group_threads()
     peers.leave()
+    assert not group_threads()  # one that works on while the interpreter goes aborts the process
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
     boards: Path, tmp_path: Path
 ) -> None:
@@ -97,13 +105,10 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
     ]
     for process in both:
         process.start()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as those two: several add up in another order
     expected, weights = train(boards, ALONE)
-    torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
     for process in both:
-        process.join(120)
+        process.join(STUCK_AFTER)
         assert process.exitcode == 0
     for rank in (0, 1):
         lines, theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
@@ -127,23 +132,16 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         Peers(0, 3).part(8)
 
 
-def start(place: Path, size: int, *words: str) -> list[subprocess.Popen[bytes]]:
+def start(
+    place: Path, size: int, *words: str, program: Sequence[str] = ("-m", "defectgan_cli")
+) -> list[subprocess.Popen[bytes]]:
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "defectgan_cli",
-        "train",
-        "--data",
-        "pcb",
-        "--config",
-        "t.yaml",
-    ]
+    command = [sys.executable, *program, "train", "--data", "pcb", "--config", "t.yaml"]
     return [
         subprocess.Popen(
             [*command, *words],
             cwd=place,
-            env=os.environ | environment(rank, size, port),
+            env=os.environ | environment(rank, size, port) | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -158,10 +156,11 @@ def place(boards: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     for words in ([], ["--resume", "--steps", "8"]):
         both = start(place, 2, *words)
-        results = [process.communicate(timeout=120) for process in both]
+        results = [process.communicate(timeout=STUCK_AFTER) for process in both]
         assert [process.returncode for process in both] == [0, 0], results
         assert results[0][0].startswith(b"weights: ") and results[1][0] == b""
         assert results[1][1] == b""
@@ -170,72 +169,72 @@ def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
 
 
-LAUNCHED = """
-import sys
-from defectgan_cli.launch import run_together
-sys.exit(run_together(2, sys.argv[1:]))
+LEFT_ALONE = """
+import atexit, os
+from defectgan.training.peers import join_peers
+from tests.test_peers import group_threads
+
+atexit.register(lambda: print(group_threads()))
+peers = join_peers()
+peers.any(False)
+if not peers.first:
+    os._exit(0)
+assert group_threads()
+while True:
+    peers.any(False)
 """
 
 
-def launched(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", LAUNCHED, "train", "--data", "pcb", *words],
-        cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.mark.slow
+def test_an_error_too_leaves_no_thread_of_the_group(tmp_path: Path) -> None:
+    both = start(tmp_path, 2, program=("-c", LEFT_ALONE))
+    (said, error), _ = [process.communicate(timeout=STUCK_AFTER) for process in both]
+    assert b"another process of this training has ended" in error
+    assert said == b"[]\n" and both[0].returncode == 1
 
 
-def test_a_command_launches_itself_in_several_processes(place: Path) -> None:
-    result = launched(place, "--config", "t.yaml", "--device", "cpu")
-    assert result.returncode == 0 and result.stdout.startswith("weights: "), result.stderr
-    assert len(list((place / "runs").iterdir())) == 2  # the run, and latest
+LEAVES_LATE = """
+from pathlib import Path
+from defectgan.training.peers import Peers
+from defectgan_cli.main import app
+from tests.conftest import wait_for
+
+leave = Peers.leave
 
 
-def test_the_exit_code_of_a_launched_command_is_that_of_its_first_failure(place: Path) -> None:
-    result = launched(place, "--config", "t.yaml", "--classes", "none")
-    assert result.returncode == 3 and "no class none" in result.stderr
+def late(peers):
+    Path(f"done-{peers.rank}").touch()
+    if peers.first:
+        wait_for(Path("go").exists)
+    leave(peers)
 
 
-@pytest.mark.parametrize(
-    ("device", "gpus", "numbers"),
-    [
-        ("auto", None, []),
-        ("cuda:1", None, []),
-        ("cuda:0,2", None, ["0", "2"]),
-        ("auto", 3, ["0", "1", "2"]),
-        ("cuda", 1, []),
-    ],
-)
-def test_gpus_are_asked_for_by_their_count_or_their_numbers(
-    device: str, gpus: int | None, numbers: list[str]
-) -> None:
-    assert gpus_asked_for(device, gpus) == numbers
+Peers.leave = late
+app()
+"""
 
 
-def test_gpus_are_counted_among_those_that_are_visible() -> None:
-    assert visible_devices(["0", "1"], None) == "0,1"
-    assert visible_devices(["0", "1"], "2,3") == "2,3"
-    assert visible_devices(["1"], "GPU-a,GPU-b") == "GPU-b"
+@pytest.mark.slow
+def test_a_stop_that_comes_when_all_is_done_changes_nothing(place: Path) -> None:
+    both = start(place, 2, program=("-c", LEAVES_LATE))
+    wait_for(lambda: len(list(place.glob("done-*"))) == 2)
+    for process in both:
+        process.terminate()
+    (place / "go").touch()
+    for process in both:
+        _, said = process.communicate(timeout=STUCK_AFTER)
+        assert process.returncode == 0, said
 
 
-def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
-    with pytest.raises(SettingError, match="name one or the other"):
-        gpus_asked_for("cuda:0,1", 2)
-    with pytest.raises(SettingError, match="GPUs 0, 99 were asked for: found"):
-        launch(["0", "99"])
-
-
+@pytest.mark.slow
 def test_a_plan_is_said_once(place: Path) -> None:
     both = start(place, 2, "--dry-run", "--json")
-    plans = [process.communicate(timeout=120)[0] for process in both]
+    plans = [process.communicate(timeout=STUCK_AFTER)[0] for process in both]
     assert json.loads(plans[0])["steps"] == 6 and plans[1] == b""
     assert not (place / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(place: Path) -> None:
     """As torchrun stops its processes: those that read must leave the answer to the trainer."""
     words = ["train", "--data", "pcb", "--config", "reading.yaml", "--steps", "100000"]
@@ -245,43 +244,47 @@ def test_a_stop_that_reaches_the_whole_group_saves_also_with_reading_processes(p
     process = subprocess.Popen(
         [sys.executable, "-m", "defectgan_cli", *words],
         cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
         stderr=subprocess.PIPE,
     )
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=STUCK_AFTER)
     assert process.returncode == 130, said.decode()
     assert "go on with" in " ".join(said.decode().split())
     steps = [line["step"] for line in read_json_lines(place / "runs/latest/stats.jsonl")]
     assert load_tensors(place / "runs/latest/state.safetensors")[1].step >= steps[-1]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others(place: Path) -> None:
     both = start(place, 2, "--steps", "100000")
     wait_for(lambda: list(place.glob("runs/latest/stats.jsonl")))
     both[1].kill()
-    both[1].communicate(timeout=60)
-    _, message = both[0].communicate(timeout=60)
+    both[1].communicate(timeout=STUCK_AFTER)
+    _, message = both[0].communicate(timeout=STUCK_AFTER)
     assert both[0].returncode == 3
     assert "another process of this training has ended" in " ".join(message.decode().split())
 
 
+def children(process: subprocess.Popen[Any]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return list(map(int, path.read_text().split()))
+
+
+@pytest.mark.slow
 def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     training = ["defectgan_cli", "train", "--data", "pcb", "--config", "t.yaml", "--steps", "40"]
     agent = subprocess.Popen(
         [sys.executable, "-m", *command, "--max-restarts", "1", "-m", *training],
         cwd=place,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     wait_for(lambda: len(read_json_lines(place / "runs/latest/stats.jsonl")) >= 4)
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, said = agent.communicate(timeout=400)
+    os.kill(children(agent)[-1], signal.SIGKILL)
+    _, said = agent.communicate(timeout=STUCK_AFTER)
     assert agent.returncode == 0, said.decode()[-2000:]
     runs = [p for p in (place / "runs").iterdir() if not p.is_symlink()]
     assert len(runs) == 1 and load_tensors(runs[0] / "weights" / "last.safetensors")[1].step == 40

@@ -1,6 +1,8 @@
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from defectgan.data.loader import Loader, worker_count
 from defectgan.data.store import Store
 from defectgan.errors import DataError
 from defectgan.images import Picture, write_picture
-from tests.conftest import spoil
+from defectgan.training.peers import _in_company
+from tests.conftest import spoil, wait_for
 
 CPU = torch.device("cpu")
 SHAPES = [(4, 5, 3), (2, 2, 1), (6, 6, 3)]
@@ -124,6 +127,20 @@ def test_an_error_of_a_process_is_the_trainers(boards: Path, tiny: Config, tmp_p
         pytest.raises(DataError, match="all images of class tin are damaged"),
     ):
         ahead(0, 0)
+
+
+def test_a_process_that_dies_is_named_whatever_is_done_meanwhile(
+    boards: Path, tiny: Config
+) -> None:
+    with (
+        pytest.raises(DataError, match="a process that reads images has died"),
+        Loader(batches(boards, tiny), [(t, 0) for t in range(99)], workers=1) as ahead,
+    ):
+        ahead(0, 0)
+        (reader,) = multiprocessing.active_children()
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        with _in_company():  # as in an exchange with other processes, which have not ended
+            wait_for(lambda: False)
 
 
 def test_processes_serve_on_a_cpu_only_where_images_are_not_kept(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -45,31 +45,47 @@ class Reporter:
         self.quiet = quiet
         self._log: Path | None = None
         self._unwritten: list[str] = []
+        self._log_fails = False
 
     def write_to(self, log: Path) -> None:
-        """Write to a log file from here on, what was said before included."""
+        """Write to a log file from here on, what was said before included.
+
+        Lines that it cannot take, on a full disk say, come with the next one that it can.
+        """
         self._log = log
-        with log.open("a", encoding="utf-8") as file:
-            file.writelines(self._unwritten)
+        self._write()
 
     def say(self, text: str) -> None:
         """A sentence about what is done."""
         self._note(text)
         if not self.quiet:
-            self.console.print(Text(text))
+            show(self.console, Text(text))
 
     def warn(self, text: str) -> None:
         """A sentence that is shown even when quiet."""
         self._note(f"warning: {text}")
-        self.console.print(Text.assemble(("warning: ", "bold yellow"), text))
+        self._show_warning(text)
+
+    def _show_warning(self, text: str) -> None:
+        show(self.console, Text.assemble(("warning: ", "bold yellow"), text))
 
     def _note(self, text: str) -> None:
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        self._unwritten.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self._write()
+
+    def _write(self) -> None:
         if self._log is None:
-            self._unwritten.append(line)
-        else:
+            return
+        try:
             with self._log.open("a", encoding="utf-8") as file:
-                file.write(line)
+                file.writelines(self._unwritten)
+        except OSError as error:
+            if not self._log_fails:
+                self._show_warning(f"{self._log} is not written: {error.strerror or error}")
+            self._log_fails = True
+        else:
+            self._unwritten.clear()
+            self._log_fails = False
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar; it shows itself on a terminal only."""
@@ -85,10 +101,22 @@ class Reporter:
         )
 
 
+def show(console: Console, what: RenderableType) -> None:
+    """Say something on stderr. Where that is a file on a full disk, or a terminal that is gone, it
+    goes unsaid: the work that it is about is not to end by it.
+    """
+    try:
+        console.print(what)
+    except BrokenPipeError:
+        raise  # whoever read has had enough, also of the work
+    except OSError:
+        pass
+
+
 def show_error(title: str, message: str) -> None:
     """One boxed message on stderr."""
     console = Console(stderr=True, highlight=False)
-    console.print(Panel(Text(message), title=title, title_align="left", border_style="red"))
+    show(console, Panel(Text(message), title=title, title_align="left", border_style="red"))
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from defectgan.errors import SettingError
+from defectgan.errors import SettingError, TrainingError
 from defectgan_cli.options import INTERRUPTED
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -51,7 +51,12 @@ def visible_devices(numbers: Sequence[str], visible: str | None) -> str:
 
 
 def run_together(count: int, words: list[str]) -> int:
-    """``defectgan WORDS`` in so many processes that know of each other, as torchrun would."""
+    """``defectgan WORDS`` in so many processes that know of each other, as torchrun would; returns
+    the exit code.
+
+    Raises:
+        TrainingError: if the system ended one of them, which could not say so itself.
+    """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -71,5 +76,12 @@ def run_together(count: int, words: list[str]) -> int:
     except SignalException:
         return INTERRUPTED
     except ChildFailedError as error:
-        return max(1, error.get_first_failure()[1].exitcode)
+        for failure in error.failures.values():
+            if failure.exitcode < 0:  # the others merely miss it
+                raise TrainingError(
+                    f"process {failure.local_rank} of {count} was ended by {failure.signal_name()} "
+                    "(SIGKILL: memory may be short). The last checkpoint is whole; go on with "
+                    "--resume"
+                ) from error
+        return int(error.get_first_failure()[1].exitcode)
     return 0

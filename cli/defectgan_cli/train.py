@@ -215,7 +215,7 @@ def train(
     reporter.say(f"run folder {folder.path}")
     with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
         outcome = job.run(folder, device=target, watcher=report, stop=stop, peers=peers)
-    peers.leave()
+        peers.leave()
     if not peers.first:
         raise typer.Exit(options.INTERRUPTED if outcome.interrupted else 0)
     _show_outcome(outcome, reporter, as_json=as_json)

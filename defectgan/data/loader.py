@@ -70,14 +70,24 @@ class Loader:
             )
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the processes.
+
+        Raises:
+            DataError: if one of them has died: torch says so in the midst of whatever is done.
+        """
         self._ahead = None
+        if error is not None and reader_died(error):
+            raise DataError(
+                f"a process that reads images has died ({error}); memory may be short: keep fewer "
+                "images in it (data.cache_mib), or read with fewer processes (data.workers)"
+            ) from error
 
     def __call__(self, step: int, part: int) -> Batch:
         """The batch of a key, which must be the next one.
 
         Raises:
-            DataError: if it cannot be made, or a process that reads has died.
+            DataError: if it cannot be made.
         """
         started = time.perf_counter()
         batch = self._batches(step, part) if self._ahead is None else self._next((step, part))
@@ -86,20 +96,17 @@ class Loader:
 
     def _next(self, wanted: Key) -> Batch:
         assert self._ahead is not None
-        try:
-            key, made, damaged = next(self._ahead)
-        except RuntimeError as error:
-            if not str(error).startswith(DIED):
-                raise
-            raise DataError(
-                f"a process that reads images has died ({error}); memory may be short: keep fewer "
-                "images in it (data.cache_mib), or read with fewer processes (data.workers)"
-            ) from error
+        key, made, damaged = next(self._ahead)
         if isinstance(made, DataError):
             raise made
         assert key == wanted, (key, wanted)
         self.damaged |= damaged
         return Batch(*map(torch.from_numpy, made))
+
+
+def reader_died(error: BaseException) -> bool:
+    """Whether an error is torch's that a process which reads ahead has died."""
+    return isinstance(error, RuntimeError) and str(error).startswith(DIED)
 
 
 class _Order(Sampler[Key]):

@@ -160,9 +160,11 @@ class Training:
             self._sample()
             self._save()
         events = Events(self.run.path if self.peers.first else None, first_step=first + 1)
-        self._loop(stop, events)
-        with self._guard("events"):
-            events.close()
+        try:
+            self._loop(stop, events)
+        finally:
+            with self._guard("events"):
+                events.close()
         if self.peers.first:
             self._plot()
         return self._outcome(self._step - first)

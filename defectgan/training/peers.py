@@ -5,10 +5,14 @@ them take the step that one process would take on the whole batch. The networks 
 DistributedDataParallel would count the backward passes of the gradient penalty wrongly.
 """
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from traceback import clear_frames
 
 import torch
 from torch import Tensor, distributed
@@ -16,6 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
+from defectgan.data.loader import reader_died
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError, TrainingError
 
@@ -90,9 +95,10 @@ class Peers:
         return [bytes(text[: int(length)].tolist()).decode() for text, length in said]
 
     def leave(self) -> None:
-        """Part, when all is done."""
+        """Part, when all is done: together, as one of them may hold what the others still use."""
         if self.size > 1:
-            distributed.destroy_process_group()
+            self.any(False)
+            _part()
 
 
 @contextmanager
@@ -102,6 +108,9 @@ def _in_company() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if reader_died(error):
+            raise  # one of this process's own
+        clear_frames(error.__traceback__)  # they hold the group, which has to end: see _part
         raise TrainingError(
             "another process of this training has ended: see what it said. The last checkpoint is "
             f"whole; start all processes again with resume ({str(error).partition(chr(10))[0]})"
@@ -123,8 +132,23 @@ def join_peers() -> Peers:
         # After a restart torchrun's store still holds the addresses of the dead processes. Several
         # machines count their restarts differently: docs/servers.md has what they need.
         store = PrefixStore(f"start-{restarts()}", store)
+    # The default argument of its functions is the group that there is when it is imported, which
+    # the first optimiser does: they would hold this one for good.
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    atexit.register(_part)
     return Peers(rank, size)
+
+
+def _part() -> None:
+    """End the group and its threads, however the process ends.
+
+    One that lets go of a tensor while the interpreter is being taken down aborts the process
+    ("terminate called without an active exception"), and a training that is done counts as failed.
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()  # the threads end with the last reference
 
 
 def restarts() -> int:
