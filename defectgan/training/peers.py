@@ -23,9 +23,9 @@ from defectgan.errors import SettingError, TrainingError
 # What torchrun tells its processes: how often they were started again, on how many machines they
 # are.
 RESTARTS, GROUP_COUNT = "TORCHELASTIC_RESTART_COUNT", "GROUP_WORLD_SIZE"
-# How long a GPU waits for the gradients of the others: each exchange between GPUs follows one
-# between CPUs, at which all had arrived. Those wait longer, for the first process may be reading
-# the data.
+# How long a GPU waits for what lies on the others: all arrive there from an exchange between CPUs,
+# the first process at most a judgement and a sample sheet later. Between CPUs they wait longer, for
+# the first process may be reading the data.
 PATIENCE = timedelta(minutes=5)
 
 
