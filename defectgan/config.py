@@ -356,16 +356,34 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def names_setting(source: str | Path, section: str, key: str) -> bool:
+    """Whether a YAML file itself names a setting; a preset does not, nor does a file for the one
+    that it begins with.
+
+    Raises:
+        SettingError: as ``load_config``.
+    """
+    path = _find(source)
+    settings = _own(path).get(section)
+    return path == Path(source) and isinstance(settings, dict) and key in settings
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The settings of a file, over those of the preset that it begins with."""
+    tree = _own(path)
+    preset = tree.pop(BASE, None)
+    return tree if preset is None else _laid_over(_read(_preset(preset)), tree)
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What stands in a file itself."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise SettingError(f"{path} holds a {type(tree).__name__}; expected sections of settings")
-    preset = tree.pop(BASE, None)
-    return tree if preset is None else _laid_over(_read(_preset(preset)), tree)
+    return tree
 
 
 def _laid_over(tree: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ DefectganError
  ├── DataError          images, masks or folders that are missing, damaged or ambiguous     (3)
  ├── ModelError         weights or run folders that are missing, damaged or of another kind (3)
  ├── TrainingError      a training that cannot go on, such as a loss that is not finite     (3)
+ ├── OutOfMemory        what is to be computed does not fit into the memory of a device     (3)
  └── CheckFailed        a check was made and did not hold: parity, a quality gate           (4)
 """
 
@@ -44,6 +45,12 @@ class ModelError(DefectganError):
 
 class TrainingError(DefectganError):
     """A training cannot go on."""
+
+    exit_code = 3
+
+
+class OutOfMemory(DefectganError):
+    """What is to be computed does not fit into the memory of a device."""
 
     exit_code = 3
 

@@ -78,6 +78,16 @@ def test_gray_images_stay_gray_and_gradients_flow() -> None:
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize("side", [64, 256])
+def test_images_are_moved_to_the_same_place_under_autocast(side: int) -> None:
+    """In bf16 the grid would be a third of a pixel off at 128 px."""
+    rng = torch.Generator().manual_seed(0)
+    x, drawn = torch.rand(2, 3, side, side, generator=rng), draw_augmentation(2, rng)
+    expected = augment(x, drawn, ALWAYS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(augment(x, drawn, ALWAYS), expected, rtol=0, atol=1e-5)
+
+
 def test_about_so_many_images_are_changed_as_the_strength_says() -> None:
     drawn = draw_augmentation(4000, torch.Generator().manual_seed(0))
     drawn[:, :LIGHTER, 0] = 1  # no other kind

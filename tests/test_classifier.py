@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from defectgan.errors import ModelError, SettingError
+from defectgan.data.dataset import to_tensor, unit
+from defectgan.errors import ModelError, OutOfMemory, SettingError
 from defectgan.evaluation import classifier
 from defectgan.evaluation.classifier import (
     SMALL,
@@ -17,6 +18,8 @@ from defectgan.evaluation.classifier import (
     balanced_accuracy,
     build,
     draw,
+    learning,
+    outputs,
     predict,
     train_classifier,
 )
@@ -133,3 +136,30 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         build(Recipe(weights=other), classes=3, channels=3)
     with pytest.raises(SettingError, match="no network vgg16: expected small, resnet"):
         build(Recipe(net="vgg16"), classes=3, channels=3)
+
+
+def test_images_that_do_not_fit_into_memory_at_once_are_judged_in_smaller_portions() -> None:
+    class Small(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return x.mean((1, 2, 3))[:, None]
+
+    images = [image for pool in grays(0) for image in pool]
+    expected = torch.stack([to_tensor([unit(image)]).mean() for image in images])
+    torch.testing.assert_close(outputs(Small(), images)[:, 0], expected)
+
+
+@pytest.mark.parametrize("what", ["classifier", "segmenter"])
+def test_a_batch_to_learn_from_that_does_not_fit_says_what_to_lower(what: str) -> None:
+    with (
+        pytest.raises(OutOfMemory, match=f"a {what}'s batch of 8 images of 16 x 12 pixels") as said,
+        learning(what, torch.zeros(8, 3, 12, 16)),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "take a smaller batch or image size" in str(said.value)
+    assert said.value.mend == ("batch_size", "4")

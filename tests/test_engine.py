@@ -15,7 +15,7 @@ from defectgan.data.dataset import Batch
 from defectgan.models.critic import Critic
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
-from defectgan.training.engine import Engine
+from defectgan.training.engine import Engine, standing_still
 from defectgan.training.step import draw_noise, sides, verdicts
 from tests.conftest import tiny_with
 
@@ -124,6 +124,16 @@ def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
     assert all(torch.equal(before[name], after[name]) for name in kept)
     assert trained.step(2, batch)["skipped"] == 0
     assert not torch.equal(before["raw.stem.0.weight"], state_of(trained)["raw.stem.0.weight"])
+
+
+def test_a_critic_that_stood_still_learns_again_whatever_ended_that(tiny: Config) -> None:
+    critic = engine(tiny).critic
+    critic.trunk.requires_grad_(False)
+    with pytest.raises(torch.OutOfMemoryError), standing_still(critic):
+        assert not any(p.requires_grad for p in critic.parameters())
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert all(p.requires_grad for p in critic.score.parameters())
+    assert not any(p.requires_grad for p in critic.trunk.parameters())  # as it was
 
 
 def test_a_step_is_the_same_without_the_fast_forms() -> None:

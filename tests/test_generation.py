@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectgan.config import DataConfig
-from defectgan.errors import DataError, ModelError
+from defectgan.errors import DataError, ModelError, OutOfMemory
 from defectgan.files import sha256
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
@@ -18,6 +18,7 @@ from defectgan.generation.run import Job, already_made, run_job
 from defectgan.generation.writers import read_manifest
 from defectgan.images import Picture, read_mask, read_picture, suffix_of, write_picture
 from defectgan.inspection.subjects import GeneratedSet
+from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 from defectgan.views import View, Viewer
 from tests.conftest import spoil, start, tiny_with
@@ -370,3 +371,39 @@ def test_a_model_of_windows_paints_one_on_a_large_image(boards: Path, tmp_path: 
         assert not changed.any()
     seen = list(GeneratedSet(tmp_path / "set", read_manifest(tmp_path / "set")))
     assert all(subject.mask.shape == subject.after.shape[:2] == (32, 32) for subject in seen)
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """A device with room for so many images at once."""
+    forward = Generator.forward
+
+    def limited(self: Generator, image: torch.Tensor, *given: torch.Tensor) -> Any:
+        if len(image) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image, *given)
+
+    monkeypatch.setattr(Generator, "forward", limited)
+
+
+def test_a_batch_that_does_not_fit_is_halved_which_is_said_once_and_changes_no_image(
+    model: Model, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make(model, boards / "normal", tmp_path / "whole", batch_size=1)
+    short_of_memory(monkeypatch, 1)
+    said: list[str] = []
+    job = Job(
+        find_sources(str(boards / "normal")), ("tin", "wound"), n=6, seed=0, binary_masks=False
+    )
+    out = tmp_path / "halved"
+    run_job(job, model, out, device=CPU, batch_size=4, done=lambda count: None, say=said.append)
+    assert len(said) == 1 and said[0].startswith("4 images at once do not fit into memory")
+    for row, expected in zip(read_manifest(out), rows, strict=True):
+        assert (pixels_of(out, row) == pixels_of(tmp_path / "whole", expected)).all()
+
+
+def test_a_single_image_that_does_not_fit_is_an_error_and_no_traceback(
+    model: Model, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(monkeypatch, 0)
+    with pytest.raises(OutOfMemory, match="not even one of the images fits"):
+        make(model, boards / "normal", tmp_path / "out")

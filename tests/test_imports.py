@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
 BASICS = {
     *("compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"),
-    *("names", "words"),
+    *("memory", "names", "words"),
 }
 MATERIAL = {"data", "models", "losses"}
 JOBS = {"training", "generation", "inspection", "evaluation", "export"}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
-from defectgan.errors import DataError, SettingError
+from defectgan.errors import DataError, OutOfMemory, SettingError
 from defectgan.evaluation.images import generated_rows
 from defectgan.files import sha256
 from defectgan.generation import run as generation
@@ -25,6 +25,7 @@ from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
+from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
 from defectgan.training.job import Job
 from defectgan.views import Window
@@ -325,3 +326,16 @@ def test_paint_leaves_the_rest_of_a_twelve_bit_image_as_bright_as_before(tmp_pat
     (shown,) = GeneratedSet(tmp_path, [row])
     assert shown.before is not None and shown.after[0, 0] == 255
     np.testing.assert_array_equal(shown.after[1:], shown.before[1:])
+
+
+def test_an_image_that_does_not_fit_into_memory_is_said_and_is_not_called_damaged(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    target = target_of(run)
+    monkeypatch.setattr(Generator, "paint", ended)
+    with pytest.raises(OutOfMemory, match="one image does not fit into memory: end other"):
+        list(target.subjects)
+    assert not target.subjects.damaged

@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 import torch
 import yaml
+from torch import distributed
 from torch.testing import assert_close
 
 from defectgan.data.dataset import Batch, Batches, make_batches
@@ -24,7 +25,8 @@ from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
-from defectgan.training.peers import ALONE, Peers, join_peers
+from defectgan.training.job import shared_batch
+from defectgan.training.peers import ALONE, PATIENCE, Peers, join_peers
 from tests.conftest import ROOT, STUCK_AFTER, TINY, tiny_with, wait_for
 
 STEPS = 10
@@ -85,7 +87,7 @@ def group_threads() -> list[str]:
 
 def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     os.environ |= environment(rank, 2, port)
-    peers = join_peers()
+    peers = join_peers(torch.device("cpu"))
     assert peers.tell("from the first" if peers.first else "") == "from the first"
     assert peers.any(rank == 1) and not peers.any(False)
     lines, weights = train(boards, peers)
@@ -132,6 +134,65 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         Peers(0, 3).part(8)
 
 
+def test_a_batch_is_made_large_enough_to_be_shared() -> None:
+    sizes = {4: 8, 8: 8, 16: 16, 18: 24}
+    assert {batch: Peers(size=4).shareable(batch) for batch in sizes} == sizes
+    for batch in sizes.values():
+        Peers(size=4).part(batch // 2)
+
+
+def test_the_batch_of_a_preset_follows_the_processes_and_one_asked_for_does_not(
+    tmp_path: Path,
+) -> None:
+    mine, above = tmp_path / "mine.yaml", tmp_path / "above.yaml"
+    mine.write_text("training: {batch_size: 4}")
+    above.write_text("preset: quick")
+    nothing: dict[str, dict[str, Any]] = {"training": {"batch_size": None}}
+    assert shared_batch("quick", nothing, 1) is None
+    assert shared_batch("quick", nothing, 4) is None
+    assert shared_batch("quick", nothing, 3) == shared_batch(above, nothing, 3) == 18
+    assert shared_batch("quick", {"training": {"batch_size": 12}}, 3) is None
+    assert shared_batch(mine, nothing, 2) is None
+    for config, asked in ((mine, nothing), ("quick", {"training": {"batch_size": 4}})):
+        with pytest.raises(SettingError, match="batch size that is a multiple of 8"):
+            shared_batch(config, asked, 4)
+
+
+def test_gpus_wait_for_each_other_for_minutes_and_their_processes_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first process may be reading the data for long while the others wait for its word; the
+    gradients of all are ready at about the same time.
+    """
+    made: list[tuple[Any, ...]] = []
+
+    class Group:
+        pass
+
+    def new_group(**options: Any) -> Group:
+        made.append(("group", options))
+        return Group()
+
+    monkeypatch.setattr("defectgan.training.peers.rendezvous", lambda url: iter([("s", 1, 2)]))
+    monkeypatch.setattr("defectgan.training.peers.PrefixStore", lambda name, store: store)
+    monkeypatch.setattr(
+        distributed, "init_process_group", lambda backend, **options: made.append((backend,))
+    )
+    monkeypatch.setattr(distributed, "new_group", new_group)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert join_peers(torch.device("cpu")) == Peers(1, 2) and made == [("gloo",)]
+    peers = join_peers(torch.device("cuda:1"))
+    assert isinstance(peers.gpus, Group)
+    assert made[1:] == [("gloo",), ("group", {"backend": "nccl", "timeout": PATIENCE})]
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        distributed, "all_reduce", lambda flat, *op, group=None: asked.append(group)
+    )
+    peers.average([torch.zeros(1)])
+    peers.any(False)
+    assert asked == [peers.gpus, None]
+
+
 def start(
     place: Path, size: int, *words: str, program: Sequence[str] = ("-m", "defectgan_cli")
 ) -> list[subprocess.Popen[bytes]]:
@@ -169,13 +230,23 @@ def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     assert load_tensors(run / "weights" / "last.safetensors")[1].step == 8
 
 
+def test_the_batch_that_is_taken_instead_of_the_presets_is_said(place: Path) -> None:
+    """Refused before there is a run folder, where one was asked for."""
+    both = start(place, 3, "--config", "quick", "--dry-run", "--json")
+    results = [process.communicate(timeout=120) for process in both]
+    assert json.loads(results[0][0])["batch_size"] == 18
+    said = " ".join(results[0][1].decode().split())
+    assert "batch size 18: that of quick cannot be shared evenly by 3 processes" in said
+
+
 LEFT_ALONE = """
 import atexit, os
+import torch
 from defectgan.training.peers import join_peers
 from tests.test_peers import group_threads
 
 atexit.register(lambda: print(group_threads()))
-peers = join_peers()
+peers = join_peers(torch.device("cpu"))
 peers.any(False)
 if not peers.first:
     os._exit(0)

@@ -23,14 +23,16 @@ from defectgan.config import Config, DataConfig, Form, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
+from defectgan.models.critic import Critic
+from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
-from defectgan.training import lead
+from defectgan.training import TIMED_STEPS, lead, loop
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
-from defectgan.training.monitor import DEAD_LINES, Stats, plot_losses
+from defectgan.training.monitor import DEAD_LINES, Averages, Stats, plot_losses
 from tests.conftest import CLASSES, CPU, Silent, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
@@ -263,25 +265,96 @@ def test_a_single_line_of_losses_is_seen_in_the_plot(tmp_path: Path) -> None:
 def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Engine.step
+    """Memory ends where it is needed most: over the two passes of the generator's step."""
+    step, loss = Engine.step, losses.reconstruction
 
     class Held:
         """A tensor of the step: memory that is free again only when it is gone."""
 
     held: weakref.WeakSet[Held] = weakref.WeakSet()
 
-    def short_of_memory(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
+    def holding(self: Engine, t: int, batches: Any) -> dict[str, torch.Tensor]:
         assert not held
         tensor = Held()
         held.add(tensor)
-        if len(batches(t, 0).label) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
         return step(self, t, batches)
 
-    monkeypatch.setattr(Engine, "step", short_of_memory)
+    def short_of_memory(image: torch.Tensor, cycled: torch.Tensor) -> torch.Tensor:
+        if len(image) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(image, cycled)
+
+    monkeypatch.setattr(Engine, "step", holding)
+    monkeypatch.setattr(losses, "reconstruction", short_of_memory)
     config = tiny_with(training={"batch_size": 16})
     with pytest.raises(TrainingError, match=r"a batch of 16 does not fit .* a batch of 4 fits"):
         start(config, boards, tmp_path)
+
+
+def test_memory_that_ends_in_the_lead_is_answered_alike(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify = Critic.classify
+
+    def short_of_memory(self: Critic, image: torch.Tensor) -> torch.Tensor:
+        if len(image) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return classify(self, image)
+
+    monkeypatch.setattr(Critic, "classify", short_of_memory)
+    config = tiny_with(training={"batch_size": 16})
+    with pytest.raises(TrainingError, match=r"a batch of 16 does not fit .* a batch of 8 fits"):
+        start(config, boards, tmp_path)
+
+
+def test_the_judge_and_the_sheets_go_on_with_fewer_images_at_once(
+    run: Path, tiny: Config, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And come to the same: the run is the one that had memory enough."""
+    paint = Generator.paint
+
+    def short_of_memory(self: Generator, image: torch.Tensor, *given: Any) -> Any:
+        averaged = not self.head.weight.requires_grad
+        if averaged and len(image) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return paint(self, image, *given)
+
+    monkeypatch.setattr(Generator, "paint", short_of_memory)
+    watcher = Silent()
+    again = start(tiny, boards, tmp_path, watcher=watcher).run
+    said = [text for text in watcher.warnings if "do not fit into memory" in text]
+    assert len(said) == 2 and "sample sheet" in said[0] and "judge" in said[1]
+    ours, theirs = losses_of(again), losses_of(run)
+    for line, expected in zip(ours, theirs, strict=True):
+        assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_the_clock_waits_for_the_device_over_the_first_steps_and_each_line(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a step returns before it is done: reading the sums is what waits for it."""
+    flush, settled, behind = Averages.flush, [0], 0.3
+
+    def settle(device: torch.device) -> None:
+        settled[0] += 1
+
+    def late(self: Averages) -> dict[str, float]:
+        time.sleep(behind)
+        return flush(self)
+
+    monkeypatch.setattr(loop, "settle", settle)
+    monkeypatch.setattr(Averages, "flush", late)
+    watcher = Silent()
+    steps = 2 * TIMED_STEPS
+    start(tiny_with(training={"steps": steps, "log_every": 5}), boards, tmp_path, watcher=watcher)
+    assert settled == [TIMED_STEPS]
+    assert all(line["seconds_per_step"] * 5 > behind for line in watcher.lines)
+
+
+def test_sums_of_an_interval_go_back_to_the_device_of_its_terms() -> None:
+    averages = Averages()
+    averages.restore({"averages.rec": torch.zeros(2)}, torch.device("meta"))
+    assert averages.state()["averages.rec"].device.type == "meta"
 
 
 @pytest.fixture

@@ -16,12 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from defectgan.training import TIMED_STEPS
 from defectgan.words import counted
 
 # Seconds between lines of progress where there is no terminal.
 SECONDS_A_LINE = 10
-# Steps after which the speed is known well enough to say how long the rest takes.
-TIMED_STEPS = 5
 # The terms that a line of progress shows; stats.jsonl has them all.
 SHOWN = (
     "wgan",

@@ -92,7 +92,13 @@ def generate(
     with CountReport(reporter, "images", n) as report:
         try:
             damaged = run_job(
-                job, trained, folder, device=target, batch_size=batch_size, done=report.advance
+                job,
+                trained,
+                folder,
+                device=target,
+                batch_size=batch_size,
+                done=report.advance,
+                say=reporter.warn,
             )
         except KeyboardInterrupt:
             reporter.warn(

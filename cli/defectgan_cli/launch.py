@@ -35,9 +35,9 @@ def launch(numbers: list[str]) -> int:
     Raises:
         SettingError: if there are fewer GPUs.
     """
-    import torch
+    from defectgan.devices import count_gpus
 
-    count = torch.cuda.device_count()
+    count = count_gpus()
     if any(not number.isdigit() or int(number) >= count for number in numbers):
         raise SettingError(f"GPUs {', '.join(numbers)} were asked for: found {count} here")
     os.environ[VISIBLE] = visible_devices(numbers, os.environ.get(VISIBLE))

@@ -147,11 +147,10 @@ def train(
 
     The data folder holds one folder of good images (normal, good, ok, free or defect-free) and one
     for each defect. What is learned goes to a folder of its own under runs/. Ctrl-C saves; --resume
-    goes on exactly where it stopped.
+    goes on where it stopped.
 
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
-    from defectgan.devices import pick_device
     from defectgan.errors import SettingError
     from defectgan.runs import RunFolder, find_model, restarted_run
     from defectgan.training.job import shared_job
@@ -160,11 +159,12 @@ def train(
 
     if preview is not None and not dry_run:
         raise SettingError("--preview draws what a training would see: add --dry-run")
-    if not dry_run and (numbers := gpus_asked_for(device, gpus)):
+    numbers = gpus_asked_for(device, gpus)
+    if numbers and not dry_run:
         raise typer.Exit(launch(numbers))
-    peers = join_peers()
+    target = own_device(f"cuda:{numbers[0]}" if numbers else device)
+    peers = join_peers(target)
     reporter = Reporter(quiet=quiet, silent=not peers.first)
-    target = own_device(device) if peers.size > 1 else pick_device(device)
     overrides: Overrides = {
         "data": {
             "image_size": image_size,
@@ -192,7 +192,8 @@ def train(
     path = ""
     if peers.first:
         asked = Asked(data, config, name, resume, out)
-        job = _job(asked, overrides, restarted, target.type, reporter)
+        processes = max(peers.size, len(numbers))
+        job = _job(asked, overrides, restarted, target.type, processes, reporter)
         _describe(job, reporter)
         if dry_run:
             if preview is not None:
@@ -236,12 +237,17 @@ class Asked(NamedTuple):
 
 
 def _job(
-    asked: Asked, overrides: "Overrides", restarted: Path | None, device: str, reporter: Reporter
+    asked: Asked,
+    overrides: "Overrides",
+    restarted: Path | None,
+    device: str,
+    processes: int,
+    reporter: Reporter,
 ) -> "Job":
     """The run that was broken off, the one to go on with, or a new one."""
     from defectgan.errors import SettingError
     from defectgan.runs import find_run
-    from defectgan.training.job import new_job, resumed_job
+    from defectgan.training.job import new_job, resumed_job, shared_batch
 
     if restarted is not None:
         return resumed_job(restarted, {}, data=asked.data)
@@ -253,6 +259,12 @@ def _job(
     if asked.data is None:
         raise SettingError("no data: name the folder of the images with --data")
     preset = asked.preset(device)
+    if batch := shared_batch(preset, overrides, processes):
+        training = {**overrides["training"], "batch_size": batch}
+        overrides = {**overrides, "training": training}
+        reporter.say(
+            f"batch size {batch}: that of {preset} cannot be shared evenly by {processes} processes"
+        )
     job = new_job(asked.data, preset, overrides)
     if asked.config is None:
         kind = "a GPU" if device == "cuda" else "a CPU"

@@ -17,6 +17,7 @@ from defectgan.data.index import Index
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
 from defectgan.data.store import Shape, Store
+from defectgan.devices import upload
 from defectgan.errors import DataError
 from defectgan.images import Levels, as_channels, first_sound, read_picture, to_signed
 from defectgan.views import Viewer
@@ -44,10 +45,14 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, images in channels-last order."""
-        normal, defect = (
-            t.to(device, memory_format=torch.channels_last) for t in (self.normal, self.defect)
+        normal, defect, label, truth = (upload(tensor, device) for tensor in self)
+        order = torch.channels_last
+        return Batch(
+            normal.contiguous(memory_format=order),
+            defect.contiguous(memory_format=order),
+            label,
+            truth,
         )
-        return Batch(normal, defect, self.label.to(device), self.truth.to(device))
 
 
 class Seen(NamedTuple):

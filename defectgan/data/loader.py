@@ -37,7 +37,14 @@ def worker_count(wanted: int | None, batches: Batches, device: torch.device) -> 
         return wanted
     if device.type == "cpu":
         return 0 if batches.images.store.whole else 1
-    return max(0, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+    return max(0, min(MOST_WORKERS, cores() - 1))
+
+
+def cores() -> int:
+    """How many cores this process may use: a batch system gives it some of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Loader:

@@ -5,6 +5,7 @@ batch is made of them.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor, unit
-from defectgan.devices import place
+from defectgan.devices import place, upload
 from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.images import Pixels, Pools
+from defectgan.memory import Portions, enough_memory
+from defectgan.words import counted
 
 CPU = torch.device("cpu")
 SMALL = "small"
@@ -151,6 +154,9 @@ def train_classifier(
         val: images to choose the weights by; None keeps the last.
         device: where to compute.
         done: called with the number of steps made since the last call.
+
+    Raises:
+        OutOfMemory: if a batch does not fit into memory.
     """
     net = build(recipe, classes=len(pools), channels=pools[0][0].shape[2])
     net = place(net, device).train()
@@ -161,10 +167,11 @@ def train_classifier(
     best = Classifier(net, recipe.steps, recipe.steps)
     for step in range(recipe.steps):
         images, labels = draw(pools, recipe, step, augment)
-        loss = F.cross_entropy(net(images.to(device)), labels.to(device))
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        with learning("classifier", images):
+            loss = F.cross_entropy(net(upload(images, device)), upload(labels, device))
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
         schedule.step()
         if val is not None and step + 1 in looks:
             score = balanced_accuracy(net.eval(), val)
@@ -174,6 +181,16 @@ def train_classifier(
         done(1)
     best.net.eval()
     return best
+
+
+def learning(what: str, images: Tensor) -> AbstractContextManager[None]:
+    """A step on a batch [B, C, H, W] within; it raises ``OutOfMemory`` where memory ends."""
+    count, _, height, width = images.shape
+    return enough_memory(
+        f"a {what}'s batch of {counted(count, 'image')} of {width} x {height} pixels",
+        "take a smaller batch or image size",
+        mend=("batch_size", str(max(2, count // 2))),
+    )
 
 
 def _augment(recipe: Recipe, pools: Pools) -> Augment | None:
@@ -196,9 +213,12 @@ def draw(pools: Pools, recipe: Recipe, step: int, augment: Augment | None) -> tu
 def outputs(net: nn.Module, images: Sequence[Pixels], *, batch_size: int = 32) -> Tensor:
     """What a network says of images, [N, F], on the CPU."""
     device = next(net.parameters()).device
-    starts = range(0, len(images), batch_size)
-    batches = (to_tensor([unit(i) for i in images[s : s + batch_size]]) for s in starts)
-    return torch.cat([net(batch.to(device)).cpu() for batch in batches])
+
+    def say_of(part: slice) -> Tensor:
+        said: Tensor = net(upload(to_tensor([unit(i) for i in images[part]]), device))
+        return said.cpu()
+
+    return torch.cat(Portions(batch_size, "images to judge")(len(images), say_of))
 
 
 def predict(net: nn.Module, images: Sequence[Pixels]) -> Tensor:

@@ -12,9 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from defectgan.devices import upload
 from defectgan.errors import ModelError
 from defectgan.evaluation.images import Pixels
 from defectgan.files import sha256
+from defectgan.memory import Portions
 
 # How the digest of the file begins that published figures are made with; it stands in its name,
 # weights-inception-2015-12-05-6726825d.pth.
@@ -64,8 +66,12 @@ class Inception:
     def __call__(self, images: Sequence[Pixels]) -> Tensor:
         colour = np.stack([np.repeat(i, 3, axis=2) if i.shape[2] == 1 else i for i in images])
         batch = torch.from_numpy(np.ascontiguousarray(colour.transpose(0, 3, 1, 2)))
-        (features,) = self._net(batch.to(self._device))
-        return Tensor(features.cpu()).double()
+
+        def say_of(part: slice) -> Tensor:
+            (features,) = self._net(upload(batch[part], self._device))
+            return Tensor(features.cpu())
+
+        return torch.cat(Portions(len(batch), "images to compare")(len(batch), say_of)).double()
 
     def classify(self, features: Tensor) -> None:
         """Inception does not know these classes."""

@@ -27,10 +27,10 @@ from torch.nn import functional as F
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen, to_tensor, unit
 from defectgan.data.masks import half_covered
-from defectgan.devices import place
+from defectgan.devices import place, upload
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material, added
-from defectgan.evaluation.classifier import CLASSICAL, CPU, outputs
+from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
 from defectgan.inspection.ranking import HALF, Ranks, average_precision, ious, rank
 
 Origin = Literal["synthetic", "procedural", "true"]
@@ -128,6 +128,9 @@ def train_segmenter(
         recipe: how.
         device: where to compute.
         done: called with the number of steps made since the last call.
+
+    Raises:
+        OutOfMemory: if a batch does not fit into memory.
     """
     height, width, channels = pools[0][0].image.shape
     with torch.random.fork_rng(devices=[]):
@@ -137,11 +140,12 @@ def train_segmenter(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.steps)
     augment = Augment(CLASSICAL, square=height == width)
     for step in range(recipe.steps):
-        images, truth = (t.to(device) for t in draw(pools, recipe, step, augment))
-        loss = segmentation_loss(net(images), truth)
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        images, truth = draw(pools, recipe, step, augment)
+        with learning("segmenter", images):
+            loss = segmentation_loss(net(upload(images, device)), upload(truth, device))
+            adam.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
         schedule.step()
         done(1)
     return net.eval()

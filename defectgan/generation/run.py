@@ -24,6 +24,7 @@ from defectgan.generation.plan import Row, Sources, another, make_plan
 from defectgan.generation.writers import FolderWriter
 from defectgan.images import Picture, first_sound, read_picture
 from defectgan.losses import probability
+from defectgan.memory import Portions
 from defectgan.training.checkpoint import MODEL, Model
 from defectgan.views import View, Viewer
 
@@ -96,6 +97,7 @@ def run_job(
     device: torch.device,
     batch_size: int,
     done: Callable[[int], None],
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[Path, str]:
     """Make the images of a job in a folder; what is there of the same job already is not made
     again, what has been taken away since is.
@@ -109,6 +111,7 @@ def run_job(
         device: where to compute.
         batch_size: images computed at once; does not change them by more than rounding.
         done: called with the number of images that are there.
+        say: told where so many at once do not fit into memory, and how many do.
 
     Returns:
         The sources that were left out, each with its reason.
@@ -117,6 +120,7 @@ def run_job(
         DataError: if all sources are damaged, or the folder holds something else; what was written
             before stays.
         ModelError: if the model cannot do it.
+        OutOfMemory: if not even one image at a time fits into memory.
     """
     job.check(model)
     writer = FolderWriter(out, job.binary_masks, model)
@@ -130,6 +134,7 @@ def run_job(
         for candidate in range(job.candidates)
     )
     reader = _Reader(job.sources.files)
+    portions = Portions(batch_size, "images", say)
     with ThreadPoolExecutor(IO_THREADS) as pool:
         waiting: deque[list[Future[dict[str, Any]]]] = deque()
 
@@ -140,7 +145,7 @@ def run_job(
 
         try:
             tries = (
-                _compute(model, batch, pictures, device)
+                _in_portions(portions, model, batch, pictures, device)
                 for batch, pictures in _read_ahead(pool, reader, batches)
             )
             for canvases in _surest(tries, job.candidates):
@@ -200,6 +205,17 @@ class _Canvas:
     foreground: Tensor
     mask: Tensor
     verdict: dict[str, float]
+
+
+def _in_portions(
+    portions: Portions,
+    model: Model,
+    rows: Sequence[Row],
+    pictures: Sequence[Picture],
+    device: torch.device,
+) -> list[_Canvas]:
+    made = portions(len(rows), lambda part: _compute(model, rows[part], pictures[part], device))
+    return [canvas for part in made for canvas in part]
 
 
 @torch.no_grad()

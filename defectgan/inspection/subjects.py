@@ -29,6 +29,7 @@ from defectgan.inspection.subject import (
     Place,
     Subject,
 )
+from defectgan.memory import MAKE_ROOM, enough_memory
 from defectgan.training.checkpoint import Model
 from defectgan.views import View, Viewer, Window
 
@@ -74,9 +75,12 @@ class RealImages:
         """What can be read; the rest is noted."""
         for sample, name in samples:
             try:
-                yield judge(sample, name)
+                with enough_memory("one image", MAKE_ROOM, mend=("device", "cpu")):
+                    subject = judge(sample, name)
             except DataError as error:
                 self.damaged[sample.file] = str(error)
+            else:
+                yield subject
 
     def _restore(self, sample: Sample, name: str) -> Subject:
         picture, view = self._look(sample, name)

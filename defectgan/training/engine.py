@@ -3,7 +3,8 @@ keeps.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from defectgan.config import Config
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place
+from defectgan.memory import attempt
 from defectgan.training.adaptive import adapted, augment, draw_augmentation
 from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
 from defectgan.training.peers import ALONE, Peers
@@ -40,6 +42,19 @@ LEAD_PART = 1_000_000
 def risen(step: int, warmup: int) -> float:
     """The share of a weight that is in force if it rises linearly over ``warmup`` steps."""
     return min(1.0, step / warmup) if warmup else 1.0
+
+
+@contextmanager
+def standing_still(network: nn.Module) -> Iterator[None]:
+    """A network that gets no gradients within, whatever ends it."""
+    learning = [p for p in network.parameters() if p.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 class Engine:
@@ -157,20 +172,19 @@ class Engine:
 
     def _generator_step(self, batch: Sides, rng: torch.Generator, t: int) -> Terms:
         noise = (self._draw_noise(batch, rng), self._draw_noise(batch, rng))
-        self.critic.requires_grad_(False)
-        with self._autocast():
-            defects = self.config.loss.cycle_defects
-            passes = cycle(self.generator, batch, noise, defects=defects)
-            total, terms = generator_loss(
-                self.critic,
-                batch,
-                passes,
-                self.config.loss,
-                warmup=risen(t, self.config.loss.sparsity_warmup),
-                shown=self._shown(passes.there, batch, rng),
-            )
-        self._update("generator", total)
-        self.critic.requires_grad_(True)
+        with standing_still(self.critic):
+            with self._autocast():
+                defects = self.config.loss.cycle_defects
+                passes = cycle(self.generator, batch, noise, defects=defects)
+                total, terms = generator_loss(
+                    self.critic,
+                    batch,
+                    passes,
+                    self.config.loss,
+                    warmup=risen(t, self.config.loss.sparsity_warmup),
+                    shown=self._shown(passes.there, batch, rng),
+                )
+            self._update("generator", total)
         deface, restore = passes.mask.detach().chunk(2)
         return terms | {"mask_deface": deface.mean(), "mask_restore": restore.mean()}
 
@@ -212,13 +226,9 @@ class Engine:
         """
         while size > 2:
             size = size // 4 * 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            try:
-                self.step(0, lambda t, part: batches(t, part).first(size // 2))  # noqa: B023
-            except torch.OutOfMemoryError:
-                continue
-            return size
+            half = size // 2
+            if attempt(lambda: self.step(0, lambda *key: batches(*key).first(half))):  # noqa: B023
+                return size
         return 0
 
     def set_learning_rates(self, t: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.config import Config, dump_config, load_config, parse_config
+from defectgan.config import Config, dump_config, load_config, names_setting, parse_config
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.store import MIB
@@ -109,6 +109,22 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
         form = {"generator": earlier.generator, "critic": earlier.critic}
         settings = parse_config({**settings.model_dump(), **form}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
+
+
+def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> int | None:
+    """The batch size to take where that of a preset cannot be shared evenly by so many processes;
+    None where it can.
+
+    Raises:
+        SettingError: if it cannot, and was asked for by name.
+    """
+    peers = Peers(size=processes)
+    size = load_config(config, overrides).training.batch_size
+    asked = overrides.get("training", {}).get("batch_size") is not None
+    if asked or names_setting(config, "training", "batch_size"):
+        peers.part(size // 2)
+    shareable = peers.shareable(size)
+    return None if shareable == size else shareable
 
 
 def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:

@@ -9,6 +9,7 @@ agreement  of the mask that paints a defect and the one that takes it away again
 Source: the kernel distance is that of Binkowski et al., "Demystifying MMD GANs", ICLR 2018.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,7 @@ from defectgan.config import Config
 from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
+from defectgan.memory import Portions
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.training.step import paint_class
@@ -58,14 +60,21 @@ def judged_images(index: Index) -> Index:
 class Judge:
     """Judges a generator on fixed images with fixed noise."""
 
-    def __init__(self, config: Config, batches: Batches, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        batches: Batches,
+        *,
+        device: torch.device,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Args: the settings, the training's batches, whose images serve where there are no others,
-        and where to compute.
+        where to compute, and who is told where so many at once do not fit into memory.
         """
         index = batches.images.index
         self._index = judged_images(index)
         self._batches = batches if self._index is index else make_batches(config, self._index)
-        self._size = config.training.batch_size
+        self._portions = Portions(config.training.batch_size, "images to judge", say)
         self._device = device
 
     @torch.no_grad()
@@ -84,7 +93,7 @@ class Judge:
             if len(real) > 1 and len(fake) > 1:
                 ours.append(kernel_distance(fake, real))
                 none.append(kernel_distance(plain, real))
-            logits = torch.cat([critic.classify(part) for part in torch.split(painted, self._size)])
+            logits = self._each(critic.classify, painted)
             confirmed.append((logits.argmax(1) == k).float().mean())
             agreed.append(agreement(masks, back))
         measures = {
@@ -100,10 +109,12 @@ class Judge:
         return self._batches.fixed(k, count).to(self._device, memory_format=torch.channels_last)
 
     def _features(self, critic: Critic, images: Tensor) -> Tensor:
-        return torch.cat([critic.features(part) for part in torch.split(images, self._size)])
+        return self._each(critic.features, images)
+
+    def _each(self, read: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """What a network reads of each image."""
+        return torch.cat(self._portions(len(images), lambda part: read(images[part])))
 
     def _paint(self, generator: Generator, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
         rng = torch.Generator(self._device).manual_seed(k)
-        made = [paint_class(generator, part, k, rng) for part in torch.split(images, self._size)]
-        painted, masks = (torch.cat(tensors) for tensors in zip(*made, strict=True))
-        return painted, masks
+        return paint_class(generator, images, k, rng, portions=self._portions)

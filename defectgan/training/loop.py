@@ -18,10 +18,12 @@ from defectgan.config import Config
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
-from defectgan.devices import bf16_serves
+from defectgan.devices import bf16_serves, settle
 from defectgan.errors import TrainingError
 from defectgan.files import append_json_lines, read_json_lines
+from defectgan.memory import attempt
 from defectgan.runs import RunFolder
+from defectgan.training import TIMED_STEPS
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine
 from defectgan.training.guard import Guard
@@ -45,7 +47,9 @@ class Watcher(Protocol):
         """A part of the work begins."""
 
     def stepped(self, step: int) -> None:
-        """A step is done; nothing has been measured."""
+        """A step is done; nothing has been measured. The device is done with it, too, if it is one
+        of the first ``TIMED_STEPS``; with later ones a GPU may be behind.
+        """
 
     def logged(self, line: dict[str, Any]) -> None:
         """A log interval has ended; the line is what stats.jsonl got."""
@@ -112,8 +116,8 @@ class Training:
         rows = peers.part(config.training.batch_size // 2)
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
-        self._sampler = Sampler(self._batches, device=device)
-        self._judge = Judge(config, self._batches, device=device)
+        self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
+        self._judge = Judge(config, self._batches, device=device, say=watcher.warn)
         self._averages = Averages()
         self._stats = Stats(run.stats)
         self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
@@ -135,7 +139,7 @@ class Training:
         if self.run.state.is_file():
             tensors, info = load_tensors(self.run.state)
             self._engine.restore(tensors)
-            self._averages.restore(tensors)
+            self._averages.restore(tensors, self._engine.device)
             self._best = float(tensors[BEST])
             self._step = info.step
             if self.peers.first:
@@ -173,11 +177,14 @@ class Training:
         training = self.config.training
         steps, parts = range(self._step, training.steps), range(training.n_critic + 1)
         self._logged, self._logged_step = time.perf_counter(), self._step
+        timed = self._step + TIMED_STEPS
         self._watcher.phase("training")
         with self._loader(product(steps, parts)) as batches:
             while self._step < training.steps and not self.peers.any(stop()):
                 self._averages.add(self._one_step(batches))
                 self._step += 1
+                if self._step <= timed:
+                    settle(self._engine.device)
                 self._watcher.stepped(self._step)
                 last = self._step == training.steps
                 if last or self._step % training.log_every == 0:
@@ -205,16 +212,19 @@ class Training:
         self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{critic}")
 
     def _one_step(self, batches: Loader) -> Terms:
-        try:
-            return self._engine.step(self._step, batches)
-        except torch.OutOfMemoryError:
-            pass  # within this block its traceback would keep the step's tensors
+        terms = attempt(lambda: self._engine.step(self._step, batches))
+        if terms is None:
+            raise self._too_large()
+        return terms
+
+    def _too_large(self) -> TrainingError:
+        """What to raise where a step does not fit into memory."""
         size = self.config.training.batch_size
         fits = ""
         if self.peers.size == 1:  # several could not try together: one of them is here alone
             largest = self._engine.largest_batch(size, self._batches)
             fits = f"a batch of {largest} fits; " if largest else "no batch fits; "
-        raise TrainingError(
+        return TrainingError(
             f"a batch of {size} does not fit into the memory of {self._engine.device}: "
             f"{fits}train with a smaller batch or image size"
         )
@@ -241,9 +251,15 @@ class Training:
             return True
         keys = ((t, LEAD_PART) for t in range(training.lead_steps))
         with self._loader(keys) as batches:
-            ahead = take_lead(
-                self._engine, batches, training, self._chance, say=self._watcher.phase, stop=stop
+            say = self._watcher.phase
+            led = attempt(
+                lambda: (
+                    take_lead(self._engine, batches, training, self._chance, say=say, stop=stop),
+                )
             )
+        if led is None:
+            raise self._too_large()
+        (ahead,) = led
         if ahead is False:
             self._watcher.warn(
                 f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
@@ -253,10 +269,10 @@ class Training:
 
     def _log(self, events: Events, batches: Loader) -> None:
         self._report_damage()
-        now = time.perf_counter()
         self._averages.share(self.peers)
         skipped = self._averages.total("skipped")
         terms = self._averages.flush()
+        now = time.perf_counter()  # read now that the device has done these steps
         self._bad_steps += skipped
         if skipped:
             self._watcher.warn(

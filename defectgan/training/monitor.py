@@ -1,5 +1,6 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from defectgan.data.dataset import Batches
 from defectgan.files import append_json_lines, atomic_path, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
+from defectgan.memory import Portions
 from defectgan.models.generator import Generator
 from defectgan.training.checkpoint import below_prefix, with_prefix
 from defectgan.training.peers import Peers
@@ -67,9 +69,10 @@ class Averages:
         """For the checkpoint: an interval that a kill cuts in two still gets its own mean."""
         return with_prefix("averages", self._sums)
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what ``state`` gave."""
-        self._sums = below_prefix("averages", tensors)
+    def restore(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Take over what ``state`` gave, onto the device that the terms come from."""
+        sums = below_prefix("averages", tensors)
+        self._sums = {name: pair.to(device) for name, pair in sums.items()}
 
 
 class Stats:
@@ -168,9 +171,19 @@ class Sampler:
     A row a class: normal | defaced | mask for each sample, then defect | restored | mask.
     """
 
-    def __init__(self, batches: Batches, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        device: torch.device,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Args: where the images come from, where to compute, and who is told where so many at once
+        do not fit into memory.
+        """
         index = batches.images.index
         self._device = device
+        self._portions = Portions(SAMPLES_PER_CLASS, "images of the sample sheet", say)
         self._normal = batches.fixed(0, SAMPLES_PER_CLASS).to(device)
         self._defects = [
             batches.fixed(k, SAMPLES_PER_CLASS).to(device) for k in range(1, len(index.classes))
@@ -182,7 +195,7 @@ class Sampler:
         for k, defects in enumerate(self._defects, start=1):
             for images, label in ((self._normal, k), (defects, 0)):
                 rng = torch.Generator(self._device).manual_seed(0)
-                painted, mask = paint_class(generator, images, label, rng)
+                painted, mask = paint_class(generator, images, label, rng, portions=self._portions)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
         save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from traceback import clear_frames
 
@@ -21,20 +22,27 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
 from defectgan.data.loader import reader_died
-from defectgan.devices import pick_device
+from defectgan.devices import count_gpus, pick_device
 from defectgan.errors import SettingError, TrainingError
 
 # What torchrun tells its processes: how often they were started again, on how many machines they
 # are.
 RESTARTS, GROUP_COUNT = "TORCHELASTIC_RESTART_COUNT", "GROUP_WORLD_SIZE"
+# How long a GPU waits for what lies on the others: all arrive there from an exchange between CPUs,
+# the first process at most a judgement and a sample sheet later. Between CPUs they wait longer, for
+# the first process may be reading the data.
+PATIENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Peers:
-    """The processes of a training: this one's rank, how many there are."""
+    """The processes of a training: this one's rank, how many there are, and where they compute on
+    GPUs the group that exchanges what lies there.
+    """
 
     rank: int = 0
     size: int = 1
+    gpus: distributed.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -55,13 +63,17 @@ class Peers:
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
+    def shareable(self, batch: int) -> int:
+        """The smallest size of a batch from this one on that can be shared evenly."""
+        return -(-batch // (2 * self.size)) * 2 * self.size
+
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, in one exchange for all."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _in_company():
-            distributed.all_reduce(flat)
+            distributed.all_reduce(flat, group=self.gpus)
         flat /= self.size
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
@@ -120,13 +132,15 @@ def _in_company() -> Iterator[None]:
 ALONE = Peers()
 
 
-def join_peers() -> Peers:
-    """The processes that torchrun started; one where it did not."""
+def join_peers(device: torch.device) -> Peers:
+    """The processes that torchrun started; one where it did not.
+
+    Args:
+        device: where this one computes.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
-    # Small things are agreed on by the CPU, so that no GPU has to be waited for.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store, rank, size = next(rendezvous("env://"))
     if int(os.environ.get(GROUP_COUNT, "1")) == 1:
         # After a restart torchrun's store still holds the addresses of the dead processes. Several
@@ -135,9 +149,14 @@ def join_peers() -> Peers:
     # The default argument of its functions is the group that there is when it is imported, which
     # the first optimiser does: they would hold this one for good.
     import_module("torch.distributed.nn.functional")
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    # Small things are agreed on by the CPU, so that no GPU has to be waited for.
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
     atexit.register(_part)
-    return Peers(rank, size)
+    if device.type != "cuda":
+        return Peers(rank, size)
+    gpus = distributed.new_group(backend="nccl", timeout=PATIENCE)
+    assert not isinstance(gpus, int)  # no process is left out
+    return Peers(rank, size, gpus)
 
 
 def _part() -> None:
@@ -157,11 +176,12 @@ def restarts() -> int:
 
 
 def own_device(name: str) -> torch.device:
-    """Where one of several processes computes: those of a machine have a GPU each.
+    """Where this process computes: of several on a machine each has a GPU of its own.
 
     Raises:
         SettingError: if there is none for it.
     """
-    if name.startswith("cuda") or (name == "auto" and torch.cuda.is_available()):
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and (name.startswith("cuda") or (name == "auto" and count_gpus())):
         return pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     return pick_device(name)

@@ -22,6 +22,7 @@ from defectgan import losses
 from defectgan.config import LossWeights
 from defectgan.control import constant_map, normal_label, one_hot
 from defectgan.data.dataset import Batch
+from defectgan.memory import Portions
 from defectgan.models.critic import Critic, Verdict, score_of
 from defectgan.models.generator import Generator
 
@@ -75,12 +76,17 @@ def draw_noise(count: int, size: int, rng: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def paint_class(
-    generator: Generator, images: Tensor, label: int, rng: torch.Generator
+    generator: Generator, images: Tensor, label: int, rng: torch.Generator, *, portions: Portions
 ) -> tuple[Tensor, Tensor]:
-    """All images [B, C, H, W] towards one class, the composed images and the masks."""
+    """All images [B, C, H, W] towards one class, in portions: the composed images and the masks."""
     control = constant_map(one_hot([label] * len(images), generator.classes).to(images.device))
+    # Drawn for all, so that no image depends on how large the portions are.
     noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
-    return generator.paint(images, control, noise)
+    made = portions(
+        len(images), lambda part: generator.paint(images[part], control[part], noise[part])
+    )
+    painted, masks = (torch.cat(tensors) for tensors in zip(*made, strict=True))
+    return painted, masks
 
 
 def critic_loss(

@@ -1,0 +1,207 @@
+"""Steps of a preset's training on a GPU that is not there: ``python -m tests.fake_accelerator
+PRESET [FAULT]`` prints what would fail or wait on a real one, a line each.
+
+torch lets a program name a backend of its own, whose tensors have a device and a shape and no
+contents. Every operation passes by here; what mixes devices, reads back to the host or copies
+memory that is not pinned is found. Run in a process of its own: the backend stays.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from defectgan import losses
+from defectgan.config import Config, Form, load_config
+from defectgan.data import dataset
+from defectgan.data.dataset import Batch
+from defectgan.memory import Portions
+from defectgan.training import engine as engines
+from defectgan.training.checkpoint import ModelInfo
+from defectgan.training.engine import Engine
+from defectgan.training.monitor import Averages
+from defectgan.training.step import paint_class
+
+NAME = "fakegpu"
+CLASSES = ("normal", "a", "b")
+CHANNELS = 3
+CRITIC_STEPS = 2
+READS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
+
+
+class Watch(TorchDispatchMode):
+    """Notes each operation that a GPU could not do, or that the host would wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.operations = self.uploads = 0
+        self.pinned: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self.operations += 1
+        name = func._schema.name.removeprefix("aten::")
+        given: list[Tensor] = []
+        tree_map_only(Tensor, given.append, (args, kwargs))
+        devices = {tensor.device.type for tensor in given}
+        if name in READS and NAME in devices:
+            self.found.append(f"{name} reads back to the host")
+        if len(devices) > 1 and name != "copy_":
+            self.found.append(f"{name} mixes devices")
+        made = func(*args, **kwargs)
+        if name in ("_to_copy", "copy_"):
+            target = made.device.type if name == "_to_copy" else args[0].device.type
+            source = args[0 if name == "_to_copy" else 1]
+            at_once = kwargs.get("non_blocking") or any(args[2:])
+            self._copied(source, target, waits=not at_once)
+        return made
+
+    def _copied(self, source: Tensor, target: str, *, waits: bool) -> None:
+        if source.device.type == NAME and target == "cpu":
+            self.found.append("a copy reads back to the host")
+        if source.device.type == "cpu" and target == NAME and source.numel():
+            self.uploads += 1
+            if waits or not any(source is tensor for tensor in self.pinned):
+                self.found.append("a copy of pageable memory waits for the device")
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        """In the place of ``Tensor.pin_memory``, which only a real device has."""
+        self.pinned.append(tensor)
+        return tensor
+
+
+def gpu() -> torch.device:
+    return torch.device(NAME, 0)
+
+
+class Draws:
+    """In the place of a device's ``torch.Generator``."""
+
+    @property
+    def device(self) -> torch.device:
+        return gpu()
+
+
+def without_generator(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *size, generator=None, **options: draw(*size, **options)
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """``place`` and ``copy.deepcopy`` set contents, which these tensors do not have."""
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                empty = torch.empty(parameter.shape, device=device)
+                if empty.ndim == 4:
+                    empty = empty.to(memory_format=torch.channels_last)
+                module._parameters[name] = nn.Parameter(empty)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, device=device)
+    return network
+
+
+def copied(network: Any) -> nn.Module:
+    another = type(network)(network.channels, network.classes, network.config)
+    return placed(another, gpu())
+
+
+@contextmanager
+def fake_gpu(watch: Watch) -> Iterator[None]:
+    """Within, torch has a device ``fakegpu``."""
+    backend_registration._setup_privateuseone_for_python_backend(rename=NAME)  # type: ignore[attr-defined]
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        mock.patch.object(torch, "rand", without_generator(torch.rand)),
+        mock.patch.object(torch, "randn", without_generator(torch.randn)),
+        mock.patch.object(Tensor, "pin_memory", lambda tensor: watch.pin(tensor)),
+        mock.patch.object(Engine, "_rng", lambda self, t: Draws()),
+        # Which operations are in bf16 is the same on every device, and nothing of this backend's.
+        mock.patch.object(Engine, "_autocast", lambda self: nullcontext()),
+        mock.patch.object(torch, "autocast", lambda *given, **options: nullcontext()),
+        mock.patch.object(engines, "place", placed),
+        mock.patch.object(engines, "copy", SimpleNamespace(deepcopy=copied)),
+    ):
+        yield
+
+
+def batches(config: Config) -> Callable[[int, int], Batch]:
+    """Batches as the loader hands them over: on the CPU."""
+    half, size = config.training.batch_size // 2, config.data.image_size
+    images = (half, CHANNELS, *size)
+    truth = (half, 1, *size) if config.loss.mask_supervision else (0,)
+    shapes = (images, images, (half, len(CLASSES)), truth)
+    return lambda step, part: Batch(*(torch.empty(shape) for shape in shapes))
+
+
+def train(config: Config, watch: Watch) -> None:
+    """A step of the lead, a step, a stop between two log lines, going on, and a step; what is drawn
+    for a sample sheet.
+    """
+    made = batches(config)
+    info = ModelInfo(Form.of(config), CLASSES, CHANNELS)
+    trained = Engine(config, info, device=gpu(), bf16=True)
+    averages = Averages()
+    with watch:
+        trained.lead_step(0, made)
+        averages.add(trained.step(0, made))
+    kept = {n: torch.empty(t.shape, dtype=t.dtype) for n, t in trained.state().items()}
+    sums = {n: torch.empty(t.shape, dtype=t.dtype) for n, t in averages.state().items()}
+    trained.restore(kept)
+    averages.restore(sums, gpu())
+    with watch:
+        averages.add(trained.step(1, made))
+    images = made(0, 0).normal.to(gpu())
+    paint_class(trained.average, images, 1, Draws(), portions=Portions(len(images), "images"))  # type: ignore[arg-type]
+
+
+def sums_on_the_cpu(self: Averages, tensors: dict[str, Tensor], device: torch.device) -> None:
+    self._sums = {name.removeprefix("averages."): pair for name, pair in tensors.items()}
+
+
+def read_back(image: Tensor, cycled: Tensor) -> Tensor:
+    loss = (image - cycled).abs().mean()
+    return loss if loss.isfinite() else torch.zeros_like(loss)
+
+
+def picked(image: Tensor, cycled: Tensor) -> Tensor:
+    return (image - cycled)[image > 0].abs().mean()
+
+
+# Faults as they were, or might be, made: what this is worth is shown by its finding them.
+FAULTS: dict[str, Callable[[], Any]] = {
+    "none": nullcontext,
+    "sums": lambda: mock.patch.object(Averages, "restore", sums_on_the_cpu),
+    "pageable": lambda: mock.patch.object(dataset, "upload", lambda t, device: t.to(device)),
+    "bool": lambda: mock.patch.object(losses, "reconstruction", read_back),
+    "nonzero": lambda: mock.patch.object(losses, "reconstruction", picked),
+}
+
+
+def main(preset: str, fault: str = "none") -> None:
+    # Of its form, and no more of it than shows it.
+    config = load_config(preset, {"training": {"batch_size": 4, "n_critic": CRITIC_STEPS}})
+    watch = Watch()
+    with fake_gpu(watch), FAULTS[fault]():
+        try:
+            train(config, watch)
+        except RuntimeError as error:  # what these tensors cannot do, after it has been found
+            watch.found.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+    print("\n".join(dict.fromkeys(watch.found)) or "nothing found")
+    print(f"{watch.operations} operations, {watch.uploads} uploads")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
