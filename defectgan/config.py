@@ -42,12 +42,15 @@ def _size(value: Any) -> Any:
 
 
 Side = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+# Channels of the critic's last layer, at most: four times those of the published form.
+WIDEST = 8192
 
 
 class Settings(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """Frozen; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ViewConfig(Settings):
@@ -92,7 +95,9 @@ class ReadingConfig(Settings):
 class DataConfig(ReadingConfig, ViewConfig):
     """Which images a training learns from, how they are read, seen and kept."""
 
-    classes: tuple[str, ...] | None = Field(None, description="defect classes in order; None: all")
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="defect classes in order; None: all"
+    )
     layout: str | None = Field(None, description="how the images are kept; None: recognised")
     val_fraction: float = Field(
         0.0, ge=0, lt=1, description="share of each class kept for validation"
@@ -110,7 +115,7 @@ class DataConfig(ReadingConfig, ViewConfig):
         4096, ge=0, description="of memory for decoded images, at most, a process"
     )
     workers: int | None = Field(
-        None, ge=0, description="processes that read ahead; None: as many as serve"
+        None, ge=0, le=256, description="processes that read ahead; None: as many as serve"
     )
 
 
@@ -137,15 +142,17 @@ class AugmentConfig(PoseConfig):
 
 
 class GeneratorConfig(Settings):
-    width: int = Field(64, ge=4, description="channels at full resolution; 4 x at the bottleneck")
-    residual_blocks: int = Field(6, ge=0)
+    width: int = Field(
+        64, ge=4, le=1024, description="channels at full resolution; 4 x at the bottleneck"
+    )
+    residual_blocks: int = Field(6, ge=0, le=256)
     control: Literal["spade", "concatenated"] = Field(
         "spade", description="how the class is told: by SPADE, or beside the image as in StarGAN"
     )
     layered: bool = Field(
         True, description="paint a layer over the image; otherwise all of it anew, as StarGAN does"
     )
-    spade_hidden: int = Field(128, ge=4, description="channels of the SPADE branch")
+    spade_hidden: int = Field(128, ge=4, le=4096, description="channels of the SPADE branch")
     skips: bool = Field(
         False,
         description="the decoder sees the encoder's maps of its size: sharp masks of thin defects",
@@ -169,11 +176,24 @@ class GeneratorConfig(Settings):
 
 
 class CriticConfig(Settings):
-    width: int = Field(64, ge=4, description="channels of the first layer, doubled by each further")
+    width: int = Field(
+        64, ge=4, le=1024, description="channels of the first layer, doubled by each further"
+    )
     layers: int = Field(6, ge=2, le=8, description="each halves the size")
     class_score: bool = Field(False, description="one score for each class instead of one for all")
     class_tower: bool = Field(False, description="the classifier is a network of its own")
-    tower_width: int = Field(16, ge=8, multiple_of=8, description="channels of its first layer")
+    tower_width: int = Field(
+        16, ge=8, le=1024, multiple_of=8, description="channels of its first layer"
+    )
+
+    @model_validator(mode="after")
+    def _layers_fit_into_memory(self) -> Self:
+        if (last := self.width << (self.layers - 1)) > WIDEST:
+            raise ValueError(
+                f"{self.layers} layers from width {self.width} on end at {last} channels, at most "
+                f"{WIDEST} can be: take fewer layers or a smaller width"
+            )
+        return self
 
 
 class LossWeights(Settings):
@@ -211,13 +231,14 @@ class OptimConfig(Settings):
     lr: float = Field(2e-4, gt=0, description="Adam's learning rate, falling linearly")
     tower_lr: float | None = Field(None, gt=0, description="the class tower's; None: lr")
     final_lr: float = Field(1e-6, ge=0, description="learning rate at the last step")
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's decays, a step")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's average, a step")
 
     @model_validator(mode="after")
     def _rates_fall(self) -> Self:
-        if self.final_lr > self.lr:
-            raise ValueError(f"final_lr {self.final_lr} is larger than lr {self.lr}")
+        for name, lr in (("lr", self.lr), ("tower_lr", self.tower_lr)):
+            if lr is not None and self.final_lr > lr:
+                raise ValueError(f"final_lr {self.final_lr} is larger than {name} {lr}")
         return self
 
 

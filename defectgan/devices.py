@@ -2,6 +2,8 @@
 
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -133,3 +135,13 @@ def bf16_serves(device: torch.device, precision: Precision) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return precision == "bf16"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is drawn on the CPU within depends on the seed alone; to the rest of the process it is
+    as if nothing had been drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from defectgan.config import Config, Form
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
+from defectgan.devices import seeded
 from defectgan.models.critic import Critic
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
@@ -44,7 +45,9 @@ def awake(config: Config) -> Engine:
     which Adam makes steps.
     """
     woken = engine(config)
-    with torch.no_grad():
+    with seeded(config.training.seed), torch.no_grad():
+        # The golden numbers were made with what is drawn behind both networks.
+        woken.info.generator(), woken.info.critic()
         woken.generator.head.weight.normal_(std=0.1)
     return woken
 
@@ -158,3 +161,14 @@ def test_a_step_is_the_same_without_the_fast_forms() -> None:
 if __name__ == "__main__":
     rows = run(tiny_with(training={"n_critic": 2, "steps": 100}))
     GOLDEN.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+def test_a_training_leaves_the_random_generator_of_the_process_alone(tiny: Config) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = engine(tiny)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    second = engine(tiny)
+    for a, b in zip(first.weights().values(), second.weights().values(), strict=True):
+        assert torch.equal(a, b)

@@ -71,3 +71,25 @@ def test_a_library_stands_behind_one_module(module: str, only: str) -> None:
 def test_asking_for_help_imports_no_torch(module: str) -> None:
     code = f"import sys, {module}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+STILL = """
+import importlib, pathlib, random, sys
+import numpy, torch
+random.seed(1), numpy.random.seed(1), torch.manual_seed(1)
+def state():
+    kind, keys, *rest = numpy.random.get_state()
+    return random.getstate(), keys.tolist(), rest, torch.get_rng_state().tolist()
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    assert state() == before, name
+"""
+
+
+def test_importing_the_library_draws_nothing_and_seeds_nothing() -> None:
+    modules = [
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for p in LIBRARY
+    ]
+    subprocess.run([sys.executable, "-c", STILL, *modules], check=True)

@@ -23,7 +23,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor, unit
-from defectgan.devices import place, upload
+from defectgan.devices import place, seeded, upload
 from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.images import Pixels, Pools
 from defectgan.memory import Portions, enough_memory
@@ -99,8 +99,7 @@ def build(recipe: Recipe, *, classes: int, channels: int) -> ResNet:
         ModelError: if the weights cannot be read, or are of another network.
     """
     known_net(recipe.net)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         net: ResNet = (
             SmallResNet(num_classes=classes)
             if recipe.net == SMALL

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen, to_tensor, unit
 from defectgan.data.masks import half_covered
-from defectgan.devices import place, upload
+from defectgan.devices import place, seeded, upload
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material, added
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
@@ -133,8 +133,7 @@ def train_segmenter(
         OutOfMemory: if a batch does not fit into memory.
     """
     height, width, channels = pools[0][0].image.shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         net = place(UNet(channels, recipe.width), device).train()
     adam = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.steps)

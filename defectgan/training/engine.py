@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from defectgan.config import Config
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
-from defectgan.devices import place
+from defectgan.devices import place, seeded
 from defectgan.memory import attempt
 from defectgan.training.adaptive import adapted, augment, draw_augmentation
 from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
@@ -80,9 +80,9 @@ class Engine:
         self.bf16 = bf16
         self._skipped = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
-        torch.manual_seed(self.config.training.seed)
-        self.generator = place(info.generator(), device)
-        self.critic = place(info.critic(), device)
+        with seeded(config.training.seed):
+            self.generator = place(info.generator(), device)
+            self.critic = place(info.critic(), device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.optimisers = {
             "generator": self._optimiser(self.generator),
