@@ -7,7 +7,6 @@ they begin with.
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -26,6 +25,8 @@ from defectgan.words import nearest
 
 # In a file of settings: the preset that it begins with.
 BASE = "preset"
+# The folder of the presets.
+PRESETS = "configs"
 # Where a setting came from that no file holds.
 OVERRIDES = "the command line or the environment"
 
@@ -320,8 +321,10 @@ def _part(kind: type[S], whole: Settings) -> S:
 
 
 def preset_folder() -> Path:
-    """Where the presets lie inside the installed package."""
-    return Path(str(resources.files("defectgan"))) / "configs"
+    """Where the presets lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / PRESETS
+    return inside if inside.is_dir() else package.parent / PRESETS
 
 
 def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
