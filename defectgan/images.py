@@ -7,7 +7,7 @@ networks see [-1, 1].
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -48,6 +48,12 @@ _UNREADABLE = (
 DEEP = "deep"
 
 _BITS = {"I;16": 16, DEEP: 16, "F": 32}
+# What so many bits a channel are decoded to.
+DEPTHS: Mapping[int, np.dtype[Any]] = {
+    8: np.dtype(np.uint8),
+    16: np.dtype(np.uint16),
+    32: np.dtype(np.float32),
+}
 
 _GRAY = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
@@ -80,8 +86,12 @@ class Picture:
     @property
     def full(self) -> Levels:
         """The levels of the whole range that a pixel can have; 0 to 1 for floating point."""
-        dtype = self.pixels.dtype
-        return Levels(0, 1 if dtype.kind == "f" else float(np.iinfo(dtype).max))
+        return full_levels(self.pixels.dtype)
+
+
+def full_levels(depth: np.dtype[Any]) -> Levels:
+    """The levels of the whole range of a type; 0 to 1 for floating point."""
+    return Levels(0, 1 if depth.kind == "f" else float(np.iinfo(depth).max))
 
 
 class Header(NamedTuple):
@@ -351,6 +361,30 @@ def to_signed(pixels: NDArray[Any], levels: Levels) -> NDArray[np.float32]:
     scale = 2 / (levels.white - levels.black)
     signed = (pixels.astype(np.float32) - np.float32(levels.black)) * np.float32(scale) - 1
     return np.asarray(signed.clip(-1, 1), dtype=np.float32)
+
+
+def between(pixels: NDArray[Any], levels: Levels) -> NDArray[Any]:
+    """Pixels whose levels are the whole range of their type, which stays: ``levels`` become its
+    ends, and what lies beyond is clipped.
+    """
+    full = full_levels(pixels.dtype)
+    if levels == full and pixels.dtype.kind != "f":
+        return pixels
+    stretched = (to_signed(pixels, levels) + 1) * np.float32(full.white / 2)
+    return stretched if pixels.dtype.kind == "f" else np.rint(stretched).astype(pixels.dtype)
+
+
+def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Values in [0, 1] from the whole range of a type."""
+    if pixels.dtype == np.uint8:
+        return pixels * np.float32(1 / 255)
+    return np.asarray(pixels / np.float32(full_levels(pixels.dtype).white), dtype=np.float32)
+
+
+def from_unit(values: NDArray[np.float32], depth: np.dtype[Any]) -> NDArray[Any]:
+    """``unit`` undone, to the nearest value of a type."""
+    scaled = values * np.float32(full_levels(depth).white)
+    return (scaled if depth.kind == "f" else np.rint(scaled)).astype(depth)
 
 
 def to_bytes(signed: Any) -> NDArray[np.uint8]:

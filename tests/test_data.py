@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from defectgan.data.augment import Augment
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data, read_split, write_split
 from defectgan.errors import DataError
-from defectgan.images import Picture, read_picture, resize, write_picture
+from defectgan.generation.layer import model_view
+from defectgan.images import Picture, read_picture, resize, suffix_of, write_picture
+from defectgan.views import Viewer
 from tests.conftest import CLASSES
 
 
@@ -199,9 +202,9 @@ def test_the_levels_of_sixteen_bit_images_follow_the_rule(tmp_path: Path) -> Non
     index = index_data(root, DataConfig(levels="minmax"))
     assert index.levels == (1000, 3000)
     image = ImageSet(index, DataConfig(image_size=16)).image(index.members[0][0])
-    assert image.min() == 0 and image.max() == 255
+    assert image.min() == 0 and image.max() == 65535
     dark = ImageSet(index_data(root, DataConfig()), DataConfig(image_size=16))
-    assert dark.image(index.members[0][0]).max() == round(3000 / 65535 * 255)
+    assert dark.image(index.members[0][0]).max() == 3000
     inner = index_data(root, DataConfig(levels="percentile")).levels
     assert inner is not None and 1000 <= inner.black < inner.white <= 3000
 
@@ -236,3 +239,49 @@ def test_several_pages_are_said(boards: Path, tmp_path: Path) -> None:
     pages[0].save(root / "tin" / "pages.tif", save_all=True, append_images=pages[1:])
     note = index_data(root, DataConfig()).notes[0]
     assert note.startswith("only the first page is read of 1 file") and note.endswith("pages.tif")
+
+
+@pytest.mark.parametrize("levels", ["full", "minmax"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("fit", ["resize", "crop"])
+def test_training_sees_an_image_as_precisely_as_generating_does(
+    depth: type, levels: Literal["full", "minmax"], fit: Literal["resize", "crop"], tmp_path: Path
+) -> None:
+    """To half a value of the file's own depth: 4,001 gray values stay 4,001."""
+    ramp = np.arange(4096).reshape(64, 64, 1).clip(1, 4001)
+    pixels = ramp / 4096 if depth is np.float32 else ramp % 256 if depth is np.uint8 else ramp * 9
+    picture = Picture(pixels.astype(depth))
+    for name in ("normal", "tin"):
+        write_picture(tmp_path / name / f"0{suffix_of(picture)}", picture)
+    index = index_data(tmp_path, DataConfig(levels=levels))
+    config = DataConfig(image_size=64, fit=fit)
+    still = AugmentConfig(flip=False, rotate=False)
+    made = Batches(ImageSet(index, config), batch_size=2, augment=still, seed=0)(0, 0).normal[0]
+    black_white = index.levels or picture.full
+    seen = model_view(picture, Viewer(config)(picture.size), 1, black_white)
+    half = 0.5 / 255 if depth is np.uint8 else 0.5 / 65535
+    assert torch.allclose(made, seen, rtol=0, atol=2 * half)
+    assert len(made.unique()) == len(seen.unique()) == len(np.unique(pixels))
+
+
+def test_images_of_eight_bits_take_no_more_room_for_deep_ones_beside_them(tmp_path: Path) -> None:
+    for name in ("normal", "tin"):
+        write_picture(tmp_path / name / "0.png", Picture(np.full((20, 20, 1), 9, np.uint8)))
+    config = DataConfig(image_size=16)
+    assert ImageSet(index_data(tmp_path, config), config).store.room == 2 * 16 * 16
+    write_picture(tmp_path / "tin" / "1.png", Picture(np.full((20, 20, 1), 9, np.uint16)))
+    write_picture(tmp_path / "tin" / "2.tif", Picture(np.full((20, 20, 1), 0.5, np.float32)))
+    images = ImageSet(index_data(tmp_path, config), config)
+    assert images.store.room == (2 + 2 + 4) * 16 * 16
+    for sample in images.index.samples:
+        assert np.array_equal(images.image(sample), images.image(sample))
+
+
+def test_a_file_that_changes_its_depth_is_named(tmp_path: Path) -> None:
+    for name in ("normal", "tin"):
+        write_picture(tmp_path / name / "0.png", Picture(np.full((16, 16, 1), 9, np.uint8)))
+    images = ImageSet(index_data(tmp_path, DataConfig()), DataConfig(image_size=16))
+    sample = images.index.samples[0]
+    write_picture(sample.file, Picture(np.full((16, 16, 1), 9, np.uint16)))
+    with pytest.raises(DataError, match="has changed: it is 16 x 16, uint16 now"):
+        images.image(sample)

@@ -11,7 +11,7 @@ from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.images import batches, generated_index, pixels, see
 from defectgan.files import read_json_lines, write_json_lines
-from defectgan.images import Picture, write_mask, write_picture
+from defectgan.images import Picture, unit, write_mask, write_picture
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_window_lies_round_what_was_painted(made: Path, index: Index) -> None:
     assert generated.counts()["tin"] == 3 and generated.counts()["normal"] == 0
     seen = see(generated, DataConfig(image_size=(16, 16), fit="crop"), truths=True)
     for one in seen[index.classes.index("tin")]:
-        assert one.image.shape == (16, 16, 3) and (one.image == 255).all()
+        assert one.image.shape == (16, 16, 3) and (unit(one.image) == 1).all()
         assert one.truth is not None and (one.truth == 255).all()
 
 
@@ -61,14 +61,15 @@ def test_a_painted_mask_means_what_lies_above_the_opacity_recorded_with_it(
         assert [int((t > 0).sum()) for t in truths if t is not None] == counts
 
 
-def test_a_whole_image_is_seen_in_the_bytes_and_channels_of_the_real_ones(
+def test_a_whole_image_is_seen_in_the_range_and_channels_of_the_real_ones(
     made: Path, index: Index
 ) -> None:
     (first, *_) = see(generated_index(made, index), DataConfig(image_size=(32, 32)))[
         index.classes.index("tin")
     ]
-    assert first.image.shape == (32, 32, 3) and first.image.dtype == np.uint8
-    assert first.image[0, 0, 0] == 255 and first.image[-1, -1, 0] == 0 and first.truth is None
+    assert first.image.shape == (32, 32, 3) and first.truth is None
+    image = unit(first.image)
+    assert image[0, 0, 0] == 1 and image[-1, -1, 0] == 0
 
 
 def test_images_come_in_parts_as_they_come_at_once(index: Index) -> None:

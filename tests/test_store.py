@@ -156,7 +156,7 @@ def test_an_image_that_has_changed_its_size_is_named(boards: Path, tmp_path: Pat
     made = ImageSet(index_data(root, DataConfig()), DataConfig(image_size=16, fit="crop"))
     sample = made.index.members[0][0]
     write_picture(sample.file, Picture(np.zeros((20, 20, 3), np.uint8)))
-    with pytest.raises(DataError, match="has changed: it is 20 x 20 now"):
+    with pytest.raises(DataError, match="has changed: it is 20 x 20, uint8 now"):
         made.image(sample)
 
 

@@ -16,13 +16,11 @@ from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
-from defectgan.data.store import Shape, Store
+from defectgan.data.store import BYTE, Kept, Shape, Store
 from defectgan.devices import upload
 from defectgan.errors import DataError
-from defectgan.images import Levels, as_channels, first_sound, read_picture, to_signed
+from defectgan.images import DEPTHS, as_channels, between, first_sound, read_picture, unit
 from defectgan.views import Viewer
-
-BYTES = Levels(0, 255)
 
 
 class Batch(NamedTuple):
@@ -57,10 +55,11 @@ class Batch(NamedTuple):
 
 class Seen(NamedTuple):
     """What the networks see of a sample: ``image`` [H, W, C], the numbers of the ``classes`` in it,
-    and its true mask ``truth`` [H, W, 1] in 0..255, None where it is unknown or nobody asks.
+    and its true mask ``truth`` [H, W, 1] in 0..255, None where it is unknown or nobody asks. The
+    whole range of the image's type, which is that of its file, lies between black and white.
     """
 
-    image: NDArray[np.uint8]
+    image: Kept
     classes: list[int]
     truth: NDArray[np.uint8] | None = None
 
@@ -68,9 +67,9 @@ class Seen(NamedTuple):
 class ImageSet:
     """The images of an index as the networks see them.
 
-    They are decoded once and kept as uint8 as far as the store has room: as frames where an image
-    has one view, else whole, for a window of it to be cut out each time. What turns out to be
-    damaged is noted in ``damaged``, with its reason.
+    They are decoded once and kept as far as the store has room, in the depth of their file: as
+    frames where an image has one view, else whole, for a window of it to be cut out each time. What
+    turns out to be damaged is noted in ``damaged``, with its reason.
     """
 
     def __init__(
@@ -96,12 +95,13 @@ class ImageSet:
         # Classes are drawn evenly: images of the scarce ones come most often.
         scarce = sorted(index.members, key=len)
         samples = [sample for members in scarce for sample in members]
-        shapes = {sample.file: self._shape(sample, index.channels) for sample in samples}
+        slots = {s.file: (self._shape(s, index.channels), _depth(s)) for s in samples}
         if truths:
-            shapes |= {s.mask: self._shape(s, 1) for s in samples if s.mask is not None}
+            slots |= {s.mask: (self._shape(s, 1), BYTE) for s in samples if s.mask is not None}
         self.truths = truths
-        self._number = {file: i for i, file in enumerate(shapes)}
-        self.store = Store(list(shapes.values()), config, folder)
+        self._number = {file: i for i, file in enumerate(slots)}
+        shapes, depths = zip(*slots.values(), strict=True)
+        self.store = Store(shapes, config, folder, depths)
 
     def _shape(self, sample: Sample, channels: int) -> Shape:
         """Of the image or its mask as it is kept."""
@@ -114,13 +114,14 @@ class ImageSet:
         """Height and width that the networks see."""
         return self._viewer.frame
 
-    def image(self, sample: Sample) -> NDArray[np.uint8]:
+    def image(self, sample: Sample) -> Kept:
         """The image of a sample as it is kept, [H, W, C].
 
         Raises:
             DataError: if the file is damaged, or no longer what it was.
         """
-        return self._kept(sample.file, self._shape(sample, self.index.channels), self._decode)
+        shape = self._shape(sample, self.index.channels)
+        return self._kept(sample.file, shape, _depth(sample), self._decode)
 
     def truth(self, sample: Sample) -> NDArray[np.uint8] | None:
         """The true mask of a sample as it is kept, [H, W, 1]; None where it is unknown.
@@ -131,31 +132,28 @@ class ImageSet:
         if sample.mask is None or not self.truths:
             return None
         decode = partial(self._decode_truth, threshold=sample.threshold)
-        return self._kept(sample.mask, self._shape(sample, 1), decode)
+        return self._kept(sample.mask, self._shape(sample, 1), BYTE, decode)
 
     def _kept(
-        self, file: Path, shape: Shape, decode: Callable[[Path], NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
+        self, file: Path, shape: Shape, depth: np.dtype[Any], decode: Callable[[Path], Kept]
+    ) -> Kept:
         number = self._number[file]
         kept = self.store.get(number)
         if kept is not None:
             return kept
         pixels = decode(file)
-        if pixels.shape != shape:
+        if pixels.shape != shape or pixels.dtype != depth:
             raise DataError(
-                f"{file} has changed: it is {pixels.shape[1]} x {pixels.shape[0]} now; "
-                "leave images alone while they are learned from"
+                f"{file} has changed: it is {pixels.shape[1]} x {pixels.shape[0]}, {pixels.dtype} "
+                "now; leave images alone while they are learned from"
             )
         self.store.put(number, pixels)
         return pixels
 
-    def _decode(self, file: Path) -> NDArray[np.uint8]:
+    def _decode(self, file: Path) -> Kept:
         picture = read_picture(file)
         pixels = self._framed(as_channels(picture, self.index.channels))
-        levels = self.index.levels or picture.full
-        if levels != BYTES:
-            pixels = np.rint((to_signed(pixels, levels) + 1) * np.float32(127.5))
-        return np.asarray(pixels, dtype=np.uint8)
+        return between(pixels, self.index.levels or picture.full)
 
     def _decode_truth(self, file: Path, *, threshold: float | None) -> NDArray[np.uint8]:
         return self._framed(np.uint8(255) * read_region(file, threshold)[..., None])
@@ -167,7 +165,7 @@ class ImageSet:
     def view(
         self,
         sample: Sample,
-        image: NDArray[np.uint8],
+        image: Kept,
         k: int,
         *,
         rng: np.random.Generator | None = None,
@@ -194,7 +192,7 @@ class ImageSet:
             None if truth is None else view.see(truth),
         )
 
-    def sound(self, k: int, i: int) -> tuple[Sample, NDArray[np.uint8]]:
+    def sound(self, k: int, i: int) -> tuple[Sample, Kept]:
         """Sample i of class k and its image; in the place of a damaged one the next that is not, so
         that batches stay a function of the step.
 
@@ -213,17 +211,17 @@ class ImageSet:
         )
 
 
+def _depth(sample: Sample) -> np.dtype[Any]:
+    """The type of the values of an image as it is kept."""
+    return BYTE if sample.header is None else DEPTHS[sample.header.bits]
+
+
 class Example(NamedTuple):
     """An augmented sample: as ``Seen``, values in [0, 1]."""
 
     image: NDArray[np.float32]
     classes: list[int]
     truth: NDArray[np.float32] | None
-
-
-def unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Values in [0, 1] from 0..255."""
-    return image * np.float32(1 / 255)
 
 
 def to_tensor(images: Sequence[NDArray[np.float32]]) -> Tensor:

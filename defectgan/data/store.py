@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ MIB = 2**20
 DISK_SHARE = 0.5
 
 Shape = tuple[int, int, int]
+Kept = NDArray[Any]
+BYTE = np.dtype(np.uint8)
 Kind = Literal["ram", "disk", "none"]
 
 
@@ -29,7 +31,13 @@ class Store:
     ``kind`` says where they are; ``whole`` whether every image has a slot.
     """
 
-    def __init__(self, shapes: Sequence[Shape], config: DataConfig, folder: Path | None) -> None:
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        config: DataConfig,
+        folder: Path | None,
+        depths: Sequence[np.dtype[Any]] | None = None,
+    ) -> None:
         """Make room.
 
         Args:
@@ -37,12 +45,17 @@ class Store:
                 where memory is short they get the slots.
             config: where, and how much of it.
             folder: for images on the disk; None where there is none: memory serves instead.
+            depths: the type of the values of each image; None for bytes in all of them.
 
         Raises:
             DataError: if the disk was asked for and has no room.
         """
         self._shapes = shapes
-        sizes = np.array([np.prod(shape) for shape in shapes], dtype=np.int64)
+        self._depths = [BYTE] * len(shapes) if depths is None else depths
+        sizes = np.array(
+            [np.prod(s) * d.itemsize for s, d in zip(shapes, self._depths, strict=True)],
+            dtype=np.int64,
+        )
         self._ends = sizes.cumsum()
         total = int(sizes.sum())
         self.kind = _choose(config, total, folder)
@@ -64,20 +77,20 @@ class Store:
         self._pixels = np.frombuffer(buffer or _memory(self.room), dtype=np.uint8)
         self._filled = np.frombuffer(_memory(self._slots), dtype=np.bool_)
 
-    def get(self, i: int) -> NDArray[np.uint8] | None:
+    def get(self, i: int) -> Kept | None:
         """Image i, [H, W, C]; None where it is not kept yet."""
         return self._slot(i) if i < self._slots and self._filled[i] else None
 
-    def put(self, i: int, image: NDArray[np.uint8]) -> None:
+    def put(self, i: int, image: Kept) -> None:
         """Keep image i, if it has a slot."""
         if i < self._slots:
             self._slot(i)[:] = image
             self._filled[i] = True
 
-    def _slot(self, i: int) -> NDArray[np.uint8]:
+    def _slot(self, i: int) -> Kept:
         end = self._ends[i]
         start = self._ends[i - 1] if i else 0
-        return self._pixels[start:end].reshape(self._shapes[i])
+        return self._pixels[start:end].view(self._depths[i]).reshape(self._shapes[i])
 
 
 def _choose(config: DataConfig, total: int, folder: Path | None) -> Kind:

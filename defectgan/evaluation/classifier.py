@@ -1,6 +1,6 @@
 """A classifier trained in a known number of steps on classes drawn evenly.
 
-B batch, C image channels (1 or 3), K classes, H x W pixels; images are uint8 [H, W, C] until a
+B batch, C image channels (1 or 3), K classes, H x W pixels; images are as seen [H, W, C] until a
 batch is made of them.
 """
 
@@ -22,10 +22,11 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
-from defectgan.data.dataset import to_tensor, unit
+from defectgan.data.dataset import to_tensor
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.images import Pixels, Pools
+from defectgan.images import unit
 from defectgan.memory import Portions, enough_memory
 from defectgan.words import counted
 

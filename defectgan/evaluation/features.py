@@ -36,7 +36,7 @@ INCEPTION_SIZE = 304
 CLASSIFIERS = "domain-classifiers"
 DOMAIN_STEPS = 300
 # Another number whenever the same recipe comes to mean another training.
-TRAINED_AS = 1
+TRAINED_AS = 2
 
 
 @dataclass(frozen=True)

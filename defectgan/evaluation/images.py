@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.config import DataConfig
@@ -17,7 +16,8 @@ from defectgan.generation.writers import MANIFEST, present_rows
 from defectgan.images import probe
 from defectgan.training.checkpoint import MASK_THRESHOLD
 
-Pixels = NDArray[np.uint8]
+# [H, W, C], black and white at the ends of the range of their type.
+Pixels = NDArray[Any]
 # The images [H, W, C] of each class, normal ones first.
 Pools = Sequence[Sequence[Pixels]]
 

@@ -16,6 +16,7 @@ from defectgan.devices import upload
 from defectgan.errors import ModelError
 from defectgan.evaluation.images import Pixels
 from defectgan.files import sha256
+from defectgan.images import from_unit, unit
 from defectgan.memory import Portions
 
 # How the digest of the file begins that published figures are made with; it stands in its name,
@@ -64,7 +65,9 @@ class Inception:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Pixels]) -> Tensor:
-        colour = np.stack([np.repeat(i, 3, axis=2) if i.shape[2] == 1 else i for i in images])
+        # It takes bytes alone.
+        seen = [from_unit(unit(i), np.dtype(np.uint8)) for i in images]
+        colour = np.stack([np.repeat(i, 3, axis=2) if i.shape[2] == 1 else i for i in seen])
         batch = torch.from_numpy(np.ascontiguousarray(colour.transpose(0, 3, 1, 2)))
 
         def say_of(part: slice) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from defectgan.compose import compose
-from defectgan.data.dataset import unit
 from defectgan.data.masks import half_covered
 from defectgan.evaluation.images import Pixels
+from defectgan.images import from_unit, unit
 
 Opacity = NDArray[np.float32]
 
@@ -104,7 +104,7 @@ def _laid_over(
     layers = (unit(normal), image, opacity[..., None])
     planes = (torch.from_numpy(layer.transpose(2, 0, 1).copy())[None] for layer in layers)
     composed = compose(*planes)[0].permute(1, 2, 0).numpy()
-    return Defaced(np.rint(composed * 255).astype(np.uint8), region)
+    return Defaced(from_unit(composed, normal.dtype), region)
 
 
 def perlin(

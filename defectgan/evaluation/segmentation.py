@@ -7,8 +7,8 @@ masks of that; ``true``, real training images with their true masks, as a refere
 masks by hand gives. Cut and paste takes its defects out along true masks, where there are any; a
 generator has seen none, but where it was trained with mask supervision.
 
-B batch, C image channels, H x W pixels; images are uint8 [H, W, C], masks [H, W, 1] in 0..255 until
-a batch is made of them.
+B batch, C image channels, H x W pixels; images are as seen [H, W, C], masks [H, W, 1] in 0..255
+until a batch is made of them.
 
 Source: Ronneberger et al., "U-Net", MICCAI 2015; dice: Milletari et al., "V-Net", 3DV 2016.
 """
@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from defectgan.data.augment import Augment
-from defectgan.data.dataset import Seen, to_tensor, unit
+from defectgan.data.dataset import Seen, to_tensor
 from defectgan.data.masks import half_covered
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material, added
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
+from defectgan.images import unit
 from defectgan.inspection.ranking import HALF, Ranks, average_precision, ious, rank
 
 Origin = Literal["synthetic", "procedural", "true"]
