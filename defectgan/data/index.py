@@ -14,6 +14,7 @@ from defectgan.data.facts import Facts, digests
 from defectgan.data.layouts import Listing, read_layout
 from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.masks import MaskFacts, look_at_mask
+from defectgan.data.outlines import is_outlined, with_masks
 from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Mark, Sample
 from defectgan.errors import DataError
 from defectgan.files import read_json, write_atomically
@@ -104,6 +105,8 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
     samples, skipped = _usable(samples, facts)
+    samples, unclear = with_masks(samples)
+    skipped += unclear
     samples, unmasked, about_masks = _with_marks(samples, facts)
     skipped += unmasked
     notes = [*listing.notes, *_alike(names), *about_masks]
@@ -115,6 +118,12 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         notes.append(
             f"windows lie anywhere in {counted(len(anywhere), 'image')} of defects with neither a "
             f"mask nor a box, the first: {anywhere[0].file}"
+        )
+    partly = [s for s in samples if not is_outlined(s) and any(m.outline for m in s.marks)]
+    if partly:
+        notes.append(
+            f"{counted(len(partly), 'image')} with outlines of some defects and boxes of others: "
+            f"they have no true mask, the first: {partly[0].file}"
         )
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
@@ -310,7 +319,7 @@ def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict
         "labels": list(sample.labels),
         "split": sample.split,
     }
-    if sample.mask is not None:
+    if sample.mask is not None and not is_outlined(sample):
         row["mask"] = _relative(sample.mask, root)
     if sample.marks:
         row["marks"] = sample.marks
@@ -338,7 +347,7 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
             file=root / row["file"],
             labels=tuple(row["labels"]),
             mask=root / row["mask"] if "mask" in row else None,
-            marks=tuple(Mark(tuple(box), label) for box, label in row.get("marks", ())),
+            marks=tuple(Mark(tuple(box), *more) for box, *more in row.get("marks", ())),
             group=row.get("group"),
             split=row["split"],
             header=Header(*row["header"]) if "header" in row else None,
@@ -351,6 +360,9 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
             "back, or say where the data is now",
             mend=("data", "FOLDER"),
         )
+    samples, unclear = with_masks(samples)
+    if unclear:
+        raise DataError(f"{path} is damaged: {unclear[0][0]}: {unclear[0][1]}")
     return Index(
         root=root,
         layout=record["layout"],

@@ -4,7 +4,8 @@ folders   ROOT/normal/..., ROOT/<defect>/..., masks/<defect>/<path below the cla
           level lower, as ROOT/train/... with ROOT/test/... beside it
 mvtec     ROOT/train/good, ROOT/test/<defect>, ROOT/ground_truth/<defect>/<stem>_mask.png
 table     labels.csv or labels.jsonl: file,labels[,mask][,split][,group]
-coco      annotations.json and the images beside it or in images/
+coco      annotations.json and the images beside it or in images/; polygons and run lengths are
+          true masks, boxes alone are boxes
 """
 
 import csv
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from defectgan.data.outlines import box_of, outline_of
 from defectgan.data.samples import (
     NORMAL_NAMES,
     SPLITS,
     TEST,
     TRAIN,
     VAL,
-    Box,
     Mark,
     Sample,
     is_normal_name,
@@ -321,12 +322,14 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
         files = {i["id"]: str(i["file_name"]) for i in tree["images"]}
         marks: dict[Any, list[Mark]] = {key: [] for key in files}
         for mark in tree["annotations"]:
-            x, y, w, h = (float(v) for v in mark.get("bbox") or _bounds(mark["segmentation"]))
-            marks[mark["image_id"]].append(Mark((x, y, w, h), names[mark["category_id"]]))
+            shape = mark.get("segmentation")
+            x, y, w, h = (float(v) for v in mark.get("bbox") or box_of(shape))
+            label = names[mark["category_id"]]
+            marks[mark["image_id"]].append(Mark((x, y, w, h), label, outline_of(shape)))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is not a COCO file: {type(error).__name__} {error}; expected images, "
-            "annotations with bbox or polygon, and categories"
+            "annotations with bbox, polygon or run lengths, and categories"
         ) from error
     folder = path.parent / "images" if (path.parent / "images").is_dir() else path.parent
     defects = tuple(n for n in names.values() if n != normal and not is_normal_name(n))
@@ -336,15 +339,6 @@ def _read_coco(root: Path, normal: str | None) -> Listing:
         labels = tuple(dict.fromkeys(str(m.label) for m in shown))
         samples.append(Sample(folder / name, labels, marks=shown))
     return Listing(path.parent, "coco", normal or NORMAL_NAMES[0], defects, tuple(samples))
-
-
-def _bounds(polygons: Any) -> Box:
-    """The box around polygons ``[[x0, y0, x1, y1, ...], ...]``."""
-    if not isinstance(polygons, list):
-        raise ValueError("a run-length mask without a bbox")
-    xs = [x for polygon in polygons for x in polygon[0::2]]
-    ys = [y for polygon in polygons for y in polygon[1::2]]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 def _is_coco(root: Path) -> bool:

@@ -16,10 +16,13 @@ Box = tuple[float, float, float, float]
 
 
 class Mark(NamedTuple):
-    """Where a defect lies; ``label`` is None where only the image's labels are known."""
+    """Where a defect lies; ``label`` is None where only the image's labels are known; ``outline``
+    is its true outline where there is one, see ``outlines``.
+    """
 
     box: Box
     label: str | None = None
+    outline: str | None = None
 
 
 @dataclass(frozen=True)
