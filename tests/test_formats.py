@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from defectgan.config import Config, DataConfig, Form, parse_config
 from defectgan.data.index import index_data
-from defectgan.errors import ModelError
+from defectgan.errors import DataError, ModelError
+from defectgan.evaluation.ledger import RESULTS, go_through
 from defectgan.files import sha256, write_json_lines
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import Job as GenerateJob
@@ -26,8 +27,10 @@ from defectgan.images import Levels
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import (
     MODEL,
+    Model,
     ModelInfo,
     digest,
+    identities,
     load_model,
     load_tensors,
     read_info,
@@ -172,6 +175,16 @@ def test_a_run_whose_state_is_refused_says_why(boards: Path, tmp_path: Path) -> 
         go_on(folder.path)
 
 
+def test_a_state_of_other_networks_is_refused(boards: Path, tmp_path: Path) -> None:
+    index = index_data(boards, DataConfig(classes=("tin", "thread")))
+    folder = Job(state_settings(), index).begin(tmp_path / "runs", "old")
+    unpacked("defectgan-2-state.safetensors", tmp_path).rename(folder.state)
+    with pytest.raises(
+        ModelError, match=r"state\.safetensors is not of a training with the settings"
+    ):
+        go_on(folder.path)
+
+
 # --- identity
 
 
@@ -226,6 +239,35 @@ def test_a_set_that_was_made_when_the_files_digest_was_the_identity_goes_on(
     (out / last["output"]).unlink()
     assert make(weights, boards, out, "tin") == [first, last]
     assert json.loads((out / JOB).read_text())[MODEL] == load_model(weights).sha256
+
+
+def test_results_that_recorded_the_files_digest_are_not_made_again(
+    run: Path, tmp_path: Path
+) -> None:
+    model = load_model(run)
+    key = ("synthetic", 1.0, 0)
+    row = {"arm": key[0], "ratio": key[1], "seed": key[2], MODEL: sha256(RunFolder(run).weights)}
+    write_json_lines(tmp_path / RESULTS, [row])
+
+    def results(model: Model) -> list[dict[str, Any]]:
+        return go_through(
+            tmp_path,
+            {},
+            [key],
+            model=model,
+            origin=lambda key: {MODEL: model.sha256},
+            begin=lambda: pytest.fail("made again"),
+            known=lambda count: None,
+        )
+
+    assert results(model) == [row | {MODEL: model.sha256}]
+    with pytest.raises(DataError, match="another generator"):
+        results(replace(model, sha256="0" * 64, path=FORMATS / "defectgan-1.safetensors.gz"))
+
+
+def test_a_run_is_found_by_either_identity_of_its_weights(run: Path) -> None:
+    weights = RunFolder(run).weights
+    assert identities(weights) == {load_model(run).sha256, sha256(weights)}
 
 
 # --- names of classes, through weights

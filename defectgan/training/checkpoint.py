@@ -72,6 +72,11 @@ class ModelInfo:
             training=config.model_dump_json(),
         )
 
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """All that the shape of the networks depends on."""
+        return self.form.generator, self.form.critic, self.classes, self.channels
+
     @cached_property
     def folders(self) -> Mapping[str, str]:
         """What the folder of each class is called."""

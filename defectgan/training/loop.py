@@ -19,7 +19,7 @@ from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
 from defectgan.devices import bf16_serves, settle
-from defectgan.errors import TrainingError
+from defectgan.errors import ModelError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.memory import attempt
 from defectgan.runs import RunFolder
@@ -135,9 +135,18 @@ class Training:
 
         A run that ended before its first checkpoint begins anew: all that it did is a function of
         the seed.
+
+        Raises:
+            ModelError: if the state is damaged, of a format that is not read, or of other networks.
         """
         if self.run.state.is_file():
             tensors, info = load_tensors(self.run.state)
+            if info.networks != self._info.networks:
+                raise ModelError(
+                    f"{self.run.state} is not of a training with the settings and classes in "
+                    f"{self.run.config.name} and {self.run.split.name}: bring back those that the "
+                    "run began with"
+                )
             self._engine.restore(tensors)
             self._averages.restore(tensors, self._engine.device)
             self._best = float(tensors[BEST])
