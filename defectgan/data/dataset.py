@@ -100,7 +100,7 @@ class ImageSet:
             slots |= {s.mask: (self._shape(s, 1), BYTE) for s in samples if s.mask is not None}
         self.truths = truths
         self._number = {file: i for i, file in enumerate(slots)}
-        shapes, depths = zip(*slots.values(), strict=True)
+        shapes, depths = [s for s, _ in slots.values()], [d for _, d in slots.values()]
         self.store = Store(shapes, config, folder, depths)
 
     def _shape(self, sample: Sample, channels: int) -> Shape:
