@@ -270,6 +270,13 @@ def test_a_run_is_found_by_either_identity_of_its_weights(run: Path) -> None:
     assert identities(weights) == {load_model(run).sha256, sha256(weights)}
 
 
+def test_weights_of_a_format_that_is_not_read_are_known_all_the_same(tmp_path: Path) -> None:
+    path = unpacked("defectgan-1.safetensors", tmp_path)
+    assert identities(path) == {digest(load_file(path)), sha256(path)}
+    path.write_bytes(b"damaged")
+    assert identities(path) == {sha256(path)}
+
+
 # --- names of classes, through weights
 
 

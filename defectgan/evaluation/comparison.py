@@ -3,7 +3,6 @@ learned from.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,10 +144,6 @@ def _run_of_set(
 
 
 def _identities(run: RunFolder) -> set[str]:
-    """What the models of a run may be called in a manifest; damaged weights are none."""
-    names: set[str] = set()
-    for file in (run.weights, run.best):
-        if file.is_file():
-            with suppress(ModelError):
-                names |= identities(file)
-    return names
+    """What the models of a run may be called in a manifest."""
+    files = [file for file in (run.weights, run.best) if file.is_file()]
+    return {name for file in files for name in identities(file)}

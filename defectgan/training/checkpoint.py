@@ -7,7 +7,7 @@ step ahead of the other after a kill. Nothing is ever unpickled.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +138,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], ModelInfo]:
         ModelError: if it is missing, damaged, or was not written by defectgan.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _info(path, file)  # noqa: SIM118
+        return _tensors(file), _info(path, file)
+
+
+def _tensors(file: Any) -> dict[str, Tensor]:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def read_info(path: Path) -> ModelInfo:
@@ -255,12 +259,13 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def identities(path: Path) -> set[str]:
-    """What the model of a weights file may be called in a record: see ``Model.recognised``.
-
-    Raises:
-        ModelError: if it is missing, or damaged.
+    """What the model of a weights file may be called in a record, see ``Model.recognised``; the
+    format makes no difference. A damaged file is called by its content alone.
     """
-    return {digest(load_tensors(path)[0]), sha256(path)}
+    names = {sha256(path)}
+    with suppress(ModelError), _opened(path) as file:
+        names.add(digest(_tensors(file)))
+    return names
 
 
 def record_threshold(path: Path, threshold: float) -> None:
