@@ -141,7 +141,7 @@ def test_synthetic_images_are_painted_on_good_training_images_alone(
     out, _ = finished
     good = {str(s.file) for s in real.part(TRAIN).members[0]}
     for k, name in enumerate(real.classes[1:], start=1):
-        rows = read_json_lines(out / "generated" / "1x" / f"{k}-{name}" / "manifest.jsonl")
+        rows = read_json_lines(out / "generated" / "1x" / name / "manifest.jsonl")
         assert len(rows) == added(1, len(real.part(TRAIN).members[k]))
         assert {row["source"] for row in rows} <= good
         assert {row["class"] for row in rows} == {name}
