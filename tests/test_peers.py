@@ -202,7 +202,7 @@ def start(
         subprocess.Popen(
             [*command, *words],
             cwd=place,
-            env=os.environ | environment(rank, size, port) | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | environment(rank, size, port) | {"PYTHONPATH": f"{ROOT}:{ROOT}/cli"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
