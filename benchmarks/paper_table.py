@@ -105,7 +105,7 @@ def located(model: Model, real: RealSplit, out: Path, device: torch.device) -> f
             classes=real.classes[1:],
             subjects=RealImages(model, real.part(TEST), per_class=PAINTED, device=device),
             folder=summary.parent,
-            threshold=model.info.threshold,
+            thresholds=dict.fromkeys(real.classes[1:], model.info.threshold),
         )
         inspect(target, out=summary.parent)
     groups = json.loads(summary.read_text(encoding="utf-8"))["groups"]

@@ -20,6 +20,7 @@ import numpy as np
 from defectgan.inspection.run import inspect
 from defectgan.inspection.subject import GENERATED, Subject
 from defectgan.inspection.targets import Target
+from defectgan.training.checkpoint import MASK_THRESHOLD
 
 CLASSES = ("thread", "brushing", "tin", "wound")
 
@@ -89,7 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     subjects: Any = Drawn(options.images, options.side)
     with tempfile.TemporaryDirectory() as folder:
-        target = Target("a benchmark", {}, CLASSES, subjects, Path(folder), threshold=0.3)
+        thresholds = dict.fromkeys(CLASSES, MASK_THRESHOLD)
+        target = Target("a benchmark", {}, CLASSES, subjects, Path(folder), thresholds)
         started, worked = time.perf_counter(), time.process_time()
         result = inspect(target)
         seconds, busy = time.perf_counter() - started, time.process_time() - worked

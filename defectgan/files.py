@@ -12,16 +12,18 @@ from defectgan.errors import DataError
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; synced and renamed to ``path`` when the block
-    ends well.
+    ends well. What can be made again need not be synced: a kill leaves it whole, a power cut may
+    not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -40,9 +42,9 @@ def new_files(folder: Path, names: Sequence[str]) -> list[Path]:
     return files
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with atomic_path(path) as part:
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file whole or not at all; ``sync`` as of ``atomic_path``."""
+    with atomic_path(path, sync=sync) as part:
         part.write_bytes(data)
 
 
@@ -53,10 +55,17 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: if another line is damaged; says which.
     """
+    return list(each_json_line(path))
+
+
+def each_json_line(path: Path) -> Iterator[dict[str, Any]]:
+    """As ``read_json_lines``, one after the other."""
     if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    return [parse_object(line, f"line {n} of {path}") for n, line in enumerate(lines[:-1], start=1)]
+        return
+    with path.open("rb") as file:
+        for n, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield parse_object(line, f"line {n} of {path}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -89,8 +98,25 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a JSON Lines file whole or not at all."""
-    write_atomically(path, _json_lines(rows).encode())
+    """Write a JSON Lines file whole or not at all; the rows may be read from that very file."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+
+
+def sort_json_lines(path: Path, key: str) -> None:
+    """Bring the lines of a JSON Lines file into the order of one of their values; no more of it
+    is in memory at once than a line and where the others begin.
+    """
+    order, start = [], 0
+    with path.open("rb") as file:
+        for line in file:
+            order.append((json.loads(line)[key], start))
+            start += len(line)
+    with atomic_path(path) as part, part.open("wb") as new, path.open("rb") as file:
+        for _, start in sorted(order):
+            file.seek(start)
+            new.write(file.readline())
 
 
 def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -113,6 +139,12 @@ def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def sync_all() -> None:
+    """Bring what was written, by anybody, onto the disk, where the system can."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
 def cache_folder() -> Path:
     """Where things are kept that can be made again: ``DEFECTGAN_CACHE``, or the user's cache."""
     if named := os.environ.get("DEFECTGAN_CACHE"):
@@ -122,4 +154,9 @@ def cache_folder() -> Path:
 
 def sha256(path: Path) -> str:
     """The digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest(path.read_bytes())
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()

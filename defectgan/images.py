@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from defectgan.errors import DataError
-from defectgan.files import atomic_path
+from defectgan.files import digest, write_atomically
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -129,13 +129,13 @@ def is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in EXTENSIONS
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, data: bytes | None = None) -> Image.Image:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder; expected a {EXPECTED} image")
-        if path.exists() and path.stat().st_size == 0:
+        if data == b"" or (data is None and path.exists() and path.stat().st_size == 0):
             raise DataError(f"{path} is empty (0 bytes); replace or remove it")
-        return Image.open(path)
+        return Image.open(path if data is None else io.BytesIO(data))
     except _UNREADABLE as error:
         raise DataError(
             f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image"
@@ -194,18 +194,35 @@ def _target_mode(path: Path, image: Image.Image) -> str:
     )
 
 
-def read_picture(path: Path) -> Picture:
+def read_hashed(path: Path) -> tuple[Picture, str]:
+    """As ``read_picture``, and the SHA-256 of the very bytes that were decoded.
+
+    Raises:
+        DataError: as ``read_picture``.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {_reason(error)}") from error
+    return read_picture(path, data), digest(data)
+
+
+def read_picture(path: Path, data: bytes | None = None) -> Picture:
     """Decode an image, upright (EXIF orientation applied); of several pages the first.
+
+    Args:
+        path: the file.
+        data: its content, where that was read already.
 
     Raises:
         DataError: if the file is missing, damaged, or of a kind that would lose bits.
     """
-    with _open(path) as image:
+    with _open(path, data) as image:
         mode = _target_mode(path, image)
         icc = image.info.get("icc_profile")
         try:
             if mode == DEEP:
-                array = _read_deep(path)
+                array = _read_deep(np.fromfile(path, np.uint8) if data is None else data)
             else:
                 upright = ImageOps.exif_transpose(image)
                 array = np.asarray(upright if mode in ("I;16", "F") else upright.convert(mode))
@@ -243,12 +260,12 @@ def first_sound(
     return None
 
 
-def _read_deep(path: Path) -> NDArray[np.uint16]:
+def _read_deep(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint16]:
     """16-bit colour [H, W, 3 or 4], which Pillow cannot hold."""
     # Not in a network's way: OpenCV takes a quarter of a second to import.
     import cv2
 
-    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3:
         raise OSError("its 16-bit colours cannot be decoded")
     order = [2, 1, 0, 3][: array.shape[2]]
@@ -276,28 +293,38 @@ def suffix_of(picture: Picture) -> str:
 
 def write_picture(path: Path, picture: Picture) -> None:
     """Write a picture losslessly, whole or not at all; the path ends as ``suffix_of`` says."""
+    write_atomically(path, encode(picture))
+
+
+def encode(picture: Picture) -> bytes:
+    """The file that holds a picture losslessly, of the kind that ``suffix_of`` says."""
     if suffix_of(picture) == ".png":
         options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
-        save_png(path, to_image(picture), **options)
-        return
+        return to_png(to_image(picture), **options)
     import tifffile
 
-    pixels = _with_alpha(picture)
-    with atomic_path(path) as part:
-        tifffile.imwrite(
-            part,
-            pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-            photometric="minisblack" if pixels.shape[2] == 1 else "rgb",
-            extrasamples=["unassalpha"] if picture.alpha is not None else None,
-            iccprofile=picture.icc,
-            metadata=None,
-        )
+    pixels, file = _with_alpha(picture), io.BytesIO()
+    tifffile.imwrite(
+        file,
+        pixels[..., 0] if pixels.shape[2] == 1 else pixels,
+        photometric="minisblack" if pixels.shape[2] == 1 else "rgb",
+        extrasamples=["unassalpha"] if picture.alpha is not None else None,
+        iccprofile=picture.icc,
+        metadata=None,
+    )
+    return file.getvalue()
 
 
-def save_png(path: Path, image: Image.Image, **options: Any) -> None:
+def save_png(path: Path, image: Image.Image) -> None:
     """Write a Pillow image as PNG, whole or not at all."""
-    with atomic_path(path) as part:
-        image.save(part, format="PNG", compress_level=3, **options)
+    write_atomically(path, to_png(image))
+
+
+def to_png(image: Image.Image, **options: Any) -> bytes:
+    """A PNG file of a Pillow image."""
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=3, **options)
+    return file.getvalue()
 
 
 def to_webp(pixels: NDArray[np.uint8], *, side: int, quality: int = 80) -> bytes:
@@ -313,7 +340,7 @@ def to_webp(pixels: NDArray[np.uint8], *, side: int, quality: int = 80) -> bytes
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
     """Write a mask [H, W] as 8-bit PNG."""
-    save_png(path, Image.fromarray(mask))
+    write_picture(path, Picture(mask[..., None]))
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

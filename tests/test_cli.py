@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from defectgan import __version__
 from defectgan.images import Picture, write_picture
 from defectgan.training import loop
-from tests.conftest import TINY, wait_for
+from tests.conftest import CLASSES, TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
 runner = CliRunner()
@@ -68,8 +68,10 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert trained.keys() == {"run", "weights", "steps", "seconds", "images_per_second"}
     assert trained["steps"] == 6 and Path(trained["weights"]).is_file()
     made = result_of("generate --normal imgs --n 4 --out made")
-    assert made.keys() == {"out", "manifest", "images", "doubted", "rejected", "seconds"}
-    assert (made["images"], made["rejected"]) == (4, 0)
+    assert made.keys() == {
+        *("out", "manifest", "images", "made", "candidates", "doubted", "rejected", "seconds")
+    }
+    assert (made["images"], made["made"], made["candidates"], made["rejected"]) == (4, 4, 8, 0)
     looked = result_of("inspect-masks made")
     assert looked.keys() == {"report", "contact_sheet", "summary"}
     assert {"images", "area", "empty", "flagged"} <= looked["summary"]["tin"].keys()
@@ -108,7 +110,9 @@ def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:
     said = call("inspect-masks --calibrate").stderr
     threshold = said.split("opacity above ")[1].split()[0]
     call("inspect-masks --data pcb --out again")
-    assert json.loads((place / "again/summary.json").read_text())["threshold"] == float(threshold)
+    assert json.loads((place / "again/summary.json").read_text())["thresholds"] == {
+        name: float(threshold) for name in CLASSES
+    }
 
 
 def test_windows_of_another_shape_are_trained_painted_inspected_and_exported(place: Path) -> None:
@@ -326,11 +330,44 @@ def test_a_finished_set_is_completed_and_says_what_was_there(place: Path) -> Non
     line = "generate --normal imgs --defect tin --n 4 --out made"
     assert call(line).stdout == "4 images: made\n"
     (victim, *_) = sorted((place / "made/images/tin").iterdir())
+    assert call(line).stdout == "nothing to make: 4 images there already: made\n"
     victim.unlink()
     looked = call("inspect-masks made")
     assert "1 of the 4 images that made/manifest.jsonl names is missing" in looked.stderr
     assert call(line).stdout == "4 images, 3 were there already: made\n"
     assert victim.is_file()
+
+
+def test_the_candidates_are_those_of_gain_wherever_the_weights_can_choose(place: Path) -> None:
+    """Said before anything is painted, with the number of paintings."""
+    call("train --data pcb")
+    call("export --format safetensors --out alone")
+    line = "generate --normal imgs --n 3"
+    plan = call(f"{line} --dry-run --json")
+    assert "of 8 candidates the surest is kept: 24 paintings" in plan.stderr
+    assert json.loads(plan.stdout)["paintings"] == 24
+    said = call(f"{line} --candidates 1 --dry-run").stderr
+    assert "each image is painted once and kept as it comes\n" in said
+    said = call(f"{line} --model alone/generator.safetensors --dry-run").stderr
+    assert "these weights hold no critic that could choose" in said
+    assert "to go: about" in call("generate --normal imgs --n 8 --out made").stderr
+
+
+def test_a_set_is_extended_by_the_command_that_began_it(place: Path) -> None:
+    call("train --data pcb")
+    line = "generate --normal imgs --defect tin --candidates 1 --out made"
+    call(f"{line} --n 2")
+    # The number of candidates is that of the set where the command does not say another one.
+    assert call(f"{line.replace('--candidates 1', '')} --n 5").stdout == (
+        "5 images, 2 were there already: made\n"
+    )
+    manifest = (place / "made/manifest.jsonl").read_text()
+    fewer = "nothing to make, 3 were asked for: 5 images there already: made\n"
+    assert call(f"{line} --n 3").stdout == fewer
+    assert (place / "made/manifest.jsonl").read_text() == manifest
+    assert result_of(f"{line} --n 3")["images"] == 5
+    other = " ".join(call(f"{line} --n 9 --seed 1", code=3).stderr.replace("│", " ").split())
+    assert "holds the images of another job (see job.json: seed)" in other
 
 
 def test_masks_that_cover_the_whole_image_are_said(
@@ -349,7 +386,9 @@ def test_a_set_whose_classes_the_critic_doubts_is_said_with_what_can_be_done(pla
     call("train --data pcb")
     line = "generate --normal imgs --n 4"
     said = " ".join(call(f"{line} --candidates 2 --out made").stderr.split())
-    assert "the critic doubts the class of 4 of 4 images: --candidates 16 keeps better ones" in said
+    assert "the critic doubts the class of 4 of 4 images: --candidates 8 keeps better ones" in said
+    said = " ".join(call(f"{line} --out other").stderr.split())
+    assert "4 of 4 images: --candidates 32 keeps better ones, a longer training makes them" in said
     assert result_of(f"{line} --out other")["doubted"] == 4
     call("export --format safetensors --out alone")
     alone = "--model alone/generator.safetensors"

@@ -148,7 +148,9 @@ def test_the_classes_are_those_of_the_model_and_none_that_it_does_not_know(place
     assert not (place / "o/generated").exists()
 
 
-def test_of_several_candidates_the_surest_are_added_where_there_is_a_critic(place: Path) -> None:
+def test_images_as_they_come_are_tested_only_where_that_is_asked_for(
+    place: Path,
+) -> None:
     def candidates(line: str, out: str) -> Any:
         call(f"--data pcb {line} --out {out} {QUICK}")
         return json.loads((place / out / "gain.json").read_text()).get("candidates")
@@ -158,7 +160,10 @@ def test_of_several_candidates_the_surest_are_added_where_there_is_a_critic(plac
     runner.invoke(app, ["export", "--format", "safetensors", "--out", "alone"])
     alone = "--model alone/generator.safetensors --trust-model"
     assert candidates("--model latest --arms synthetic", "chosen") == 8
-    assert candidates(f"{alone} --arms synthetic", "plain") == 1
+    refused = call(f"--data pcb {alone} --arms synthetic --out no {QUICK}", code=3)
+    assert "to test images as they come: --candidates 1" in message_of(refused)
+    assert not (place / "no").exists()
+    assert candidates(f"{alone} --candidates 1 --arms synthetic", "plain") == 1
     assert candidates("--arms real", "without") is None
     refused = call(f"--data pcb {alone} --candidates 2 --arms synthetic --out no {QUICK}", code=3)
     assert "the generator alone" in message_of(refused)

@@ -19,9 +19,9 @@ from defectgan.data.index import index_data
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.ledger import RESULTS, go_through
 from defectgan.files import sha256, write_json_lines
+from defectgan.generation.job import Job as GenerateJob
 from defectgan.generation.plan import Sources
-from defectgan.generation.run import Job as GenerateJob
-from defectgan.generation.run import already_made, run_job
+from defectgan.generation.run import run_job
 from defectgan.generation.writers import JOB, read_manifest
 from defectgan.images import Levels
 from defectgan.runs import RunFolder
@@ -212,7 +212,7 @@ def sources(boards: Path) -> Sources:
 def make(model: Path, boards: Path, out: Path, *defects: str, n: int = 2) -> list[dict[str, Any]]:
     job = GenerateJob(sources(boards), defects, n, 0, binary_masks=False)
     loaded = load_model(model)
-    run_job(job, loaded, out, device=CPU, batch_size=2, done=lambda count: None)
+    run_job(job, loaded, out, device=CPU, batch_size=2)
     return read_manifest(out)
 
 
@@ -224,7 +224,8 @@ def test_a_set_goes_on_after_its_model_was_calibrated(
     rows = make(weights, boards, tmp_path / "set", "tin")
     record_threshold(weights, 0.5)
     job = GenerateJob(sources(boards), ("tin",), 2, 0, binary_masks=False)
-    assert already_made(job, load_model(weights), tmp_path / "set") == 2
+    made = run_job(job, load_model(weights), tmp_path / "set", device=CPU, batch_size=2)
+    assert (made.there, made.made) == (2, 0)
     assert {row[MODEL] for row in rows} == {load_model(weights).sha256}
 
 
@@ -307,7 +308,7 @@ def test_a_source_with_a_long_name_gives_a_file_that_can_be_written(
     source = tmp_path / f"{'s' * 250}.png"
     source.write_bytes(next((boards / "normal").iterdir()).read_bytes())
     job = GenerateJob(Sources((source,), ()), ("tin",), 1, 0, binary_masks=False)
-    run_job(job, load_model(run), tmp_path / "o", device=CPU, batch_size=1, done=lambda count: None)
+    run_job(job, load_model(run), tmp_path / "o", device=CPU, batch_size=1)
     assert (tmp_path / "o" / read_manifest(tmp_path / "o")[0]["output"]).is_file()
 
 

@@ -16,6 +16,7 @@ from defectgan.errors import DataError, OutOfMemory, SettingError
 from defectgan.evaluation.images import generated_rows
 from defectgan.files import sha256
 from defectgan.generation import run as generation
+from defectgan.generation.job import Job
 from defectgan.generation.plan import find_sources
 from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import Picture, read_picture, save_png, write_picture
@@ -26,8 +27,8 @@ from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
 from defectgan.models.generator import Generator
+from defectgan.training import job as training
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
-from defectgan.training.job import Job
 from defectgan.views import Window
 from tests.conftest import CPU, run_job
 from tests.test_measures import disc, subject
@@ -39,10 +40,18 @@ def target_of(what: Path | None = None, **options: Any) -> Target:
     )
 
 
-def paint(model: Model, boards: Path, defects: tuple[str, ...], n: int, out: Path) -> None:
+def paint(
+    model: Model,
+    boards: Path,
+    defects: tuple[str, ...],
+    n: int,
+    out: Path,
+    *,
+    binary: bool = False,
+) -> None:
     sources = find_sources(str(boards / "normal"))
-    job = generation.Job(sources, defects, n=n, seed=0, binary_masks=False)
-    generation.run_job(job, model, out, device=CPU, batch_size=4, done=lambda count: None)
+    job = Job(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
+    generation.run_job(job, model, out, device=CPU, batch_size=4)
 
 
 @pytest.fixture
@@ -229,18 +238,18 @@ def test_a_threshold_is_calibrated_kept_with_the_weights_and_used_from_then_on(
     shutil.copy(run / "weights" / "last.safetensors", weights := tmp_path / "w.safetensors")
     before, _ = load_tensors(weights)
     target = target_of(weights, data=boards)
-    assert target.threshold == MASK_THRESHOLD
-    calibrated = calibrate(target)
+    assert set(target.thresholds.values()) == {MASK_THRESHOLD}
+    _, calibrated = calibrate(target)
     after, info = load_tensors(weights)
-    assert info.calibrated == info.threshold == calibrated.threshold
+    assert info.calibrated == info.threshold == calibrated
     assert all(torch.equal(before[name], after[name]) for name in before | after)
-    assert target_of(weights, data=boards).threshold == calibrated.threshold
+    assert set(target_of(weights, data=boards).thresholds.values()) == {calibrated}
 
     def iou(threshold: float) -> float:
         result = inspect(target, out=tmp_path / f"{threshold}", threshold=threshold)
         return float(np.mean([row["iou"] for row in result.findings.summary.values()]))
 
-    assert iou(calibrated.threshold) >= max(map(iou, (0.1, MASK_THRESHOLD, 0.5))) - 1e-3
+    assert iou(calibrated) >= max(map(iou, (MASK_THRESHOLD, 0.3, 0.5))) - 1e-3
 
 
 def test_calibration_needs_a_model_and_true_masks(
@@ -265,7 +274,7 @@ def test_a_calibrated_threshold_says_what_counts_as_painted(
         out = tmp_path / str(calibrated)
         paint(given, boards, ("tin",), 2, out)
         target = target_of(out)
-        assert target.threshold == calibrated
+        assert target.thresholds == {"tin": calibrated}
         areas.append([s.area for s in (i.measures for i in inspect(target).findings.images)])
         rows = [json.loads(line) for line in (out / MANIFEST).read_text().splitlines()]
         assert [row["mask_area"] for row in rows] == pytest.approx(areas[-1], abs=1e-6)
@@ -296,7 +305,7 @@ def test_a_run_that_held_images_out_is_inspected_on_those(
     boards: Path, tiny: Config, tmp_path: Path
 ) -> None:
     index = index_data(boards, DataConfig(val_fraction=0.25))
-    target = target_of(run_job(Job(tiny, index), tmp_path / "runs").run, per_class=9)
+    target = target_of(run_job(training.Job(tiny, index), tmp_path / "runs").run, per_class=9)
     assert "held out" in target.title
     # One of four images of each defect, restored, and one or two normal ones, defaced.
     assert all(row["images"] in (2, 3) for row in inspect(target).findings.summary.values())
@@ -320,6 +329,7 @@ def test_paint_leaves_the_rest_of_a_twelve_bit_image_as_bright_as_before(tmp_pat
     save_png(tmp_path / "mask.png", Image.fromarray(mask))
     row = {
         **{"output": "after.png", "mask": "mask.png", "class": "tin", "window": [0, 0, 8, 8]},
+        "threshold": 0.1,
         "source": str(tmp_path / "before.png"),
         "source_sha256": sha256(tmp_path / "before.png"),
     }

@@ -1,12 +1,12 @@
 """defectgan evaluate gain."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from defectgan.generation.choose import CANDIDATES
 from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, TrainingReport, print_json, print_table
 from defectgan_cli.options import setting
@@ -172,6 +172,7 @@ def gain(
     Example: defectgan evaluate gain --data pcb --model runs/latest
     """
     from defectgan.devices import pick_device
+    from defectgan.evaluation.arms import refuse_unproved
     from defectgan.evaluation.gain_report import (
         about,
         cells,
@@ -196,7 +197,7 @@ def gain(
         seeds=seeds,
         image_size=seen_size(image_size),
         seed=seed,
-        candidates=candidates or options.MANY,
+        candidates=candidates or CANDIDATES,
     )
     if segmentation:
         options.refuse(
@@ -225,6 +226,9 @@ def gain(
     trainings = len(test.plan.keys(real))
     painter = model if test.plan.paints else None
     notes = refuse_leaks(painter, real, trust=trust_model) if painter else ()
+    trained = load_model(painter, device=place) if painter else None
+    if trained is not None:
+        refuse_unproved(trained, candidates)
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
     reporter.say(f"everything goes to {folder}")
@@ -232,11 +236,9 @@ def gain(
         refuse_damaged(test.plan, real)
         painter = _train(real, config, folder, place, reporter)
         notes = refuse_leaks(painter, real)
+        trained = load_model(painter, device=place)
     for note in notes:
         reporter.say(note)
-    trained = load_model(painter, device=place) if painter else None
-    if candidates is None and trained is not None and trained.critic is None:
-        test = test._replace(plan=replace(test.plan, candidates=1))
     with CountReport(reporter, f"{test.noun} steps", trainings * steps) as report:
         rows = test.run(test.plan, real, trained, folder, device=place, done=report.advance)
     entries = compare(rows, test.sheet)

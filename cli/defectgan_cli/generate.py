@@ -2,19 +2,26 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defectgan.generation.choose import CANDIDATES
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, print_facts, print_json
+from defectgan_cli.console import CountReport, Reporter, minutes, print_facts, print_json
 from defectgan_cli.options import setting
+
+if TYPE_CHECKING:
+    from defectgan.generation.job import Order
+    from defectgan.generation.run import Made
+    from defectgan.training.checkpoint import Model
 
 # A default folder name spells out so many classes; more are counted.
 NAMED = 3
 # An image whose class the critic finds less probable than this is doubted; where more than half of
-# a set are, the command says what can be done.
+# a set are, the command says what can be done: so many times more candidates.
 DOUBTED = 0.5
+MORE = 4
 
 
 def generate(
@@ -36,9 +43,14 @@ def generate(
         int, setting("BATCH_SIZE", "Images computed at once; changes the speed alone.", min=1)
     ] = 16,
     binary_masks: Annotated[
-        bool, setting("BINARY_MASKS", "Write masks of 0 and 255 instead of soft ones.")
+        bool,
+        setting(
+            "BINARY_MASKS",
+            "Write masks of 0 and 255 instead of soft ones: 255 above the threshold that the "
+            "manifest records.",
+        ),
     ] = False,
-    candidates: options.Candidates = 1,
+    candidates: options.Candidates = None,
     device: options.Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made and make nothing.")
@@ -50,17 +62,17 @@ def generate(
     """Paint defects onto good images; returns images with pixel masks.
 
     Images keep their size, depth and every pixel that is not painted. A job that was killed goes on
-    when it is called again with the same --out.
+    when it is called again with the same --out, and a larger --n adds to what is there.
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
     from defectgan.data.facts import Facts
     from defectgan.data.levels import about_dim
     from defectgan.devices import pick_device
+    from defectgan.generation.job import Job, settle
     from defectgan.generation.plan import find_sources
-    from defectgan.generation.run import CONFIDENCE, Job, already_made, run_job
-    from defectgan.generation.writers import MANIFEST, read_manifest
-    from defectgan.inspection.flags import FULL_AREA
+    from defectgan.generation.run import run_job
+    from defectgan.generation.writers import MANIFEST
     from defectgan.names import plain_name
     from defectgan.runs import find_model, unused
     from defectgan.training.checkpoint import load_model
@@ -75,7 +87,7 @@ def generate(
     job = Job(sources, defects, n, seed, binary_masks=binary_masks, candidates=candidates)
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
     folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
-    there = already_made(job, trained, folder)
+    order = settle(job, trained, folder)
     if trained.info.levels is None:
         for note in about_dim(job.sources.files, Facts()):
             reporter.warn(note)
@@ -85,13 +97,24 @@ def generate(
         f"{counted(n, 'image')} of {', '.join(defects)} on "
         f"{counted(len(job.sources.files), 'source')} with {trained.path}, into {folder}"
     )
+    reporter.say(_choice(order, trained))
     if dry_run:
-        counts = {"images": n, "sources": len(job.sources.files), "out": str(folder)}
+        counts = {
+            "images": n,
+            "sources": len(job.sources.files),
+            "candidates": order.candidates,
+            "paintings": n * order.candidates,
+            "out": str(folder),
+        }
         print_json(counts) if as_json else print_facts(counts)
         return
+
+    def expect(paintings: int, seconds: float) -> None:
+        reporter.say(f"{counted(paintings, 'painting')} to go: about {minutes(seconds)}")
+
     with CountReport(reporter, "images", n) as report:
         try:
-            damaged = run_job(
+            result = run_job(
                 job,
                 trained,
                 folder,
@@ -99,6 +122,7 @@ def generate(
                 batch_size=batch_size,
                 done=report.advance,
                 say=reporter.warn,
+                expect=expect,
             )
         except KeyboardInterrupt:
             reporter.warn(
@@ -106,31 +130,76 @@ def generate(
                 f"--out {folder} goes on"
             )
             raise
-    for path, reason in damaged.items():
+    for path, reason in result.damaged.items():
         reporter.warn(f"left out {path}: {reason}")
-    rows = read_manifest(folder)
-    doubted = sum(row.get(CONFIDENCE, 1) < DOUBTED for row in rows)
-    if doubted > n / 2:
-        reporter.say(
-            f"the critic doubts the class of {doubted} of {counted(n, 'image')}: --candidates "
-            f"{options.MANY * candidates} keeps better ones"
-        )
-    if full := sum(row["mask_area"] > FULL_AREA for row in rows):
-        reporter.warn(
-            f"{full} of {counted(n, 'mask')} cover more than {FULL_AREA * 100:g} % of the image: "
-            "look at inspect-masks before you train on them"
-        )
+    doubted = _look(folder, order, reporter)
     if as_json:
         print_json(
             {
                 "out": folder,
                 "manifest": folder / MANIFEST,
-                "images": n,
+                "images": result.there + result.made,
+                "made": result.made,
+                "candidates": order.candidates,
                 "doubted": doubted if trained.critic else None,
-                "rejected": len(job.sources.rejected) + len(damaged),
+                "rejected": len(job.sources.rejected) + len(result.damaged),
                 "seconds": round(time.perf_counter() - started, 1),
             }
         )
     else:
-        already = f", {there} {'was' if there == 1 else 'were'} there already" if there else ""
-        typer.echo(f"{counted(n, 'image')}{already}: {folder}")
+        typer.echo(f"{_outcome(result, n)}: {folder}")
+
+
+def _choice(order: "Order", model: "Model") -> str:
+    """How the images are chosen, and how much work that is."""
+    from defectgan.words import counted
+
+    if order.candidates > 1:
+        paintings = counted(order.job.n * order.candidates, "painting")
+        return f"of {order.candidates} candidates the surest is kept: {paintings}"
+    if model.critic is None:
+        return (
+            "each image is painted once and kept as it comes: these weights hold no critic that "
+            f"could choose, those of a run choose the surest of {CANDIDATES}"
+        )
+    return "each image is painted once and kept as it comes"
+
+
+def _look(folder: Path, order: "Order", reporter: Reporter) -> int:
+    """Say what a person should know of a set; returns how many images the critic doubts."""
+    from defectgan.files import each_json_line
+    from defectgan.generation.canvas import CONFIDENCE
+    from defectgan.generation.writers import MANIFEST
+    from defectgan.inspection.flags import FULL_AREA
+    from defectgan.words import counted
+
+    total = doubted = full = 0
+    for row in each_json_line(folder / MANIFEST):
+        total += 1
+        doubted += row.get(CONFIDENCE, 1) < DOUBTED
+        full += row["mask_area"] > FULL_AREA
+    if doubted > total / 2:
+        more, besides = CANDIDATES, ""
+        if order.candidates >= CANDIDATES:
+            more, besides = MORE * order.candidates, ", a longer training makes them"
+        reporter.say(
+            f"the critic doubts the class of {doubted} of {counted(total, 'image')}: "
+            f"--candidates {more} keeps better ones{besides}"
+        )
+    if full:
+        reporter.warn(
+            f"{full} of {counted(total, 'mask')} cover more than {FULL_AREA * 100:g} % of the "
+            "image: look at inspect-masks before you train on them"
+        )
+    return doubted
+
+
+def _outcome(result: "Made", n: int) -> str:
+    from defectgan.words import counted
+
+    images = counted(result.there + result.made, "image")
+    if not result.made:
+        asked = f", {n} were asked for" if result.there > n else ""
+        return f"nothing to make{asked}: {images} there already"
+    verb = "was" if result.there == 1 else "were"
+    return f"{images}, {result.there} {verb} there already" if result.there else images

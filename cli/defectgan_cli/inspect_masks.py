@@ -12,7 +12,7 @@ from defectgan_cli.options import setting
 
 GROUPS = (
     *("images", "area", "components", "border", "softness"),
-    *("agreement", "pairwise_iou", "flagged"),
+    *("unmasked", "excess", "agreement", "pairwise_iou", "flagged"),
 )
 LOCATED = ("iou", "iou_best", "ap", "auroc")
 
@@ -39,7 +39,7 @@ def inspect_masks(
         setting(
             None,
             "Opacity above which a pixel counts as defect.",
-            default="as recorded, else 0.3",
+            default="as recorded, else 0.1",
             min=0,
             max=1,
         ),
@@ -92,12 +92,12 @@ def inspect_masks(
     for note in target.notes:
         reporter.warn(note)
     if calibrate:
-        target = calibrated(target)
+        target, found = calibrated(target)
         reporter.say(
-            f"calibrated: opacity above {target.threshold:g} agrees best with these true masks, "
+            f"calibrated: opacity above {found:g} agrees best with these true masks, "
             f"kept with {target.weights}"
         )
-        if target.threshold == LEAST:
+        if found == LEAST:
             reporter.warn(
                 "that is the lowest threshold there is: these masks hardly follow the true ones"
             )

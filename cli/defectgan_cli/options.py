@@ -10,6 +10,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from defectgan.errors import DefectganError
+from defectgan.generation.choose import CANDIDATES, CAP
 from defectgan_cli.arguments import rewrite
 from defectgan_cli.console import show_error
 
@@ -98,16 +99,23 @@ Model = Annotated[
     Path | None,
     setting("MODEL", "Run folder or .safetensors file.", default="the newest run"),
 ]
-# Candidates that make a better training set on all real sets where that was measured.
-MANY = 8
 _CANDIDATES = (
-    "Paintings tried for each image, on other good images too: the one whose class the critic is "
-    "surest of is kept."
+    f"Paintings tried for each image, on up to {CAP} good images: the one whose class the critic "
+    f"is surest of is kept. No good image is kept more than {CAP} times before all have had their "
+    "turn."
 )
-Candidates = Annotated[int, setting("CANDIDATES", _CANDIDATES, min=1)]
+Candidates = Annotated[
+    int | None,
+    setting(
+        "CANDIDATES",
+        _CANDIDATES,
+        default=f"{CANDIDATES}, 1 for weights without the critic",
+        min=1,
+    ),
+]
 CandidatesToTrainOn = Annotated[
     int | None,
-    setting(None, _CANDIDATES, default=f"{MANY}, 1 for weights without the critic", min=1),
+    setting(None, _CANDIDATES, default=str(CANDIDATES), min=1),
 ]
 Device = Annotated[str, setting("DEVICE", "auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

@@ -5,7 +5,7 @@ in a mask that a model has painted, what lies above the opacity that was recorde
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from defectgan.images import read_picture
 
 # A pixel of a frame is defect where at least half of what it shows of the image is.
 COVERED = 128
+
+# Of 255: a change of a pixel from which on it counts as visible.
+VISIBLE = 10
 
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
@@ -34,10 +37,25 @@ def read_region(path: Path, threshold: float | None = None) -> NDArray[np.bool_]
     Raises:
         DataError: if the file is missing or damaged.
     """
-    picture = read_picture(path)
+    pixels = read_picture(path).pixels
     if threshold is None:
-        return _region(picture.pixels)
-    return np.asarray(picture.pixels.max(axis=2) > threshold * picture.full.white)
+        return _region(pixels)
+    return is_defect(pixels.max(axis=2), threshold)
+
+
+def is_defect(opacity: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Which pixels a painted mask means: those of an opacity above the threshold.
+
+    All that counts, cuts or learns from the pixels of a painted mask asks here.
+
+    Args:
+        opacity: of any shape, in [0, 1]; integers as a mask file has them, their largest value 1.
+        threshold: in [0, 1].
+    """
+    if opacity.dtype.kind in "iu":
+        opacity = opacity / np.float32(np.iinfo(opacity.dtype).max)
+    # In one precision, whatever form the mask has: 51 of 255 is not above 0.2.
+    return np.asarray(opacity.astype(np.float32) > np.float32(threshold))
 
 
 def look_at_mask(path: Path) -> MaskFacts:

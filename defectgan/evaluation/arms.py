@@ -18,12 +18,14 @@ from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
 from defectgan.data.index import Index
 from defectgan.data.samples import SPLITS, TRAIN
-from defectgan.errors import SettingError
+from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.images import generated_index, see
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.real import RealSplit
+from defectgan.generation.choose import CANDIDATES
+from defectgan.generation.job import Job
 from defectgan.generation.plan import Sources
-from defectgan.generation.run import Job, run_job
+from defectgan.generation.run import run_job
 from defectgan.names import safe_folders
 from defectgan.training.checkpoint import Model
 
@@ -147,6 +149,26 @@ def _folders(real: RealSplit) -> list[str]:
     return list(safe_folders(real.classes).values())[1:]
 
 
+def refuse_unproved(model: Model, candidates: int | None) -> None:
+    """Let nobody take a test of images as they come for one of the surest, by oversight.
+
+    Args:
+        model: the generator.
+        candidates: how many were asked for, None for the usual number.
+
+    Raises:
+        ModelError: if it cannot choose among any, and one alone was not asked for.
+    """
+    if candidates is None and model.critic is None:
+        raise ModelError(
+            f"{model.path} holds the generator alone, and it takes the critic to keep the surest "
+            f"of {CANDIDATES} candidates: images as they come may harm where chosen ones help, so "
+            "a test of them says nothing of the model; take the weights of a run, or ask for one "
+            "candidate to test images as they come",
+            mend=("candidates", "1"),
+        )
+
+
 def paint(
     model: Model,
     real: RealSplit,
@@ -184,5 +206,4 @@ def paint(
             folder / part,
             device=device,
             batch_size=PAINT_BATCH,
-            done=lambda count: None,
         )

@@ -16,6 +16,7 @@ from defectgan.evaluation.arms import Material, gather, paint
 from defectgan.evaluation.images import see
 from defectgan.evaluation.ledger import material
 from defectgan.evaluation.real import RealSplit
+from defectgan.generation.choose import CANDIDATES
 from defectgan.training.checkpoint import MODEL, Model
 
 GENERATED = "generated"
@@ -32,7 +33,7 @@ class Plan:
     seeds: int = 5
     image_size: tuple[int, int] = (64, 64)
     seed: int = 0
-    candidates: int = 1
+    candidates: int = CANDIDATES
     splits: ClassVar[tuple[str, ...]]
 
     @property

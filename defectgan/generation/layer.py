@@ -1,5 +1,6 @@
 """The model's layer, composed into the pixels of a source image at its own size and depth."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def paint_source(
     """
     window, channels = view.window, source.pixels.shape[2]
     part = view.window.cut(source.pixels.transpose(2, 0, 1))
-    opacity = _put_back(torch.where(mask < INVISIBLE, 0.0, mask), view)
+    opacity = _put_back(seen_opacity(mask), view)
     written = (opacity[0] * 255).round().to(torch.uint8).numpy()
     change = _put_back(_match(foreground - image, channels), view)
     original = torch.from_numpy(part.astype(np.float32))
@@ -64,9 +65,17 @@ def paint_source(
     return Painted(pixels, whole)
 
 
+def seen_opacity(mask: Tensor) -> Tensor:
+    """The opacities of a mask, 0 where nobody would see them."""
+    return torch.where(mask < INVISIBLE, 0.0, mask)
+
+
 def model_view(source: Picture, view: View, channels: int, levels: Levels) -> Tensor:
     """A view of the original as the model sees it, [C, h, w] in [-1, 1]."""
-    seen = to_signed(view.see(as_channels(source, channels)), levels)
+    window = view.window
+    part = Picture(window.cut(source.pixels.transpose(2, 0, 1)).transpose(1, 2, 0))
+    alone = replace(view, window=window._replace(left=0, top=0))
+    seen = to_signed(alone.see(as_channels(part, channels)), levels)
     return torch.from_numpy(seen).permute(2, 0, 1)
 
 

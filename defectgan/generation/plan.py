@@ -5,7 +5,7 @@ image.
 """
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from defectgan.data.facts import readable
 from defectgan.errors import DataError
+from defectgan.generation.choose import CAP
 from defectgan.images import EXPECTED, find_images, is_image_name
 from defectgan.names import clipped
 
@@ -64,27 +65,31 @@ def find_sources(normal: str) -> Sources:
     return Sources(tuple(files), tuple(rejected))
 
 
-def make_plan(files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int) -> list[Row]:
-    """N rows over all defect classes in turn; every source comes once before any comes twice.
+def make_plan(
+    files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int, candidates: int = 1
+) -> Iterator[list[Row]]:
+    """The candidates of n images, over all defect classes in turn.
 
-    Row i depends on (files, defects, seed, i) alone, not on n.
+    The first candidates take every source once, in random order, before any comes twice. Candidate
+    c of an image is painted on the source that comes ``c % CAP`` places later in this lap, round
+    to its start, with noise of its own.
+
+    Candidate c of image i depends on (files, defects, seed, i, c) alone: neither on n nor on
+    ``candidates``.
     """
-    rows = []
     order: list[int] = []
     for i in range(n):
         lap, place = divmod(i, len(files))
         if place == 0:
             order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
-        row_seed = np.random.SeedSequence([seed, i]).generate_state(1)[0]
-        rows.append(Row(i, files[order[place]], defects[i % len(defects)], int(row_seed)))
-    return rows
+        sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
+        row = Row(i, sources[0], defects[i % len(defects)], _seed(seed, i))
+        further = (
+            replace(row, source=sources[c % CAP], seed=_seed(row.seed, c))
+            for c in range(1, candidates)
+        )
+        yield [row, *further]
 
 
-def another(row: Row, files: Sequence[Path], candidate: int) -> Row:
-    """A further candidate for a row: any of the sources, with noise of its own; the first, 0, is
-    the row as it is.
-    """
-    if candidate == 0:
-        return row
-    place, seed = np.random.SeedSequence([row.seed, candidate]).generate_state(2)
-    return replace(row, source=files[place % len(files)], seed=int(seed))
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])

@@ -1,92 +1,49 @@
 """The pipeline of a generate job: reading, computing and writing overlap."""
 
-import hashlib
 import itertools
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from defectgan import __version__
-from defectgan.compose import compose
-from defectgan.control import constant_map, one_hot
-from defectgan.errors import DataError, ModelError
-from defectgan.files import sha256
-from defectgan.generation.layer import model_view, paint_source
-from defectgan.generation.plan import Row, Sources, another, make_plan
+from defectgan.data.masks import is_defect
+from defectgan.files import sync_all
+from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
+from defectgan.generation.choose import surest
+from defectgan.generation.job import Job, Order, settle
+from defectgan.generation.layer import paint_source
+from defectgan.generation.plan import Row, make_plan
+from defectgan.generation.shelf import Shelf
+from defectgan.generation.threshold import find_thresholds
 from defectgan.generation.writers import FolderWriter
-from defectgan.images import Picture, first_sound, read_picture
-from defectgan.losses import probability
 from defectgan.memory import Portions
 from defectgan.training.checkpoint import MODEL, Model
-from defectgan.views import View, Viewer
 
-# Batches that are read ahead, and that may wait to be written: sources may be large.
-AHEAD = 1
+T = TypeVar("T")
+
 IO_THREADS = 4
-CONFIDENCE = "class_confidence"
+# The batch after which the speed is known: the first is slower.
+TIMED = 2
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a generate command asks for; the same job makes the same images.
-
-    With several ``candidates`` each image is painted so many times, on other sources too, and the
-    one is kept whose class the critic is surest of.
+class Made(NamedTuple):
+    """What came of a job: how many images were there before, how many were made, and the sources
+    that were left out, each with its reason.
     """
 
-    sources: Sources
-    defects: tuple[str, ...]
-    n: int
-    seed: int
-    binary_masks: bool
-    candidates: int = 1
-
-    def check(self, model: Model) -> None:
-        """Whether a model can do it.
-
-        Raises:
-            ModelError: if the model does not know a class, or has no critic to choose with.
-        """
-        for name in self.defects:
-            model.info.label_of(name)
-        if self.candidates > 1 and model.critic is None:
-            raise ModelError(
-                f"{model.path} holds the generator alone, and it takes the critic to choose among "
-                f"{self.candidates} candidates: take the weights of a run, or one candidate"
-            )
-
-    def record(self, model: Model) -> dict[str, Any]:
-        """What tells this job from another one in the same folder."""
-        listed = "\n".join(str(path) for path in self.sources.files)
-        return {
-            MODEL: model.sha256,
-            "defects": list(self.defects),
-            "n": self.n,
-            "seed": self.seed,
-            "binary_masks": self.binary_masks,
-            "candidates": self.candidates,
-            "sources": len(self.sources.files),
-            "sources_sha256": hashlib.sha256(listed.encode()).hexdigest(),
-        }
-
-
-def already_made(job: Job, model: Model, out: Path) -> int:
-    """How many images of a job a folder holds; nothing is made.
-
-    Raises:
-        DataError: if the folder holds something else.
-        ModelError: if the model cannot do it.
-    """
-    job.check(model)
-    return len(FolderWriter(out, job.binary_masks, model).look(job.record(model)))
+    there: int
+    made: int
+    damaged: dict[Path, str]
 
 
 def run_job(
@@ -96,25 +53,25 @@ def run_job(
     *,
     device: torch.device,
     batch_size: int,
-    done: Callable[[int], None],
+    done: Callable[[int], None] = lambda count: None,
+    expect: Callable[[int, float], None] = lambda paintings, seconds: None,
     say: Callable[[str], None] = lambda text: None,
-) -> dict[Path, str]:
-    """Make the images of a job in a folder; what is there of the same job already is not made
-    again, what has been taken away since is.
+) -> Made:
+    """Make the images of a job in a folder. What is there of it is not made again, even if that is
+    more than is asked for; what has been taken away or torn since is.
 
     A source that turns out to be damaged is left out, and the next one takes its place.
 
     Args:
         job: what to make.
         model: the model, on the device.
-        out: the folder, new, empty, or with a part of the same job.
+        out: the folder, new, empty, or with images of the same job.
         device: where to compute.
-        batch_size: images computed at once; does not change them by more than rounding.
-        done: called with the number of images that are there.
+        batch_size: candidates computed at once; does not change them by more than rounding.
+        done: called with the number of images more of those asked for that are there.
+        expect: called once, as soon as the speed is known, with the number of candidates that are
+            still to be painted and the seconds that it will take.
         say: told where so many at once do not fit into memory, and how many do.
-
-    Returns:
-        The sources that were left out, each with its reason.
 
     Raises:
         DataError: if all sources are damaged, or the folder holds something else; what was written
@@ -122,180 +79,99 @@ def run_job(
         ModelError: if the model cannot do it.
         OutOfMemory: if not even one image at a time fits into memory.
     """
-    job.check(model)
+    order = settle(job, model, out)
     writer = FolderWriter(out, job.binary_masks, model)
-    finished = writer.open(job.record(model))
-    done(len(finished))
-    plan = make_plan(job.sources.files, job.defects, n=job.n, seed=job.seed)
-    rows = [row for row in plan if row.number not in finished]
-    batches = (
-        [another(row, job.sources.files, candidate) for row in rows[start : start + batch_size]]
-        for start in range(0, len(rows), batch_size)
-        for candidate in range(job.candidates)
-    )
-    reader = _Reader(job.sources.files)
-    portions = Portions(batch_size, "images", say)
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        waiting: deque[list[Future[dict[str, Any]]]] = deque()
+        shelf = Shelf(job.sources.files, model.info, pool)
+        portions = Portions(batch_size, "images", say)
+        paint = partial(paint_rows, shelf, portions, model=model, device=device)
+        thresholds = order.thresholds or find_thresholds(job, paint)
+        finished = writer.open(order.record(model) | {"thresholds": thresholds})
+        begun = sum(number < job.n for number in finished)
+        done(begun)
 
-        def settle() -> None:
-            futures = waiting.popleft()
-            writer.record([future.result() for future in futures])
-            done(len(futures))
+        def settled(written: list[dict[str, Any]]) -> None:
+            writer.record(written)
+            done(len(written))
 
-        try:
-            tries = (
-                _in_portions(portions, model, batch, pictures, device)
-                for batch, pictures in _read_ahead(pool, reader, batches)
-            )
-            for canvases in _surest(tries, job.candidates):
-                waiting.append([pool.submit(_finish, writer, model, task) for task in canvases])
-                if len(waiting) > AHEAD:
-                    settle()
-        finally:
-            while waiting:
-                settle()
-    if finished and rows:
-        writer.put_in_order()
-    return reader.damaged
-
-
-class _Reader:
-    """Reads sources; in the place of a damaged one it takes the next that is sound."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
-        self._place = {path: i for i, path in enumerate(files)}
-        self.damaged: dict[Path, str] = {}
-
-    def __call__(self, row: Row) -> tuple[Row, Picture]:
-        start = self._place[row.source]
-        found = first_sound(self._files, start, Path, read_picture, self.damaged)
-        if found is not None:
-            source, picture = found
-            return replace(row, source=source), picture
-        raise DataError(f"all sources are damaged, the last: {self.damaged[row.source]}")
+        tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
+        tasks = (
+            pool.submit(_finish, writer, model, thresholds, canvas.apart())
+            for canvas in surest(tries, order.candidates, attrgetter("confidence"))
+        )
+        _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
+    if begun < job.n:
+        sync_all()
+        if finished:
+            writer.put_in_order()
+    return Made(len(finished), job.n - begun, shelf.damaged)
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, reader: _Reader, batches: Iterable[Sequence[Row]]
-) -> Iterator[tuple[list[Row], list[Picture]]]:
-    ahead: deque[list[Future[tuple[Row, Picture]]]] = deque()
-
-    def ready() -> tuple[list[Row], list[Picture]]:
-        read = [future.result() for future in ahead.popleft()]
-        return [row for row, _ in read], [picture for _, picture in read]
-
-    for rows in batches:
-        ahead.append([pool.submit(reader, row) for row in rows])
-        if len(ahead) > AHEAD:
-            yield ready()
-    while ahead:
-        yield ready()
-
-
-@dataclass(frozen=True)
-class _Canvas:
-    """A row with all that is needed to finish it without the model."""
-
-    row: Row
-    source: Picture
-    view: View
-    image: Tensor
-    foreground: Tensor
-    mask: Tensor
-    verdict: dict[str, float]
-
-
-def _in_portions(
-    portions: Portions,
-    model: Model,
-    rows: Sequence[Row],
-    pictures: Sequence[Picture],
-    device: torch.device,
-) -> list[_Canvas]:
-    made = portions(len(rows), lambda part: _compute(model, rows[part], pictures[part], device))
-    return [canvas for part in made for canvas in part]
-
-
-@torch.no_grad()
-def _compute(
-    model: Model, rows: Sequence[Row], pictures: Sequence[Picture], device: torch.device
-) -> list[_Canvas]:
-    info, generator = model.info, model.generator
-    viewer = Viewer(info.form.view)
-    views = [
-        viewer(picture.size, rng=np.random.default_rng(row.seed))
-        for row, picture in zip(rows, pictures, strict=True)
-    ]
-    images = torch.stack(
-        [
-            model_view(picture, view, info.channels, info.levels_of(picture))
-            for picture, view in zip(pictures, views, strict=True)
-        ]
+def _missing(order: Order, finished: Collection[int]) -> Iterator[Row]:
+    """All candidates of the images that are not there, one image after the other."""
+    job = order.job
+    plan = make_plan(
+        job.sources.files, job.defects, n=job.n, seed=job.seed, candidates=order.candidates
     )
-    noise = torch.stack([row_noise(row.seed, generator.noise_size(*viewer.frame)) for row in rows])
-    labels = [info.label_of(row.defect) for row in rows]
-    control = constant_map(one_hot(labels, len(info.classes)))
-    on_device = images.to(device, memory_format=torch.channels_last)
-    layer = generator(on_device, control.to(device), noise.to(device))
-    verdicts = _judge(model, compose(on_device, *layer), labels)
-    foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
-    return [
-        _Canvas(*canvas)
-        for canvas in zip(rows, pictures, views, images, foreground, mask, verdicts, strict=True)
-    ]
+    return itertools.chain.from_iterable(c for c in plan if c[0].number not in finished)
 
 
-def _surest(tries: Iterator[list[_Canvas]], candidates: int) -> Iterator[list[_Canvas]]:
-    """Of so many tries in succession, for each row the one that the critic is surest of."""
-    for first in tries:
-        best = first
-        for another_try in itertools.islice(tries, candidates - 1):
-            best = [max(pair, key=_confidence) for pair in zip(best, another_try, strict=True)]
-        yield best
+def _settle_in_groups(
+    tasks: Iterator[Future[T]], size: int, settled: Callable[[list[T]], None]
+) -> None:
+    """Hand over the results of tasks, so many at once, while further ones are at work; whatever
+    happens, those that were begun are handed over first.
+    """
+    begun: deque[Future[T]] = deque()
+
+    def settle_group() -> None:
+        settled([begun.popleft().result() for _ in range(min(size, len(begun)))])
+
+    try:
+        for task in tasks:
+            begun.append(task)
+            if len(begun) == (1 + AHEAD) * size:
+                settle_group()
+    finally:
+        while begun:
+            settle_group()
 
 
-def _confidence(canvas: _Canvas) -> float:
-    return canvas.verdict[CONFIDENCE]
+def _timed(
+    batches: Iterable[Sequence[Canvas]], left: int, expect: Callable[[int, float], None]
+) -> Iterator[Canvas]:
+    """All of the batches; of ``left`` there will be, says how long the rest will take."""
+    before = 0.0
+    for count, batch in enumerate(batches, start=1):
+        now = time.perf_counter()
+        left -= len(batch)
+        if count == TIMED and left:
+            expect(left, (now - before) / len(batch) * left)
+        before = now
+        yield from batch
 
 
-def row_noise(seed: int, size: int) -> Tensor:
-    """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
-
-
-def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
-    """The critic's opinion of each image: its score, and how sure it is of the class."""
-    if model.critic is None:
-        return [{} for _ in labels]
-    verdict = model.critic(painted)
-    wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
-    confidence = probability(verdict.logits, wanted, multi_label=model.info.multi_label)
-    return [
-        {"critic_score": round(s, 4), CONFIDENCE: round(c, 4)}
-        for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)
-    ]
-
-
-def _finish(writer: FolderWriter, model: Model, canvas: _Canvas) -> dict[str, Any]:
+def _finish(
+    writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
+) -> dict[str, Any]:
     """Compose at the source's own size, write, and return the manifest's row."""
-    row, source = canvas.row, canvas.source
-    levels, visible = model.info.levels_of(source), model.info.threshold
+    row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
+    levels = model.info.levels_of(source.picture)
     painted = paint_source(
-        source, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
+        source.picture, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
     )
-    found = painted.mask > visible * 255
-    files = writer.write(row, replace(source, pixels=painted.pixels), painted.mask)
+    found = is_defect(painted.mask, threshold)
+    picture = replace(source.picture, pixels=painted.pixels)
+    files = writer.write(row, picture, painted.mask, found)
     return {
         "number": row.number,
         **files,
         "source": str(row.source),
-        "source_sha256": sha256(row.source),
+        "source_sha256": source.sha256,
         "class": row.defect,
         "seed": row.seed,
         "window": list(canvas.view.window),
-        "threshold": visible,
+        "threshold": threshold,
         "box": _box(found),
         "mask_area": round(float(found.mean()), 6),
         **canvas.verdict,

@@ -1,7 +1,10 @@
 """Where generated images go."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,78 +14,131 @@ from numpy.typing import NDArray
 from defectgan.errors import DataError
 from defectgan.files import (
     append_json_lines,
+    digest,
+    each_json_line,
     read_json,
     read_json_lines,
-    sha256,
+    sort_json_lines,
     write_atomically,
     write_json_lines,
 )
 from defectgan.generation.plan import Row
-from defectgan.images import Picture, suffix_of, write_mask, write_picture
+from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.training.checkpoint import Model
 from defectgan.words import counted
 
 MANIFEST = "manifest.jsonl"
 JOB = "job.json"
+# Images that are looked at before those that are whole are written down.
+CHUNK = 256
+READERS = 4
+
+
+def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
+    """What the job in a folder depends on, the model called as it is today; None if there is none.
+
+    Raises:
+        DataError: if its images are of an older version that made further ones in another way.
+    """
+    path = out / JOB
+    if not path.is_file():
+        return None
+    job = model.recognised(read_json(path))
+    if "thresholds" in job:
+        return job
+    # The form of 0.1.0, which counted the images.
+    del job["n"]
+    job.setdefault("candidates", 1)
+    if job["binary_masks"] or job["candidates"] > 1:
+        what = "made binary masks" if job["binary_masks"] else "chose among candidates"
+        raise DataError(
+            f"{out} holds images of an older version, which {what} in another way: name another "
+            "folder, nothing was written"
+        )
+    first = next(each_json_line(out / MANIFEST), {})
+    if "threshold" in first:
+        job["thresholds"] = dict.fromkeys(job["defects"], first["threshold"])
+    return job
+
+
+def refuse_strange_files(out: Path) -> None:
+    """Begin in a new or an empty folder alone.
+
+    Raises:
+        DataError: if it holds anything.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty: name another folder, nothing was written")
 
 
 @dataclass(frozen=True)
 class FolderWriter:
-    """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder, of what
-    ``model`` makes.
+    """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder; ``binary``
+    masks are white where there is defect, instead of soft; ``model`` makes all of it.
 
     A folder has the class's name as far as a folder can be called so; the manifest has the name
-    itself. A manifest row is written after its two files are: what the manifest names is there.
+    itself.
+
+    A manifest row is written after its two files are, so a kill at any moment leaves whole what it
+    names. The files are not synced one by one: where power failed, ``open`` finds what is torn.
     """
 
     out: Path
-    binary_masks: bool
+    binary: bool
     model: Model
 
     def open(self, job: dict[str, Any]) -> set[int]:
         """Begin, or go on with the same job; returns the numbers of the rows whose files are
-        already there.
-
-        Raises:
-            DataError: if the folder holds anything else.
+        there and whole.
         """
-        rows = self.look(job)
-        write_atomically(self.out / JOB, _text(job).encode())
-        write_json_lines(self.out / MANIFEST, rows)
-        return {row["number"] for row in rows}
+        numbers: set[int] = set()
 
-    def look(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        """The rows of the same job whose files are already there; nothing is written.
+        def whole() -> Iterator[dict[str, Any]]:
+            for row in self._whole_rows():
+                numbers.add(row["number"])
+                yield self.model.recognised(row)
 
-        Raises:
-            DataError: if the folder holds anything else.
+        write_atomically(self.out / JOB, json.dumps(job, indent=1).encode())
+        write_json_lines(self.out / MANIFEST, whole())
+        return numbers
+
+    def _whole_rows(self) -> Iterator[dict[str, Any]]:
+        rows = each_json_line(self.out / MANIFEST)
+        with ThreadPoolExecutor(READERS) as pool:
+            while chunk := list(islice(rows, CHUNK)):
+                whole = pool.map(self._is_whole, chunk)
+                yield from (row for row, ok in zip(chunk, whole, strict=True) if ok)
+
+    def _is_whole(self, row: dict[str, Any]) -> bool:
+        """Whether the files of a row are as they were written, or can be read at least: a person
+        may have edited them.
         """
-        path = self.out / JOB
-        if path.is_file():
-            if self.model.recognised(read_json(path)) != job:
-                raise DataError(
-                    f"{self.out} holds the images of another job (see {JOB}): name another "
-                    "folder, nothing was written"
-                )
-            return [self.model.recognised(row) for row in present_rows(self.out)[0]]
-        if self.out.exists() and any(self.out.iterdir()):
-            raise DataError(f"{self.out} is not empty: name another folder, nothing was written")
-        return []
+        for kind in ("output", "mask"):
+            try:
+                data = (self.out / row[kind]).read_bytes()
+                if digest(data) != row.get(f"{kind}_sha256"):
+                    read_picture(self.out / row[kind], data)
+            except (OSError, DataError):
+                return False
+        return True
 
-    def write(self, row: Row, picture: Picture, mask: NDArray[np.uint8]) -> dict[str, str]:
-        """Write an image and its mask; returns their paths and digest for the manifest."""
-        folder = self.model.info.folders[row.defect]
-        image_path = Path("images") / folder / f"{row.name}{suffix_of(picture)}"
-        mask_path = Path("masks") / folder / f"{row.name}.png"
-        if self.binary_masks:
-            mask = np.where(mask > 0, 255, 0).astype(np.uint8)
-        write_picture(self.out / image_path, picture)
-        write_mask(self.out / mask_path, mask)
-        return {
-            "output": image_path.as_posix(),
-            "mask": mask_path.as_posix(),
-            "output_sha256": sha256(self.out / image_path),
-        }
+    def write(
+        self, row: Row, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
+        and digests for the manifest, and whether the mask is binary.
+        """
+        if self.binary:
+            mask = np.uint8(255) * found
+        files: dict[str, Any] = {"binary": self.binary}
+        for kind, content in (("output", picture), ("mask", Picture(mask[..., None]))):
+            folder = "images" if kind == "output" else "masks"
+            name = f"{row.name}{suffix_of(content)}"
+            path = Path(folder) / self.model.info.folders[row.defect] / name
+            data = encode(content)
+            write_atomically(self.out / path, data, sync=False)
+            files |= {kind: path.as_posix(), f"{kind}_sha256": digest(data)}
+        return files
 
     def record(self, rows: list[dict[str, Any]]) -> None:
         """Append finished rows to the manifest."""
@@ -90,12 +146,7 @@ class FolderWriter:
 
     def put_in_order(self) -> None:
         """Sort the manifest by number: what was taken away and made again stands at its end."""
-        rows = sorted(read_manifest(self.out), key=lambda row: row["number"])
-        write_json_lines(self.out / MANIFEST, rows)
-
-
-def _text(job: dict[str, Any]) -> str:
-    return json.dumps(job, indent=1)
+        sort_json_lines(self.out / MANIFEST, "number")
 
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defectgan.data.masks import is_defect
 from defectgan.inspection import ranking
 from defectgan.inspection.measure import iou
 from defectgan.inspection.subject import Mask, Region
@@ -26,7 +27,7 @@ class Against:
         ranks = ranking.rank(scores, truth)
         self.ranks += ranks
         self.curve += ranking.ious(ranks)
-        self.ious.append(iou(scores > threshold, truth))
+        self.ious.append(iou(is_defect(scores, threshold), truth))
 
     @property
     def mean_curve(self) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ DIGITS = 6
 LEAST = INVISIBLE
 
 
-def calibrate(target: Target) -> Target:
+def calibrate(target: Target) -> tuple[Target, float]:
     """Find the threshold at which the mean over classes of the restoration masks' mean IoU is
     largest, at least LEAST, and record it with the weights, whose default it is from then on.
 
@@ -34,7 +34,8 @@ def calibrate(target: Target) -> Target:
     for subject in target.subjects.restored():
         if subject.truth is not None:
             scores = by_class.setdefault(subject.defect, Against())
-            scores.add(subject.mask, subject.truth, threshold=target.threshold)
+            threshold = target.thresholds[subject.defect]
+            scores.add(subject.mask, subject.truth, threshold=threshold)
     if not by_class:
         raise DataError(
             f"no true masks with the images of {target.title}: expected masks/<class>/<name>.png"
@@ -42,4 +43,4 @@ def calibrate(target: Target) -> Target:
     mean = np.mean([scores.mean_curve for scores in by_class.values()], axis=0)
     threshold = max(LEAST, round(ranking.best_threshold(mean, least=LEAST), DIGITS))
     record_threshold(target.weights, threshold)
-    return replace(target, threshold=threshold)
+    return replace(target, thresholds=dict.fromkeys(target.classes, threshold)), threshold

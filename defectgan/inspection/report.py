@@ -50,6 +50,8 @@ MEASURES = (
     Shown("softness", "softness", True, "share of the mask between the opacities 0.1 and 0.9"),
     Shown("change", "change inside", False, "how far the masked pixels went, of 255"),
     Shown("strays", "strays", False, "pixels that changed where the mask is 0"),
+    Shown("unmasked", "unmasked change", True, "share of the visible change below the threshold"),
+    Shown("excess", "mask to change", False, "area of the mask over that of the visible change"),
     Shown("agreement", "agreement", False, "IoU of what is painted and what the model takes away"),
     Shown("iou", "IoU", False, "with the true mask, at the threshold"),
     Shown("iou_best", "best IoU", False, "with the true mask, at the best threshold"),

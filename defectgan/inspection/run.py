@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def inspect(
     Args:
         target: what is inspected.
         out: the folder for the files, None for the target's own.
-        threshold: opacity above which a pixel counts as defect, None for the recorded one.
+        threshold: opacity above which a pixel counts as defect, None for the recorded ones.
         gate: what the set is held against; the report shows the verdict.
         done: called with the number of images judged since the last call.
 
@@ -54,8 +54,8 @@ def inspect(
             the folder holds such files already.
     """
     files = report_files(target, out)
-    threshold = target.threshold if threshold is None else threshold
-    tally, sheet = Tally(threshold=threshold), ContactSheet()
+    used = target.thresholds if threshold is None else dict.fromkeys(target.classes, threshold)
+    tally, sheet = Tally(threshold=used), ContactSheet()
     gallery = Gallery(len(target.subjects))
     for subject in target.subjects:
         judged = tally.add(subject)
@@ -67,14 +67,14 @@ def inspect(
     result = Inspection(findings, verdict, *files)
     sheet.save(result.contact_sheet, classes=target.classes)
     write_atomically(result.masks, _table(findings).encode())
-    record = _record(target, threshold, findings)
+    record = _record(target, used, findings)
     write_atomically(result.summary, json.dumps(record, indent=1).encode())
     write_report(
         result.report,
         findings,
         gallery,
         title=target.title,
-        facts=target.facts | {"threshold": f"opacity above {threshold:g}"},
+        facts=target.facts | {"threshold": _in_words(used)},
         verdict=verdict,
     )
     return result
@@ -89,11 +89,18 @@ def report_files(target: Target, out: Path | None) -> list[Path]:
     return new_files(out or target.folder, FILES)
 
 
-def _record(target: Target, threshold: float, findings: Findings) -> dict[str, Any]:
+def _in_words(thresholds: Mapping[str, float]) -> str:
+    """The same for all classes, or each."""
+    if len(set(thresholds.values())) == 1:
+        return f"opacity above {next(iter(thresholds.values())):g}"
+    return "opacity above " + ", ".join(f"{t:g} ({name})" for name, t in thresholds.items())
+
+
+def _record(target: Target, thresholds: dict[str, float], findings: Findings) -> dict[str, Any]:
     return {
         "inspected": target.title,
         **target.facts,
-        "threshold": threshold,
+        "thresholds": thresholds,
         "images": len(findings.images),
         "flagged": findings.flagged,
         "flags": findings.flags,

@@ -15,10 +15,17 @@ from defectgan.data.index import Index
 from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
-from defectgan.files import sha256
+from defectgan.generation.canvas import row_noise
 from defectgan.generation.layer import model_view
-from defectgan.generation.run import row_noise
-from defectgan.images import Levels, Picture, read_mask, read_picture, to_bytes, to_signed
+from defectgan.images import (
+    Levels,
+    Picture,
+    read_hashed,
+    read_mask,
+    read_picture,
+    to_bytes,
+    to_signed,
+)
 from defectgan.inspection.poses import Pose, learned_poses
 from defectgan.inspection.subject import (
     DEFACED,
@@ -186,20 +193,25 @@ class GeneratedSet:
             direction=GENERATED,
             before=None,
             after=_shown(made, window, _levels(made)),
-            mask=window.cut(mask) * np.float32(1 / 255),
+            mask=window.cut(mask) / np.float32(255),
             place=_place(window, made.size),
             digest=_digest(made.pixels),
         )
-        if not source.is_file() or sha256(source) != row["source_sha256"]:
+        try:
+            original, digest = read_hashed(source)
+        except DataError:
             return subject
-        original = read_picture(source)
+        if digest != row["source_sha256"]:
+            return subject
         change = _change(original, made)
+        # A soft mask is 0 where nothing was painted, a binary one where its opacity was low.
+        most = _most_unmarked(original, made, row["threshold"]) if row.get("binary") else 0
         return replace(
             subject,
             before=_shown(original, window, _levels(original)),
             after=_shown(made, window, _levels(original)),
             change=window.cut(change),
-            strays=int(np.count_nonzero(change[mask == 0])),
+            strays=int(np.count_nonzero(change[mask == 0] > most)),
         )
 
 
@@ -228,11 +240,24 @@ def _digest(pixels: Any) -> str:
 
 def _change(before: Picture, after: Picture) -> Mask:
     """How far each pixel went, [H, W], in 1/255 of what fills the range of either."""
-    levels = _levels(before)
-    other = _levels(after)
-    span = max(levels.white, other.white) - min(levels.black, other.black)
     a, b = before.pixels.astype(np.float32), after.pixels.astype(np.float32)
-    return np.asarray(np.abs(a - b).max(axis=2) * (255 / span), dtype=np.float32)
+    return np.asarray(np.abs(a - b).max(axis=2) * (255 / _span(before, after)), dtype=np.float32)
+
+
+def _span(before: Picture, after: Picture) -> float:
+    """From black to white in either."""
+    levels, other = _levels(before), _levels(after)
+    return max(levels.white, other.white) - min(levels.black, other.black)
+
+
+def _most_unmarked(before: Picture, after: Picture, threshold: float) -> float:
+    """How far a pixel can go, as ``_change`` says it, by paint of this opacity, rounding included:
+    from black to white at most, of all that its file can hold.
+    """
+    span = _span(before, after)
+    full = before.full
+    step = 0 if before.pixels.dtype.kind == "f" else 1
+    return (threshold * max(full.white - full.black, span) + step) * 255 / span
 
 
 def _levels(picture: Picture) -> Levels:

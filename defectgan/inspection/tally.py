@@ -1,12 +1,13 @@
 """Measures of many masks, gathered by class and direction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from defectgan.data.masks import is_defect
 from defectgan.inspection.against import Against
 from defectgan.inspection.baseline import local_contrast, otsu
 from defectgan.inspection.flags import DUPLICATE, EMPTY, FLAGS, FULL, duplicates, flags_of
@@ -21,6 +22,8 @@ COMPARED = 512
 # What is averaged over a group; against true masks all pixels are ranked together instead.
 AVERAGED = NAMES[: NAMES.index("strays")]
 LOCATED = ("iou", "iou_best", "ap", "auroc")
+# What is said of paint: areas of all images of a group together.
+PAINTED = ("visible", "unmasked", "excess")
 # What is held against true masks beside the mask itself: what a restoration changed in the image,
 # wherever its mask is faint; and what needs no model.
 RIVALS = ("changed", "otsu")
@@ -87,7 +90,8 @@ class _Group:
 class Tally:
     """Measures one subject after the other; keeps numbers and small masks of them."""
 
-    def __init__(self, *, threshold: float) -> None:
+    def __init__(self, *, threshold: float | Mapping[str, float]) -> None:
+        """Args: the opacity above which a pixel is defect, one for all or that of each class."""
         self._threshold = threshold
         self._images: list[Judged] = []
         self._digests: list[tuple[str, str] | None] = []
@@ -95,18 +99,19 @@ class Tally:
 
     def add(self, subject: Subject) -> Judged:
         """Measure a subject; returns what is known before all are there, duplicates are not."""
-        s = subject
-        measures = measure(s, threshold=self._threshold)
+        s, given = subject, self._threshold
+        threshold = given if isinstance(given, float | int) else given[s.defect]
+        measures = measure(s, threshold=threshold)
         judged = Judged(s.name, s.defect, s.direction, measures, flags_of(measures))
         self._images.append(judged)
         self._digests.append((s.direction, s.digest) if s.digest else None)
         group = self._groups.setdefault((s.defect, s.direction), _Group())
-        found = s.mask > self._threshold
+        found = is_defect(s.mask, threshold)
         _heat(group.heat, found, s.place)
         if found.any() and len(group.small) < COMPARED:
             group.small.append(_resized(found, SMALL, SMALL) >= 0.5)
         if s.truth is not None and s.before is not None and s.change is not None:
-            group.ours.add(s.mask, s.truth, threshold=self._threshold)
+            group.ours.add(s.mask, s.truth, threshold=threshold)
             scores = (s.change / np.float32(255), local_contrast(s.before))
             for rival, found_by in zip(RIVALS, scores, strict=True):
                 group.rivals[rival].add(found_by, s.truth, threshold=otsu(found_by))
@@ -168,6 +173,7 @@ def _row(images: Sequence[Judged], group: _Group) -> dict[str, Any]:
     row = _counts(images) | {
         name: _mean([getattr(i.measures, name) for i in images]) for name in AVERAGED
     }
+    row |= _painted([i.measures for i in images])
     row["pairwise_iou"] = pairwise_iou(group.small)
     if group.ours.ious:
         row |= group.ours.row()
@@ -175,11 +181,26 @@ def _row(images: Sequence[Judged], group: _Group) -> dict[str, Any]:
     return rounded(row)
 
 
+def _painted(measures: Sequence[Measures]) -> dict[str, float | None]:
+    """PAINTED of the images where something is visible or not: a mean of their ratios would hang
+    on those where next to nothing is.
+    """
+    known = [(m.visible, m.unmasked or 0.0, m.area) for m in measures if m.visible is not None]
+    visible = sum(v for v, _, _ in known)
+    if not visible:
+        return {"visible": 0.0} if known else {}
+    return {
+        "visible": visible / len(known),
+        "unmasked": sum(v * unmasked for v, unmasked, _ in known) / visible,
+        "excess": sum(area for _, _, area in known) / visible,
+    }
+
+
 def _class_row(images: Sequence[Judged], groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All images of a class; what was measured in one direction alone as it is."""
     row = _counts(images) | {"area": _mean([i.measures.area for i in images])}
     for group in groups:
-        names = ("agreement", *LOCATED, "threshold_best", *RIVALS)
+        names = ("agreement", *PAINTED, *LOCATED, "threshold_best", *RIVALS)
         row |= {name: group[name] for name in names if name in group}
     return rounded(row)
 

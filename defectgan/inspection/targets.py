@@ -24,8 +24,8 @@ UNLABELLED = "unlabelled"
 @dataclass(frozen=True)
 class Target:
     """What is inspected: ``title`` says it in words, ``facts`` tell what it came from; ``folder``
-    is where results go by themselves; ``threshold`` is the recorded one; ``weights`` the file of
-    the model, if one is tried.
+    is where results go by themselves; ``thresholds`` are the recorded ones of the classes;
+    ``weights`` is the file of the model, if one is tried.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Target:
     classes: tuple[str, ...]
     subjects: GeneratedSet | RealImages
     folder: Path
-    threshold: float
+    thresholds: dict[str, float]
     weights: Path | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -88,7 +88,7 @@ def _generated_target(folder: Path) -> Target:
         classes=tuple(dict.fromkeys(row["class"] for row in rows)),
         subjects=GeneratedSet(folder, rows),
         folder=unused(folder / FOLDER),
-        threshold=rows[0].get("threshold", MASK_THRESHOLD),
+        thresholds={row["class"]: row.get("threshold", MASK_THRESHOLD) for row in rows},
         notes=notes,
     )
 
@@ -110,7 +110,7 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
         classes=index.classes[1:],
         subjects=RealImages(model, index, per_class=per_class, device=place),
         folder=unused(beside(path) / FOLDER),
-        threshold=model.info.threshold,
+        thresholds=dict.fromkeys(index.classes[1:], model.info.threshold),
         weights=model.path,
         notes=tuple(f"left out {file}: {reason}" for file, reason in index.skipped),
     )

@@ -32,9 +32,9 @@ from defectgan.runs import RunFolder
 from defectgan.training.formats import FORMAT, as_today
 from defectgan.words import found
 
-# The opacity above which a pixel counts as defect, where true masks have not told a better one.
-# Half would leave out what a person plainly sees.
-MASK_THRESHOLD = 0.3
+# The opacity above which a pixel counts as defect, where neither true masks nor painted images have
+# told a better one. More would leave out what a person plainly sees.
+MASK_THRESHOLD = 0.1
 CPU = torch.device("cpu")
 
 

@@ -1,0 +1,135 @@
+"""What the model paints, before it is composed: a batch of layers, each with all that finishing it
+takes.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectgan.compose import compose
+from defectgan.control import constant_map, one_hot
+from defectgan.generation.layer import model_view
+from defectgan.generation.plan import Row
+from defectgan.generation.shelf import Shelf, Source
+from defectgan.losses import probability
+from defectgan.memory import Portions
+from defectgan.training.checkpoint import Model
+from defectgan.views import View, Viewer
+
+# Batches whose sources are read ahead: they may be large.
+AHEAD = 1
+CONFIDENCE = "class_confidence"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A row with all that is needed to finish it without the model."""
+
+    row: Row
+    source: Source
+    view: View
+    image: Tensor
+    foreground: Tensor
+    mask: Tensor
+    verdict: dict[str, float]
+
+    @property
+    def confidence(self) -> float:
+        """How sure the critic is of the class."""
+        return self.verdict[CONFIDENCE]
+
+    def apart(self) -> "Canvas":
+        """Without the batch that it was computed in: it may have to wait."""
+        return replace(self, foreground=self.foreground.clone(), mask=self.mask.clone())
+
+
+def paint_rows(
+    shelf: Shelf, portions: Portions, rows: Iterable[Row], *, model: Model, device: torch.device
+) -> Iterator[list[Canvas]]:
+    """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
+
+    Raises:
+        OutOfMemory: if not even one image at a time fits into memory.
+    """
+    successive = iter(rows)
+    batches = iter(lambda: list(itertools.islice(successive, portions.size)), [])
+    for batch, sources in _read_ahead(shelf, batches):
+
+        def compute(part: slice) -> list[Canvas]:
+            return _compute(model, batch[part], sources[part], device)  # noqa: B023
+
+        yield from portions(len(batch), compute)
+
+
+def _read_ahead(
+    shelf: Shelf, batches: Iterable[Sequence[Row]]
+) -> Iterator[tuple[list[Row], list[Source]]]:
+    """Batches with the sources of their rows, each in the place of a damaged one the next."""
+    ahead: deque[Sequence[Row]] = deque()
+
+    def ready() -> tuple[list[Row], list[Source]]:
+        rows = ahead.popleft()
+        sources = [shelf.take(row.source) for row in rows]
+        return [replace(r, source=s.path) for r, s in zip(rows, sources, strict=True)], sources
+
+    for rows in batches:
+        for row in rows:
+            shelf.ask(row.source)
+        ahead.append(rows)
+        if len(ahead) > AHEAD:
+            yield ready()
+    while ahead:
+        yield ready()
+
+
+@torch.no_grad()
+def _compute(
+    model: Model, rows: Sequence[Row], sources: Sequence[Source], device: torch.device
+) -> list[Canvas]:
+    info, generator = model.info, model.generator
+    viewer = Viewer(info.form.view)
+    seen = [_seen(model, viewer, row, source) for row, source in zip(rows, sources, strict=True)]
+    views, images = zip(*seen, strict=True)
+    noise = torch.stack([row_noise(row.seed, generator.noise_size(*viewer.frame)) for row in rows])
+    labels = [info.label_of(row.defect) for row in rows]
+    control = constant_map(one_hot(labels, len(info.classes)))
+    on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
+    layer = generator(on_device, control.to(device), noise.to(device))
+    verdicts = _judge(model, compose(on_device, *layer), labels)
+    foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
+    return [
+        Canvas(*canvas)
+        for canvas in zip(rows, sources, views, images, foreground, mask, verdicts, strict=True)
+    ]
+
+
+def _seen(model: Model, viewer: Viewer, row: Row, source: Source) -> tuple[View, Tensor]:
+    """What the model sees of a source: all of it, or the row's own window."""
+    if source.whole is not None:
+        return source.whole
+    info, picture = model.info, source.picture
+    view = viewer(picture.size, rng=np.random.default_rng(row.seed))
+    return view, model_view(picture, view, info.channels, info.levels_of(picture))
+
+
+def row_noise(seed: int, size: int) -> Tensor:
+    """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
+    """The critic's opinion of each image: its score, and how sure it is of the class."""
+    if model.critic is None:
+        return [{} for _ in labels]
+    verdict = model.critic(painted)
+    wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
+    confidence = probability(verdict.logits, wanted, multi_label=model.info.multi_label)
+    return [
+        {"critic_score": round(s, 4), CONFIDENCE: round(c, 4)}
+        for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)
+    ]

@@ -1,0 +1,69 @@
+"""The opacity above which a pixel counts as painted defect, found so that what is visibly changed
+lies above it.
+
+How opaque a model paints what a person sees differs from model to model and from class to class: no
+constant covers the visible change of all of them without marking much that nobody sees.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectgan.data.masks import VISIBLE
+from defectgan.generation.canvas import Canvas
+from defectgan.generation.job import Job
+from defectgan.generation.layer import INVISIBLE, seen_opacity
+from defectgan.generation.plan import Row, make_plan
+from defectgan.training.checkpoint import MASK_THRESHOLD
+
+# The share of the visibly changed pixels of a class that shall lie above its threshold: more than
+# the 95 % that are promised of any set, for these are the first images alone.
+COVERED = 0.97
+# Images of each class that are looked at.
+SAMPLE = 16
+DIGITS = 3
+
+
+def find_thresholds(
+    job: Job, paint: Callable[[Iterable[Row]], Iterator[list[Canvas]]]
+) -> dict[str, float]:
+    """The highest threshold of each class above which COVERED of what is visibly changed lies, by
+    the first images of the job as they come; it depends neither on how many there are nor on the
+    candidates.
+
+    Args:
+        job: what is to be made.
+        paint: gives the canvases of rows.
+    """
+    defects = tuple(dict.fromkeys(job.defects))
+    count = SAMPLE * len(job.defects)
+    plan = make_plan(job.sources.files, job.defects, n=count, seed=job.seed)
+    visible = {name: np.zeros(256, np.int64) for name in defects}
+    for canvases in paint(row for row, *_ in plan):
+        for canvas in canvases:
+            visible[canvas.row.defect] += _visible(canvas)
+    return {name: _highest(counts) for name, counts in visible.items()}
+
+
+def _visible(canvas: Canvas) -> NDArray[np.int64]:
+    """How many visibly changed pixels, as the model sees them, have each opacity of 0..255."""
+    inside = canvas.view.inside
+    opacity, layer, image = (
+        inside.cut(planes) for planes in (canvas.mask, canvas.foreground, canvas.image)
+    )
+    opacity = seen_opacity(opacity)
+    change = (opacity * (layer - image)).abs().amax(dim=0) * 127.5
+    written = (opacity[0] * 255).round()[change >= VISIBLE].numpy().astype(np.int64)
+    return np.bincount(written, minlength=256)
+
+
+def _highest(visible: NDArray[np.int64]) -> float:
+    """Between the opacities of 0..255, the highest place with COVERED of the counted pixels above
+    it; the usual threshold where none is visible.
+    """
+    if not visible.any():
+        return MASK_THRESHOLD
+    above = visible[::-1].cumsum()[::-1]  # that have at least this opacity
+    lowest = int(np.flatnonzero(above >= COVERED * visible.sum())[-1])
+    return max(INVISIBLE, round((lowest - 0.5) / 255, DIGITS))
