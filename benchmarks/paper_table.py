@@ -72,6 +72,9 @@ class Log:
     def phase(self, text: str) -> None:
         print(text, flush=True)
 
+    def warmed(self, step: int, longest: int) -> None:
+        pass
+
     def stepped(self, step: int) -> None:
         pass
 

@@ -1,7 +1,8 @@
 """The training step against the plain way to write it, in one run on one machine.
 
     python benchmarks/train.py --shape quick        64 px, configs/quick.yaml: for a CPU
-    python benchmarks/train.py --shape paper        128 px, batch 4, configs/defectgan.yaml
+    python benchmarks/train.py --shape standard     128 px, batch 16, configs/standard.yaml
+    python benchmarks/train.py --shape paper        128 px, batch 4, configs/paper.yaml
     python benchmarks/train.py --shape large        256 px, batch 16, the same networks
 
 Prints images/s of both, data included, their ratio, the arithmetic of a step (convolutions and
@@ -43,8 +44,9 @@ from defectgan.training.engine import Engine
 SHAPES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     # What the critic is shown is the same small work in both ways.
     "quick": ("quick", {"augment": {"adaptive": False}}),
-    "paper": ("defectgan", {}),
-    "large": ("defectgan", {"data": {"image_size": 256}, "training": {"batch_size": 16}}),
+    "standard": ("standard", {"augment": {"adaptive": False}}),
+    "paper": ("paper", {}),
+    "large": ("paper", {"data": {"image_size": 256}, "training": {"batch_size": 16}}),
 }
 CLASSES = ("normal", "scratch", "dent", "stain")
 FILES = 200

@@ -32,6 +32,10 @@ OVERRIDES = "the command line or the environment"
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+# Steps of the classifier's warm-up for each step that follows, at most: one takes about a
+# seventeenth of a training step's time, so that the warm-up adds a quarter to a short training.
+LEAD_SHARE = 4
+
 
 def _size(value: Any) -> Any:
     """Height and width from one number for both, or from "height x width"."""
@@ -248,7 +252,10 @@ class TrainingConfig(Settings):
     batch_size: int = Field(4, ge=2, multiple_of=2, description="images; half normal, half defects")
     n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
     lead_steps: int = Field(
-        0, ge=0, description="steps that the classifier trains alone before all others, at most"
+        0,
+        ge=0,
+        description="steps that the classifier trains alone before all others, at most; never more "
+        f"than {LEAD_SHARE} for each of ``steps``",
     )
     lead_until: float = Field(
         0.6, gt=0, le=1, description="share of chance's cross-entropy at which that lead ends"
@@ -266,7 +273,17 @@ class TrainingConfig(Settings):
     eval_every: int = Field(
         250, ge=1, description="steps between judgements of the model, made with the next log line"
     )
-    save_every: int = Field(250, ge=1, description="steps between checkpoints")
+    save_minutes: float = Field(
+        5.0, gt=0, description="minutes between checkpoints; there is one at the end in any case"
+    )
+    save_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints instead; None: by ``save_minutes``"
+    )
+
+    @property
+    def longest_lead(self) -> int:
+        """Steps that the classifier trains alone before all others, at most."""
+        return min(self.lead_steps, LEAD_SHARE * self.steps)
 
 
 class Config(Settings):
@@ -325,6 +342,11 @@ def preset_folder() -> Path:
     package = Path(__file__).parent
     inside = package / PRESETS
     return inside if inside.is_dir() else package.parent / PRESETS
+
+
+def default_preset(device: str) -> str:
+    """The preset of a training that names none, by the type of the device that it computes on."""
+    return "quick" if device == "cpu" else "standard"
 
 
 def load_config(source: str | Path, overrides: Mapping[str, Mapping[str, Any]]) -> Config:

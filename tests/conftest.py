@@ -21,7 +21,7 @@ from defectgan.config import Config, DataConfig, parse_config
 from defectgan.data.index import index_data
 from defectgan.runs import RunFolder
 from defectgan.training.job import Job, resumed_job
-from defectgan.training.loop import Outcome
+from defectgan.training.watch import Outcome
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -65,6 +65,9 @@ class Silent:
     def phase(self, text: str) -> None:
         pass
 
+    def warmed(self, step: int, longest: int) -> None:
+        pass
+
     def stepped(self, step: int) -> None:
         pass
 
@@ -73,6 +76,17 @@ class Silent:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+
+class StopAfter:
+    """Asks to stop when called for the n-th time, once a step."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
 
 
 def load_script(path: str) -> ModuleType:

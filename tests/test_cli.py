@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from defectgan import __version__
 from defectgan.images import Picture, write_picture
-from defectgan.training import loop
+from defectgan.training import watch
 from tests.conftest import CLASSES, TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
@@ -435,7 +435,7 @@ def test_a_training_that_ends_before_its_first_step_has_no_weights_and_hides_no_
 ) -> None:
     trained = Path(result_of("train --data pcb --name done")["run"]).resolve()
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+        patch.setattr(watch, "stop_signals", lambda: nullcontext(lambda: True))
         result = call("train --data pcb --name cut", code=130)
     assert result.stdout == ""
     assert "stopped before the first step: there is nothing to save yet" in result.stderr
@@ -448,7 +448,7 @@ def test_a_training_that_ends_before_its_first_step_has_no_weights_and_hides_no_
 def test_where_no_run_has_weights_the_newest_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "stop_signals", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr(watch, "stop_signals", lambda: nullcontext(lambda: True))
     call("train --data pcb --name cut", code=130)
     flat = " ".join(call("export", code=3).stderr.replace("│", " ").split())
     assert "has weights: the newest," in flat and "ended before its first step" in flat

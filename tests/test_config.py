@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from defectgan.config import Config, dump_config, load_config, preset_folder
+from defectgan.config import Config, default_preset, dump_config, load_config, preset_folder
 from defectgan.errors import SettingError
 
 PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml"))
@@ -11,13 +11,30 @@ PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml"))
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_valid_and_opens_with_what_it_is_for(name: str) -> None:
     load_config(name, {})
-    assert (preset_folder() / f"{name}.yaml").read_text().startswith(
-        "# For "
-    ) or name == "defectgan"
+    assert (preset_folder() / f"{name}.yaml").read_text().startswith("# For ")
 
 
-def test_the_preset_defectgan_is_the_published_recipe() -> None:
-    config = load_config("defectgan", {})
+def test_a_training_that_names_no_preset_takes_that_of_its_device() -> None:
+    assert [default_preset(device) for device in ("cpu", "cuda")] == ["quick", "standard"]
+
+
+def test_the_preset_for_a_gpu_is_quick_at_twice_the_size_and_width() -> None:
+    standard, quick = load_config("standard", {}), load_config("quick", {})
+    assert standard.data.image_size == (128, 128)
+    assert standard.training.batch_size >= 16
+    assert standard.generator.width == 2 * quick.generator.width
+    assert standard.critic.layers == quick.critic.layers + 1
+    assert standard.loss == quick.loss and standard.augment == quick.augment
+
+
+@pytest.mark.parametrize(("steps", "longest"), [(30, 120), (500, 2000), (2000, 2000)])
+def test_the_warm_up_is_bounded_by_the_steps_that_are_asked_for(steps: int, longest: int) -> None:
+    training = load_config("quick", {"training": {"steps": steps}}).training
+    assert (training.lead_steps, training.longest_lead) == (2000, longest)
+
+
+def test_the_preset_paper_is_the_published_recipe() -> None:
+    config = load_config("paper", {})
     loss = config.loss
     assert (config.data.image_size, config.training.batch_size) == ((128, 128), 4)
     assert config.training.steps * config.training.n_critic == 500_000
@@ -84,7 +101,7 @@ def test_a_file_may_begin_with_a_preset(tmp_path: Path) -> None:
         ("optim: {lr: fast}", r"optim\.lr: found 'fast'"),
         ("optim: {lr: 1.0e-7}", r"final_lr 1e-06 is larger than lr 1e-07"),
         ("data: {image_size: 16}", r"6 critic layers leave nothing of 16 px"),
-        ("preset: quik", r"no configuration quik: .* presets defectgan, quick"),
+        ("preset: quik", r"no configuration quik: .* presets paper, quick"),
         ("loss: 3", r"loss: found 3"),
         ("[1, 2]", r"holds a list; expected sections"),
         ("a: [", r"is not valid YAML"),
@@ -99,7 +116,7 @@ def test_what_is_wrong_in_a_file_is_said_with_what_was_meant(
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SettingError, match=r"no configuration fast: .* defectgan, quick"):
+    with pytest.raises(SettingError, match=r"no configuration fast: .* paper, quick"):
         load_config("fast", {})
 
 

@@ -1,11 +1,12 @@
-"""What a person is told must not end the work that it is about."""
+"""What a person is told: it must not end the work that it is about, and it counts all of it."""
 
 import contextlib
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from defectgan_cli.console import Reporter, show_error
+from defectgan_cli.console import Reporter, TrainingReport, show_error
 
 FULL = Path("/dev/full")  # takes nothing: no space left on device
 
@@ -42,3 +43,24 @@ def test_a_log_on_a_full_disk_is_said_once_and_caught_up_with(
     reporter.say("later")
     lines = log.read_text().splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == ["before", "meanwhile", "after", "later"]
+
+
+def test_the_expected_time_counts_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """120 steps of 2 s ahead, then 30 steps of 10 s."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    reporter = Reporter(quiet=True)
+    said: list[str] = []
+    monkeypatch.setattr(reporter, "say", said.append)
+    with TrainingReport(reporter, 30) as report:
+        for step in range(120):
+            now[0] += 2
+            report.warmed(step + 1, 120)
+        for step in range(30):
+            now[0] += 10
+            report.stepped(step + 1)
+    assert said == [
+        "warm-up of the classifier: 120 steps of 2.00 s each at most, 4 min; 30 steps of all "
+        "networks come then",
+        "25 steps of 10.00 s each: about 4 min, 9 min in all with the warm-up",
+    ]

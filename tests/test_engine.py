@@ -7,9 +7,10 @@ from unittest import mock
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
-from defectgan.config import Config, Form
+from defectgan.config import Config, Form, load_config, preset_folder
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import seeded
@@ -67,6 +68,31 @@ def test_the_first_losses_are_the_golden_ones() -> None:
     lines = run(tiny_with(training={"n_critic": 2, "steps": 100}))
     for line, expected in zip(lines, golden, strict=True):
         assert line == pytest.approx(expected, rel=5e-3, abs=1e-3)
+
+
+SMALL: dict[str, Any] = {
+    "data": {"image_size": 64},
+    "generator": {"width": 4, "residual_blocks": 1, "spade_hidden": 4},
+    "critic": {"width": 4, "tower_width": 16},
+    "training": {"batch_size": 4},
+}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in preset_folder().glob("*.yaml")))
+def test_every_preset_trains(name: str) -> None:
+    """Its form at a tiny width: a step of the warm-up, and one of all networks."""
+    trained = engine(load_config(name, SMALL))
+    before = {name: tensor.clone() for name, tensor in trained.weights().items()}
+
+    def bigger(step: int, part: int) -> Batch:
+        small = batch(step, part)
+        normal, defect = (F.interpolate(x, 64) for x in (small.normal, small.defect))
+        return Batch(normal, defect, small.label, torch.zeros(2, 1, 64, 64))
+
+    trained.lead_step(0, bigger)
+    terms = trained.step(0, bigger)
+    assert all(term.isfinite() for term in terms.values()) and not terms["skipped"]
+    assert any(not torch.equal(before[name], t) for name, t in trained.weights().items())
 
 
 def test_the_head_that_makes_four_pixels_at_once_is_a_convolution() -> None:

@@ -1,76 +1,33 @@
 """The judge: what its measures say of models that are known."""
 
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
 
-from defectgan.config import Config, DataConfig
+from defectgan.config import DataConfig
 from defectgan.data.dataset import make_batches
-from defectgan.data.index import index_data
-from defectgan.evaluation.fidelity import kid
+from defectgan.data.index import index_data, read_split
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import load_model, load_tensors
+from defectgan.training.engine import Engine
 from defectgan.training.job import Job
 from defectgan.training.judge import (
+    ERROR,
     FEWEST,
     SCORE,
+    Features,
     Judge,
+    Yardstick,
     agreement,
     judged_images,
-    kernel_distance,
 )
-from tests.conftest import CPU, run_job, tiny_with
-
-
-def gaussian(count: int, mean: float, seed: int) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return mean + torch.randn(count, 2, generator=rng, dtype=torch.float64)
-
-
-@pytest.mark.parametrize("distance", [kernel_distance, lambda x, y: kid([x], [y])])
-def test_the_kernel_distance_of_two_gaussians_is_its_closed_form(
-    distance: Callable[[torch.Tensor, torch.Tensor], float],
-) -> None:
-    """k(x, y) = (<x, y> / 2 + 1)^3 and s = <x, y> / 2: of x ~ N(a, I) and y ~ N(b, I) in the plane,
-    E s = <a, b> / 2, E s^2 = (<a, b>^2 + |a|^2 + |b|^2 + 2) / 4, E s^3 from the third moments of a
-    product of normals. With b = 0 all odd moments vanish: E k(x, y) = 1 + 3 (|a|^2 + 2) / 4.
-    """
-    a = 1.0
-    x, y, z = gaussian(4000, a, 0), gaussian(4000, 0.0, 1), gaussian(4000, 0.0, 2)
-    assert float(distance(y, z)) == pytest.approx(0, abs=0.05)
-    norm = 2 * a * a
-    cross = 1 + 3 * (norm + 2) / 4
-    at_zero = 1 + 3 * 2 / 4
-    # <x, x'> for two of N(a, I): mean |a|^2, and with c = |a|^2 the moments of its half.
-    first, second = norm / 2, (norm**2 + 2 * norm + 2) / 4
-    third = (norm**3 + 3 * norm * (2 * norm + 2) + 6 * norm) / 8
-    at_a = 1 + 3 * first + 3 * second + third
-    expected = at_a + at_zero - 2 * cross
-    assert float(distance(x, y)) == pytest.approx(expected, rel=0.1)
-
-
-def test_the_kernel_distance_is_that_of_a_naive_loop() -> None:
-    x, y = gaussian(4, 0.5, 0), gaussian(5, 0.0, 1)
-
-    def k(a: torch.Tensor, b: torch.Tensor) -> float:
-        return (float(a @ b) / 2 + 1) ** 3
-
-    pairs = [
-        sum(k(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i != j)
-        / (len(s) * (len(s) - 1))
-        for s in (x, y)
-    ]
-    cross = sum(k(a, b) for a in x for b in y) / 20
-    assert float(kernel_distance(x, y)) == pytest.approx(sum(pairs) - 2 * cross)
-
-
-def test_the_kernel_distance_of_a_training_is_that_of_an_evaluation() -> None:
-    x, y = gaussian(30, 0.5, 0), gaussian(30, 0.0, 1)
-    assert float(kernel_distance(x, y)) == pytest.approx(kid([x], [y]))
+from defectgan.training.lead import take_lead
+from tests.conftest import CPU, Silent, StopAfter, go_on, run_job, tiny_with
 
 
 def test_agreement_is_1_for_equal_masks_0_for_disjoint_ones_and_soft_between() -> None:
@@ -81,25 +38,147 @@ def test_agreement_is_1_for_equal_masks_0_for_disjoint_ones_and_soft_between() -
     assert agreement(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)) == 1
 
 
-def test_a_generator_that_paints_nothing_shares_all_of_the_distance(
-    run: Path, tiny: Config
-) -> None:
-    model = load_model(run)
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flat normal images, striped and checked defects, twelve of each: far apart to any network."""
+    folder = tmp_path_factory.mktemp("striped")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] // 4 % 2
+    for name, pattern in (("normal", 0 * x), ("stripes", x), ("checks", x ^ y)):
+        (folder / name).mkdir()
+        for i in range(12):
+            pixels = 90 + 70 * pattern[..., None] + rng.integers(0, 40, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+SETTINGS = tiny_with(
+    data={"image_size": 32},
+    augment={"flip": False, "rotate": False},
+    optim={"lr": 0.01, "tower_lr": 0.01, "ema": 0.5},
+    training={"steps": 9, "eval_every": 3, "lead_steps": 4, "log_every": 2, "sample_every": 100},
+)
+
+
+@pytest.fixture(scope="module")
+def judged(striped: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that is judged with a share in the lines of steps 4, 6 and 9; tests only read it."""
+    job = Job(SETTINGS, index_data(striped, DataConfig()))
+    return RunFolder(run_job(job, tmp_path_factory.mktemp("judged")).run)
+
+
+def yardstick_of(run: RunFolder) -> Yardstick:
+    tensors, info = load_tensors(run.state)
+    yardstick = Yardstick.restored(info.critic(), tensors)
+    assert yardstick is not None
+    return yardstick
+
+
+def judge(run: RunFolder, features: Features | None) -> Judge:
+    batches = make_batches(SETTINGS, read_split(run.split))
+    return Judge(SETTINGS, batches, device=CPU, features=features)
+
+
+def test_a_generator_that_paints_nothing_shares_all_of_the_distance(judged: RunFolder) -> None:
+    model = load_model(judged.path)
     with torch.no_grad():
         model.generator.head.weight.zero_()
         model.generator.head.bias.zero_()
-    batches = make_batches(tiny, index_of(run))
     assert model.critic is not None
-    measures = Judge(tiny, batches, device=CPU)(model.generator, model.critic)
+    measures, share = judge(judged, yardstick_of(judged))(model.generator, model.critic)
     assert measures[SCORE] == pytest.approx(1.0, rel=1e-4)
+    assert measures[ERROR] == pytest.approx(0.0, abs=1e-3)
+    assert share is not None and share.terms.dtype == torch.float64
     assert measures["agreement"] == 1.0
     assert 0 <= measures["confirmed"] <= 1
 
 
-def index_of(run: Path):  # type: ignore[no-untyped-def]
-    from defectgan.data.index import read_split
+def test_the_yardstick_is_the_classifier_as_it_was_when_its_warm_up_ended(
+    judged: RunFolder, striped: Path
+) -> None:
+    info = load_tensors(judged.state)[1]
+    engine = Engine(SETTINGS, info, device=CPU, bf16=False)
+    batches = make_batches(SETTINGS, index_data(striped, DataConfig()))
+    take_lead(engine, batches, SETTINGS.training, 0.0, watcher=Silent(), stop=lambda: False)
+    images = batches.fixed(1, 4)
+    assert_close(yardstick_of(judged)(images), engine.critic.features(images))
 
-    return read_split(RunFolder(run).split)
+
+def test_a_run_is_judged_by_that_yardstick_and_not_by_the_critic_of_the_moment(
+    judged: RunFolder,
+) -> None:
+    lines = [line for line in read_json_lines(judged.stats) if SCORE in line]
+    assert [line["step"] for line in lines] == [4, 6, 9] and all(x[ERROR] > 0 for x in lines)
+    model = load_model(judged.path)
+    assert model.critic is not None
+    measures, _ = judge(judged, yardstick_of(judged))(model.generator, model.critic)
+    assert measures[SCORE] == pytest.approx(lines[-1][SCORE], rel=1e-6)
+    live, _ = judge(judged, model.critic.features)(model.generator, model.critic)
+    assert live.get(SCORE) != pytest.approx(lines[-1][SCORE], rel=1e-2)
+
+
+def test_any_features_may_judge_and_without_any_there_is_no_share(judged: RunFolder) -> None:
+    """As of a network that is frozen anyhow: a callable is all that is asked for."""
+    model = load_model(judged.path)
+    assert model.critic is not None
+    pooled, _ = judge(judged, lambda images: images.diff().flatten(1))(
+        model.generator, model.critic
+    )
+    assert pooled.keys() == {SCORE, ERROR, "confirmed", "agreement"}
+    none, share = judge(judged, None)(model.generator, model.critic)
+    assert none.keys() == {"confirmed", "agreement"} and share is None
+    flat, share = judge(judged, lambda images: torch.ones(len(images), 3))(
+        model.generator, model.critic
+    )
+    assert flat.keys() == none.keys() and share is None
+
+
+def test_the_best_weights_are_the_latest_that_are_not_clearly_above_the_lowest(
+    judged: RunFolder,
+) -> None:
+    lines = [line for line in read_json_lines(judged.stats) if SCORE in line]
+    lowest = min(line[SCORE] for line in lines)
+    tensors = load_tensors(judged.state)[0]
+    assert float(tensors["lowest"][0]) == lowest
+    best = load_tensors(judged.best)[1].step
+    chosen = next(line for line in lines if line["step"] == best)
+    assert chosen[SCORE] - lowest <= 2 * (chosen[ERROR] + float(tensors["lowest"][1:].norm()))
+    assert best >= next(line["step"] for line in lines if line[SCORE] == lowest)
+
+
+@pytest.mark.parametrize("calls", [7, 10])
+def test_a_stopped_run_is_judged_on_to_the_same_bits(
+    calls: int, judged: RunFolder, striped: Path, tmp_path: Path
+) -> None:
+    """Stopped off a log line and on one, before the next judgement; the warm-up takes four."""
+    job = Job(SETTINGS, index_data(striped, DataConfig()))
+    stopped = run_job(job, tmp_path, stop=StopAfter(calls))
+    assert stopped.interrupted and 0 < stopped.steps < 9
+    go_on(stopped.run)
+    run = RunFolder(stopped.run)
+    for name in ("state", "best"):
+        (ours, mine), (theirs, other) = (
+            load_tensors(getattr(folder, name)) for folder in (run, judged)
+        )
+        assert ours.keys() == theirs.keys() and mine.step == other.step
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    scores = [[x.get(SCORE) for x in read_json_lines(r.stats)] for r in (run, judged)]
+    assert scores[0] == scores[1]
+
+
+def test_settings_without_a_warm_up_choose_no_best_weights(striped: Path, tmp_path: Path) -> None:
+    class Listening(Silent):
+        def phase(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    training = SETTINGS.training.model_copy(update={"lead_steps": 0, "steps": 2})
+    config = SETTINGS.model_copy(update={"training": training})
+    job = Job(config, index_data(striped, DataConfig()))
+    run = RunFolder(run_job(job, tmp_path, watcher=Listening()).run)
+    assert SCORE not in read_json_lines(run.stats)[-1] and not run.best.exists()
+    assert not any("yardstick" in name for name in load_tensors(run.state)[0])
+    assert any(text.startswith("no kid_share and no best weights") for text in said)
 
 
 def test_validation_images_judge_where_they_suffice_and_test_images_never(boards: Path) -> None:
@@ -109,13 +188,3 @@ def test_validation_images_judge_where_they_suffice_and_test_images_never(boards
     assert judged_images(few) is few
     tested = index_data(boards, DataConfig(holdout=0.5))
     assert judged_images(tested) is tested
-
-
-def test_the_best_weights_are_those_of_the_lowest_score(boards: Path, tmp_path: Path) -> None:
-    config = tiny_with(training={"eval_every": 2, "steps": 8})
-    run = RunFolder(run_job(Job(config, index_data(boards, DataConfig())), tmp_path).run)
-    scores = {line["step"]: line[SCORE] for line in read_json_lines(run.stats) if SCORE in line}
-    assert scores.keys() <= {2, 4, 6, 8} and scores
-    best = min(scores, key=lambda step: scores[step])
-    assert load_tensors(run.best)[1].step == best
-    assert float(load_tensors(run.state)[0]["best"]) == scores[best]

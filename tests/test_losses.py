@@ -5,6 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from defectgan import losses
+from defectgan.config import load_config
+from defectgan.models.critic import Critic, score_of
 
 
 def test_the_critic_loss_is_the_difference_of_means() -> None:
@@ -19,6 +21,29 @@ def test_gradient_penalty_of_a_linear_critic_is_known_exactly() -> None:
     image = torch.randn(5, 3, 4, 4, requires_grad=True)
     penalty = losses.gradient_penalty((image * w).sum((1, 2, 3)), image)
     assert_close(penalty, (w.norm() - 1).square())
+
+
+def test_the_penalty_of_a_mean_over_patches_lets_it_rise_as_often_faster_as_there_are_patches() -> (
+    None
+):
+    """D(x) = <w, x> in each of P patches: of their mean it is (|w| - 1)^2, of their sum, as StarGAN
+    takes it, (P |w| - 1)^2, which is 0 at |w| = 1 / P.
+    """
+    patches = 6
+    w = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(5, 3, 4, 4, requires_grad=True)
+    scores = (image * w).sum((1, 2, 3))[:, None, None, None].expand(-1, 1, 2, 3)
+    label = torch.ones(5, 1)
+    assert_close(losses.gradient_penalty(score_of(scores, label), image), (w.norm() - 1).square())
+    assert_close(losses.gradient_penalty(scores, image), (patches * w.norm() - 1).square())
+
+
+@pytest.mark.parametrize(("preset", "patches"), [("paper", 4), ("quick", 16), ("standard", 16)])
+def test_the_number_of_patches_is_as_said(preset: str, patches: int) -> None:
+    config = load_config(preset, {})
+    with torch.device("meta"):
+        score = Critic(3, 2, config.critic).scores(torch.zeros(1, 3, *config.data.image_size))
+    assert score[0, 0].numel() == patches
 
 
 def test_gradient_penalty_takes_the_norm_of_each_image_apart() -> None:

@@ -1,6 +1,7 @@
 """Several processes take the step of one. They talk by gloo over this machine's loopback."""
 
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -23,11 +24,13 @@ from defectgan.data.dataset import Batch, Batches, make_batches
 from defectgan.data.index import index_data
 from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
+from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.job import shared_batch
+from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, PATIENCE, Peers, join_peers
-from tests.conftest import ROOT, STUCK_AFTER, TINY, tiny_with, wait_for
+from tests.conftest import ROOT, STUCK_AFTER, TINY, Silent, tiny_with, wait_for
 
 STEPS = 10
 SETTINGS = tiny_with(
@@ -35,6 +38,7 @@ SETTINGS = tiny_with(
     loss={"mask_supervision": 1.0},
     training={"n_critic": 2, "steps": 100, "batch_size": 8},
 )
+BY_THE_CLOCK = SETTINGS.training.model_copy(update={"save_every": None})
 
 
 def free_port() -> int:
@@ -90,6 +94,7 @@ def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     peers = join_peers(torch.device("cpu"))
     assert peers.tell("from the first" if peers.first else "") == "from the first"
     assert peers.any(rank == 1) and not peers.any(False)
+    assert peers.each(False, rank == 0, rank == 1) == [False, True, True]
     lines, weights = train(boards, peers)
     torch.save((lines, weights), folder / f"{rank}.pt")
     assert group_threads()
@@ -132,6 +137,23 @@ def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(SettingError, match="batch size that is a multiple of 6"):
         Peers(0, 3).part(8)
+
+
+def test_the_first_process_alone_looks_at_the_clock_for_a_checkpoint(
+    boards: Path, tmp_path: Path
+) -> None:
+    """Clocks differ: one that saved while the others train would wait for them for good."""
+    for rank in (0, 1):
+        training = Training(
+            SETTINGS.model_copy(update={"training": BY_THE_CLOCK}),
+            index_data(boards, SETTINGS.data),
+            RunFolder(tmp_path),
+            device=torch.device("cpu"),
+            watcher=Silent(),
+            peers=Peers(rank, 2),
+        )
+        training._saved_at = -math.inf
+        assert training._save_is_due() == (rank == 0)
 
 
 def test_a_batch_is_made_large_enough_to_be_shared() -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from defectgan_cli.console import Reporter, TrainingReport
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from defectgan import losses
 from defectgan.config import Config, DataConfig, Form, dump_config
@@ -28,12 +29,12 @@ from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS, lead, loop
 from defectgan.training.checkpoint import load_model, load_tensors
-from defectgan.training.engine import Engine
+from defectgan.training.engine import Engine, not_finite
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Averages, Stats, plot_losses
-from tests.conftest import CLASSES, CPU, Silent, go_on, run_job, start, tiny_with
+from tests.conftest import CLASSES, CPU, Silent, StopAfter, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
 
@@ -53,17 +54,6 @@ def assert_same_run(one: Path, other: Path) -> None:
     ours, theirs = weights_of(one), weights_of(other)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-class StopAfter:
-    """Asks to stop when called for the n-th time, once a step."""
-
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_a_run_folder_holds_all_that_the_design_names(run: Path) -> None:
@@ -104,6 +94,104 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     finished = go_on(stopped.run)
     assert not finished.interrupted
     assert_same_run(finished.run, run)
+
+
+class Clock:
+    """A minute a step, and an instant each time that it is looked at."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        self.seconds += 1e-3
+        return self.seconds
+
+
+class Ticking(Silent):
+    """Lets a minute go by with each step, and may fail after one."""
+
+    def __init__(self, clock: Clock, failing: int | None = None) -> None:
+        super().__init__()
+        self._clock = clock
+        self._failing = failing
+
+    def stepped(self, step: int) -> None:
+        self._clock.seconds += 60
+        if step == self._failing:
+            raise ZeroDivisionError
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "perf_counter", made)
+    return made
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps at which a training saved."""
+    steps: list[int] = []
+    write = Training._write_checkpoint
+
+    def note(self: Training) -> None:
+        steps.append(self._step)
+        write(self)
+
+    monkeypatch.setattr(Training, "_write_checkpoint", note)
+    return steps
+
+
+BY_THE_CLOCK = {"save_every": None, "save_minutes": 2.0, "steps": 8}
+
+
+def test_a_checkpoint_is_written_when_its_minutes_have_gone_by_and_at_the_end(
+    clock: Clock, saved: list[int], boards: Path, tmp_path: Path
+) -> None:
+    """Two minutes have gone by before the third step, and again before the sixth."""
+    start(tiny_with(training=BY_THE_CLOCK), boards, tmp_path, watcher=Ticking(clock))
+    assert saved == [0, 3, 6, 8]
+
+
+def test_who_counts_steps_saves_by_steps_alone(
+    clock: Clock, saved: list[int], boards: Path, tmp_path: Path
+) -> None:
+    config = tiny_with(training=BY_THE_CLOCK | {"save_every": 5})
+    start(config, boards, tmp_path, watcher=Ticking(clock))
+    assert saved == [0, 5, 8]
+
+
+def test_a_run_that_the_clock_saved_between_two_log_lines_goes_on_bit_for_bit(
+    clock: Clock, boards: Path, tmp_path: Path
+) -> None:
+    config = tiny_with(training=BY_THE_CLOCK)
+    whole = start(config, boards, tmp_path / "whole", watcher=Ticking(clock)).run
+    with pytest.raises(ZeroDivisionError):
+        start(config, boards, tmp_path / "cut", watcher=Ticking(clock, failing=5))
+    cut = (tmp_path / "cut" / "latest").resolve()
+    assert load_tensors(RunFolder(cut).state)[1].step == 3
+    go_on(cut)
+    assert_same_run(cut, whole)
+
+
+def test_both_ways_to_save_may_change_on_resume(run: Path) -> None:
+    job = resumed_job(run, {"training": {"save_every": 3, "save_minutes": 1.5}})
+    assert (job.config.training.save_every, job.config.training.save_minutes) == (3, 1.5)
+
+
+def test_what_is_not_finite_is_named_and_the_host_waits_once() -> None:
+    class Waits(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore[no-untyped-def]
+            self.count += func is torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    tensors = {f"{i}": torch.ones(3) for i in range(9)}
+    tensors |= {"nan": torch.tensor([1.0, torch.nan]), "inf": torch.tensor(-torch.inf).double()}
+    with Waits() as waits:
+        assert not_finite(tensors) == ["nan", "inf"]
+    assert waits.count <= 1
 
 
 KILLED = """
@@ -253,6 +341,19 @@ def test_the_lead_says_how_long_it_may_take(
     monkeypatch.setattr(lead, "WINDOW", 1)
     start(tiny_with(training={"steps": 1}), boards, tmp_path, watcher=Listening())
     assert said[0].startswith("classifier ahead: step 1 of at most 2, cross-entropy")
+
+
+@pytest.mark.parametrize(
+    ("lead_steps", "said"),
+    [(100, "in 4 steps alone, 4 for each step of so short a training"), (3, "hard to tell apart")],
+)
+def test_a_warm_up_that_misses_its_goal_says_whether_it_had_its_time(
+    lead_steps: int, said: str, boards: Path, tmp_path: Path
+) -> None:
+    watcher = Silent()
+    config = tiny_with(training={"steps": 1, "lead_steps": lead_steps, "lead_until": 0.01})
+    start(config, boards, tmp_path, watcher=watcher)
+    assert any(said in warning for warning in watcher.warnings)
 
 
 def test_a_single_line_of_losses_is_seen_in_the_plot(tmp_path: Path) -> None:
@@ -520,7 +621,7 @@ def test_weights_of_another_program_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_stop_signal_ends_the_step_in_progress_and_saves(boards: Path, tmp_path: Path) -> None:
-    from defectgan.training.loop import stop_signals
+    from defectgan.training.watch import stop_signals
 
     class Stopping(Silent):
         def stepped(self, step: int) -> None:

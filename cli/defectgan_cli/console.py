@@ -182,6 +182,7 @@ class TrainingReport:
         self._progress = reporter.progress("{task.fields[terms]}")
         self._task = self._progress.add_task("starting", total=steps, terms="")
         self._marks: list[tuple[int, float]] = []
+        self._warming: list[float] = []
 
     def __enter__(self) -> "TrainingReport":
         self._progress.start()
@@ -194,6 +195,23 @@ class TrainingReport:
         self._progress.update(self._task, description=text)
         self._reporter.say(text)
 
+    def warmed(self, step: int, longest: int) -> None:
+        self._progress.update(
+            self._task, description=f"classifier ahead: step {step} of at most {longest}"
+        )
+        self._warming.append(time.perf_counter())
+        if step == TIMED_STEPS:
+            each = self._warmed() / (TIMED_STEPS - 1)
+            self._reporter.say(
+                f"warm-up of the classifier: {counted(longest, 'step')} of {each:.2f} s each at "
+                f"most, {minutes(longest * each)}; {counted(self._steps, 'step')} of all networks "
+                "come then"
+            )
+
+    def _warmed(self) -> float:
+        """Seconds that the classifier's warm-up has taken."""
+        return self._warming[-1] - self._warming[0] if self._warming else 0.0
+
     def stepped(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
         if len(self._marks) < TIMED_STEPS:
@@ -205,9 +223,11 @@ class TrainingReport:
         (first, began), (last, ended) = self._marks[0], self._marks[-1]
         each = (ended - began) / (last - first)
         left = self._steps - last
-        self._reporter.say(
-            f"{counted(left, 'step')} of {each:.2f} s each: about {minutes(left * each)}"
-        )
+        text = f"{counted(left, 'step')} of {each:.2f} s each: about {minutes(left * each)}"
+        if self._warming:
+            whole = self._warmed() + self._steps * each
+            text += f", {minutes(whole)} in all with the warm-up"
+        self._reporter.say(text)
 
     def logged(self, line: dict[str, Any]) -> None:
         terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN if name in line)

@@ -44,7 +44,7 @@ def gain(
         setting(
             None,
             "Preset or YAML file of the generator to train.",
-            default="defectgan on a GPU, quick on a CPU",
+            default="standard on a GPU, quick on a CPU",
         ),
     ] = None,
     gan_steps: Annotated[
@@ -218,7 +218,7 @@ def gain(
         "normal_class": normal_class,
         "group_regex": group_regex,
     }
-    config = _generator_config(model, gan_config, gan_steps, chosen, on_gpu=on_gpu)
+    config = _generator_config(model, gan_config, gan_steps, chosen, device=place.type)
     split = SplitPlan(holdout, val_fraction, val_from, shots, normals, seed)
     real = split_real(data, config.data, split, needed=test.plan.splits)
     _describe(real, reporter)
@@ -321,17 +321,17 @@ def _generator_config(
     gan_steps: int | None,
     data: dict[str, Any],
     *,
-    on_gpu: bool,
+    device: str,
 ) -> "Config":
     """The settings of the model that is given, or of the one to train, but for what is asked for of
     the data.
     """
-    from defectgan.config import Config, DataConfig, load_config
+    from defectgan.config import Config, DataConfig, default_preset, load_config
     from defectgan.errors import SettingError
     from defectgan.training.checkpoint import read_info, weights_file
 
     if model is None:
-        preset = gan_config or ("defectgan" if on_gpu else "quick")
+        preset = gan_config or default_preset(device)
         return load_config(preset, {"data": data, "training": {"steps": gan_steps}})
     if gan_config is not None or gan_steps is not None:
         raise SettingError(
@@ -363,7 +363,7 @@ def _train(
 ) -> Path:
     """The run of a generator that has learned from the training images, all steps done."""
     from defectgan.evaluation.generator import train_generator
-    from defectgan.training.loop import stop_signals
+    from defectgan.training.watch import stop_signals
 
     with stop_signals() as stop, TrainingReport(reporter, config.training.steps) as report:
         run = train_generator(real, config, folder, device=place, watcher=report, stop=stop)

@@ -14,7 +14,7 @@ from defectgan_cli.train_plan import facts_of, plan_of
 
 if TYPE_CHECKING:
     from defectgan.training.job import Job, Overrides
-    from defectgan.training.loop import Outcome
+    from defectgan.training.watch import Outcome
 
 
 # Files left out that are named one by one on the terminal.
@@ -69,7 +69,7 @@ def train(
     ] = False,
     config: Annotated[
         str | None,
-        setting("CONFIG", "Preset or YAML file.", default="defectgan on a GPU, quick on a CPU"),
+        setting("CONFIG", "Preset or YAML file.", default="standard on a GPU, quick on a CPU"),
     ] = None,
     steps: Annotated[int | None, setting("STEPS", "Generator steps.", default=PRESET)] = None,
     image_size: Annotated[
@@ -106,7 +106,8 @@ def train(
         str | None, setting("PRECISION", "auto, fp32 or bf16.", default=PRESET)
     ] = None,
     save_every: Annotated[
-        int | None, setting("SAVE_EVERY", "Steps between checkpoints.", default=PRESET)
+        int | None,
+        setting("SAVE_EVERY", "Steps between checkpoints.", default="one every few minutes"),
     ] = None,
     init_from: Annotated[
         Path | None,
@@ -154,8 +155,8 @@ def train(
     from defectgan.errors import SettingError
     from defectgan.runs import RunFolder, find_model, restarted_run
     from defectgan.training.job import shared_job
-    from defectgan.training.loop import stop_signals
     from defectgan.training.peers import join_peers, own_device, restarts
+    from defectgan.training.watch import stop_signals
 
     if preview is not None and not dry_run:
         raise SettingError("--preview draws what a training would see: add --dry-run")
@@ -233,7 +234,9 @@ class Asked(NamedTuple):
 
     def preset(self, device: str) -> str:
         """The preset or file of settings of a new training."""
-        return self.config or ("defectgan" if device == "cuda" else "quick")
+        from defectgan.config import default_preset
+
+        return self.config or default_preset(device)
 
 
 def _job(

@@ -33,7 +33,7 @@ def plan_of(job: "Job", *, preset: str, device: str, out: Path) -> dict[str, Any
         "channels": index.channels,
         "batch_size": training.batch_size,
         "steps": training.steps,
-        "lead_steps": training.lead_steps,
+        "lead_steps": training.longest_lead,
         "out": str(job.resumed.path if job.resumed else out / "<time>-<name>"),
     }
 

@@ -12,7 +12,7 @@ from defectgan.evaluation.real import RealSplit, as_table
 from defectgan.runs import LATEST, RunFolder, find_run
 from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
-from defectgan.training.loop import Watcher
+from defectgan.training.watch import Watcher
 
 RUNS = "runs"
 

@@ -30,7 +30,11 @@ class Verdict(NamedTuple):
 
 
 def score_of(score: Tensor, label: Tensor) -> Tensor:
-    """D(x) [B] from patch scores [B, 1 or K, h, w] and labels [B, K]."""
+    """D(x) [B] from patch scores [B, 1 or K, h, w] and labels [B, K]: the mean over the patches.
+
+    The gradient penalty is that of this mean, where StarGAN's code takes that of the sum: see
+    ``losses.gradient_penalty``.
+    """
     pooled = score.mean((2, 3))
     return pooled[:, 0] if pooled.shape[1] == 1 else (pooled * label).sum(1)
 
@@ -74,12 +78,14 @@ class Critic(nn.Module):
         patches: Tensor = self.score(self.trunk(image))
         return patches.float()
 
+    @property
+    def reader(self) -> nn.Module:
+        """The part that reads an image for the classifier."""
+        return self.tower or self.trunk
+
     def features(self, image: Tensor) -> Tensor:
         """What the classes are read from, pooled over the image, [B, F]."""
-        if self.tower:
-            return self.tower.features(image).float()
-        pooled: Tensor = self.trunk(image).mean((2, 3))
-        return pooled.float()
+        return read(self.reader, image)
 
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone."""
@@ -92,6 +98,14 @@ class Critic(nn.Module):
             assert self.logits is not None
             logits = self.logits(features).mean((2, 3))
         return logits.float()
+
+
+def read(reader: nn.Module, image: Tensor) -> Tensor:
+    """The features [B, F] that a critic's ``reader`` finds in images [B, C, H, W]."""
+    if isinstance(reader, ClassTower):
+        return reader.features(image).float()
+    pooled: Tensor = reader(image).mean((2, 3))
+    return pooled.float()
 
 
 class ClassTower(nn.Module):

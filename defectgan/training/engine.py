@@ -39,6 +39,14 @@ EMA_RAMP = 10
 LEAD_PART = 1_000_000
 
 
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that hold a number that is not finite; the host waits for their device
+    once.
+    """
+    sound = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+    return [name for name, finite in zip(tensors, sound, strict=True) if not finite]
+
+
 def risen(step: int, warmup: int) -> float:
     """The share of a weight that is in force if it rises linearly over ``warmup`` steps."""
     return min(1.0, step / warmup) if warmup else 1.0

@@ -18,14 +18,15 @@ from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.runs import RunFolder, new_run
 from defectgan.training.checkpoint import ModelInfo, read_info, weights_file
-from defectgan.training.loop import Outcome, Training, Watcher
+from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, Peers
+from defectgan.training.watch import Outcome, Watcher
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
 PREVIEW_COLUMNS = 8
 # What a resumed run may do otherwise than it began; all else would make it another training.
-RESUMABLE = frozenset({"steps", "precision", "save_every"})
+RESUMABLE = frozenset({"steps", "precision", "save_every", "save_minutes"})
 
 
 @dataclass(frozen=True)

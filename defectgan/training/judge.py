@@ -1,46 +1,85 @@
 """How good a model is while it trains: what its losses, each a balance of two sides, do not say.
 
 kid_share  how far what is painted lies from real defects, as a share of how far normal images do,
-           in the critic's features: 1 as if nothing were painted, 0 no difference. The critic
-           changes meanwhile; the share changes less with it than the distance itself.
-confirmed  share of painted images whose class the critic's classifier names
+           in features that stand still: 1 as if nothing were painted, 0 no difference; unbiased, so
+           that it may fall a little below 0. ``kid_share_error`` is its standard error. Both are
+           missing where such features are, or where they see no clear difference between normal
+           images and defects
+confirmed  share of painted images whose class the critic's classifier, as it is now, names
 agreement  of the mask that paints a defect and the one that takes it away again, as IoU
-
-Source: the kernel distance is that of Binkowski et al., "Demystifying MMD GANs", ICLR 2018.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectgan.config import Config
 from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.memory import Portions
-from defectgan.models.critic import Critic
+from defectgan.models.critic import Critic, read
 from defectgan.models.generator import Generator
+from defectgan.training.checkpoint import below_prefix, with_prefix
+from defectgan.training.share import FEWEST_JUDGED, Estimate, distance, error_of_share, share
 from defectgan.training.step import paint_class
+
+# Of images [B, C, H, W] as the networks take them, [B, F]: by them a judge compares images. They
+# must not change while a model trains.
+Features = Callable[[Tensor], Tensor]
 
 # Of each class, at most; at a time as many as the training's batch.
 IMAGES = 32
 # A class with fewer validation images cannot be judged by them.
 FEWEST = 4
 SCORE = "kid_share"
+ERROR = "kid_share_error"
+# In the state.
+YARDSTICK = "yardstick"
 
 
-def kernel_distance(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased squared MMD of features [M, F] and [N, F] under ``(<x, y> / F + 1)^3``, M and N
-    at least 2; 0 on average for samples of one distribution.
+class Yardstick:
+    """Features that stand still: those of the classifier as it was when its warm-up ended.
+
+    The critic's own change from step to step: by them a step may win because the critic has changed
+    and not the images.
     """
-    # An evaluation takes torch-fidelity's, an extra that a training does without; a test holds the
-    # two equal. That one runs on the CPU.
-    (m, size), n = x.shape, len(y)
-    xx, yy, xy = ((a @ b.T / size + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-    within = (xx.sum() - xx.trace()) / (m * (m - 1)) + (yy.sum() - yy.trace()) / (n * (n - 1))
-    return within - 2 * xy.mean()
+
+    def __init__(self, reader: nn.Module) -> None:
+        """Args: the part of a critic that reads images for the classifier; a copy of it is kept."""
+        self._reader = copy.deepcopy(reader).eval().requires_grad_(False)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The features [B, F] of images [B, C, H, W]."""
+        return read(self._reader, images)
+
+    def state(self) -> dict[str, Tensor]:
+        """For the checkpoint."""
+        return with_prefix(YARDSTICK, self._reader.state_dict())
+
+    @classmethod
+    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "Yardstick | None":
+        """What ``state`` gave, in the form that a critic has; None where there was none."""
+        kept = below_prefix(YARDSTICK, tensors)
+        if not kept:
+            return None
+        yardstick = cls(critic.reader)
+        yardstick._reader.load_state_dict(kept)
+        return yardstick
+
+
+class Judgement(NamedTuple):
+    """The measures of a step, and the estimate of ``kid_share`` to choose the best step by, None
+    where there is none.
+    """
+
+    measures: dict[str, float]
+    share: Estimate | None
 
 
 def agreement(mask: Tensor, other: Tensor) -> Tensor:
@@ -66,33 +105,34 @@ class Judge:
         batches: Batches,
         *,
         device: torch.device,
+        features: Features | None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Args: the settings, the training's batches, whose images serve where there are no others,
-        where to compute, and who is told where so many at once do not fit into memory.
+        """What judges.
+
+        Args:
+            config: the settings.
+            batches: the training's, whose images serve where there are no others.
+            device: where to compute.
+            features: what images are compared by; None: they are not.
+            say: who is told where so many at once do not fit into memory.
         """
         index = batches.images.index
         self._index = judged_images(index)
         self._batches = batches if self._index is index else make_batches(config, self._index)
         self._portions = Portions(config.training.batch_size, "images to judge", say)
         self._device = device
+        self._features = features
 
     @torch.no_grad()
-    def __call__(self, generator: Generator, critic: Critic) -> dict[str, float]:
-        """The measures, without ``kid_share`` where normal images and defects are no distance apart
-        to the critic.
-        """
-        normal = self._images(0)
-        plain = self._features(critic, normal)
-        ours, none, confirmed, agreed = [], [], [], []
+    def __call__(self, generator: Generator, critic: Critic) -> Judgement:
+        """Paint every class on the normal images, and take it away again."""
+        features, confirmed, agreed = [], [], []
         for k in range(1, len(self._index.classes)):
-            painted, masks = self._paint(generator, normal, k)
+            painted, masks = self._paint(generator, self._normal, k)
             _, back = self._paint(generator, painted, 0)
-            real = self._features(critic, self._images(k))
-            fake = self._features(critic, painted)
-            if len(real) > 1 and len(fake) > 1:
-                ours.append(kernel_distance(fake, real))
-                none.append(kernel_distance(plain, real))
+            if k in self._reals:
+                features.append(self._seen(painted))
             logits = self._each(critic.classify, painted)
             confirmed.append((logits.argmax(1) == k).float().mean())
             agreed.append(agreement(masks, back))
@@ -100,16 +140,40 @@ class Judge:
             "confirmed": float(torch.stack(confirmed).mean()),
             "agreement": float(torch.stack(agreed).mean()),
         }
-        if none and (whole := float(torch.stack(none).sum())) > 0:
-            measures[SCORE] = float(torch.stack(ours).sum()) / whole
-        return measures
+        if self._unpainted is None:
+            return Judgement(measures, None)
+        painted_distance = distance(torch.stack(features), list(self._reals.values()))
+        found = share(painted_distance, self._unpainted)
+        if found is not None:
+            measures[SCORE] = found.value
+            measures[ERROR] = error_of_share(painted_distance, self._unpainted)
+        return Judgement(measures, found)
+
+    @cached_property
+    def _normal(self) -> Tensor:
+        return self._images(0)
+
+    @cached_property
+    def _reals(self) -> dict[int, Tensor]:
+        """The features of the real images of each class that has enough of them."""
+        if self._features is None or len(self._normal) < FEWEST_JUDGED:
+            return {}
+        counts = {k: len(members) for k, members in enumerate(self._index.members) if k}
+        return {k: self._seen(self._images(k)) for k, n in counts.items() if n >= FEWEST_JUDGED}
+
+    @cached_property
+    def _unpainted(self) -> Estimate | None:
+        """How far normal images lie from all defects; it is the same at every step."""
+        reals = list(self._reals.values())
+        return distance(self._seen(self._normal), reals) if reals else None
 
     def _images(self, k: int) -> Tensor:
         count = min(IMAGES, len(self._index.members[k]))
         return self._batches.fixed(k, count).to(self._device, memory_format=torch.channels_last)
 
-    def _features(self, critic: Critic, images: Tensor) -> Tensor:
-        return self._each(critic.features, images)
+    def _seen(self, images: Tensor) -> Tensor:
+        assert self._features is not None
+        return self._each(self._features, images).double()
 
     def _each(self, read: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """What a network reads of each image."""

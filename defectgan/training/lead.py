@@ -9,14 +9,23 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from defectgan.config import TrainingConfig
+from defectgan.config import LEAD_SHARE, TrainingConfig
 from defectgan.data.index import Index
 from defectgan.data.loader import Loader
+from defectgan.devices import settle
 from defectgan.errors import TrainingError
+from defectgan.training import TIMED_STEPS
 from defectgan.training.engine import Engine
+from defectgan.training.watch import Watcher
 
 # Steps over which the classifier's progress is averaged.
 WINDOW = 50
+
+# What there is not in a training whose classifier takes no lead.
+NO_LEAD = (
+    "no kid_share and no best weights: without a warm-up of the classifier (training.lead_steps) "
+    "there is nothing that stands still to judge by"
+)
 
 
 def chance_loss(index: Index) -> float:
@@ -36,10 +45,10 @@ def take_lead(
     training: TrainingConfig,
     chance: float,
     *,
-    say: Callable[[str], None],
+    watcher: Watcher,
     stop: Callable[[], bool],
 ) -> bool | None:
-    """Train the classifier alone, for ``lead_steps`` at most.
+    """Train the classifier alone, for ``longest_lead`` steps at most.
 
     Returns:
         Whether its cross-entropy fell below ``lead_until`` of chance's; None if it was asked to
@@ -48,13 +57,16 @@ def take_lead(
     Raises:
         TrainingError: if its losses are not finite.
     """
-    goal = training.lead_until * chance
+    goal, longest = training.lead_until * chance, training.longest_lead
     window: list[Tensor] = []
-    for t in range(training.lead_steps):
+    for t in range(longest):
         if engine.peers.any(stop()):
             return None
         window = [*window[1 - WINDOW :], engine.lead_step(t, batches)["cls_r"]]
-        if (t + 1) % WINDOW:
+        if t < TIMED_STEPS:
+            settle(engine.device)
+        watcher.warmed(t + 1, longest)
+        if (t + 1) % WINDOW and t + 1 < longest:
             continue
         mean = torch.stack(window).mean()
         engine.peers.average([mean])
@@ -63,10 +75,24 @@ def take_lead(
                 "the classifier's losses are not finite: train in fp32, or with a lower learning "
                 "rate (optim.tower_lr)"
             )
-        say(
-            f"classifier ahead: step {t + 1} of at most {training.lead_steps}, cross-entropy "
+        watcher.phase(
+            f"classifier ahead: step {t + 1} of at most {longest}, cross-entropy "
             f"{float(mean):.2f} (chance {chance:.2f}, goal {goal:.2f})"
         )
         if mean < goal:
             return True
     return False
+
+
+def missed_goal(training: TrainingConfig) -> str:
+    """What to say where the classifier was not sure enough in the end."""
+    if training.longest_lead < training.lead_steps:
+        return (
+            f"the classifier did not reach its goal in {training.longest_lead} steps alone, "
+            f"{LEAD_SHARE} for each step of so short a training: expect little of it; longer ones "
+            f"give the classifier up to {training.lead_steps}"
+        )
+    return (
+        f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
+        "classes are hard to tell apart, expect the generator to learn slowly"
+    )

@@ -1,16 +1,11 @@
 """The run around the method: time, logging, saving, going on."""
 
 import json
-import math
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
 
 import torch
 
@@ -25,71 +20,21 @@ from defectgan.memory import attempt
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
-from defectgan.training.engine import LEAD_PART, Engine
+from defectgan.training.engine import LEAD_PART, Engine, not_finite
 from defectgan.training.guard import Guard
-from defectgan.training.judge import SCORE, Judge
-from defectgan.training.lead import chance_loss, take_lead
+from defectgan.training.judge import Judge, Yardstick
+from defectgan.training.lead import NO_LEAD, chance_loss, missed_goal, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
+from defectgan.training.share import Best, Estimate
 from defectgan.training.step import Terms
 from defectgan.training.transfer import Classes
+from defectgan.training.watch import Outcome, Watcher
 from defectgan.words import counted
 
 CHECKPOINT = "checkpoint"
-# In the state: the best judgement so far.
-BEST = "best"
-
-
-class Watcher(Protocol):
-    """Who is told how a training goes."""
-
-    def phase(self, text: str) -> None:
-        """A part of the work begins."""
-
-    def stepped(self, step: int) -> None:
-        """A step is done; nothing has been measured. The device is done with it, too, if it is one
-        of the first ``TIMED_STEPS``; with later ones a GPU may be behind.
-        """
-
-    def logged(self, line: dict[str, Any]) -> None:
-        """A log interval has ended; the line is what stats.jsonl got."""
-
-    def warn(self, text: str) -> None:
-        """A sentence that must not be missed."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training came to; ``weights`` is None where it ended before its first step, and
-    ``interrupted`` says that it was asked to stop before its last.
-    """
-
-    run: Path
-    weights: Path | None
-    steps: int
-    seconds: float
-    images_per_second: float
-    interrupted: bool
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and a batch system's SIGTERM end the training after the step in progress instead
-    of within it.
-    """
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+# In the state: the lowest share of a judgement so far, as an estimate's terms.
+LOWEST = "lowest"
 
 
 class Training:
@@ -117,7 +62,8 @@ class Training:
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
-        self._judge = Judge(config, self._batches, device=device, say=watcher.warn)
+        self._yardstick: Yardstick | None = None
+        self._best = Best()
         self._averages = Averages()
         self._stats = Stats(run.stats)
         self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
@@ -127,7 +73,7 @@ class Training:
         self._logged_step = 0
         self._bad_steps = 0
         self._saved = -1
-        self._best = math.inf
+        self._saved_at = 0.0
         self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
     def resume(self) -> None:
@@ -149,7 +95,9 @@ class Training:
                 )
             self._engine.restore(tensors)
             self._averages.restore(tensors, self._engine.device)
-            self._best = float(tensors[BEST])
+            self._yardstick = Yardstick.restored(self._engine.critic, tensors)
+            if self._yardstick is not None and LOWEST in tensors:
+                self._best = Best(Estimate(tensors[LOWEST].to(self._engine.device)))
             self._step = info.step
             if self.peers.first:
                 # A kill may have come between the two files of a checkpoint.
@@ -185,22 +133,28 @@ class Training:
     def _loop(self, stop: Callable[[], bool], events: Events) -> None:
         training = self.config.training
         steps, parts = range(self._step, training.steps), range(training.n_critic + 1)
-        self._logged, self._logged_step = time.perf_counter(), self._step
+        device, features, say = self._engine.device, self._yardstick, self._watcher.warn
+        self._judge = Judge(self.config, self._batches, device=device, features=features, say=say)
+        self._saved_at = self._logged = time.perf_counter()
+        self._logged_step = self._step
         timed = self._step + TIMED_STEPS
         self._watcher.phase("training")
         with self._loader(product(steps, parts)) as batches:
-            while self._step < training.steps and not self.peers.any(stop()):
+            while self._step < training.steps:
+                stopped, due = self.peers.each(stop(), self._save_is_due())
+                if stopped:
+                    break
                 self._averages.add(self._one_step(batches))
                 self._step += 1
                 if self._step <= timed:
-                    settle(self._engine.device)
+                    settle(device)
                 self._watcher.stepped(self._step)
                 last = self._step == training.steps
                 if last or self._step % training.log_every == 0:
                     self._log(events, batches)
                 if last or self._step % training.sample_every == 0:
                     self._sample()
-                if last or self._step % training.save_every == 0:
+                if last or due:
                     self._save()
         if self.peers.any(self._saved < self._step):
             self._averages.share(self.peers)
@@ -208,6 +162,14 @@ class Training:
                 self._write_checkpoint()
             except OSError as error:
                 raise self._guard.lost(CHECKPOINT, error) from error
+
+    def _save_is_due(self) -> bool:
+        """Whether to save after the step to come; a clock is that of the first process alone."""
+        training = self.config.training
+        if training.save_every is not None:
+            return (self._step + 1) % training.save_every == 0
+        late = time.perf_counter() - self._saved_at >= 60 * training.save_minutes
+        return self.peers.first and late
 
     def _begin(self) -> None:
         """Take over the weights to begin with, if there are to be any, and say what came along."""
@@ -257,23 +219,24 @@ class Training:
         """Let the classifier go ahead; False if it was asked to stop."""
         training = self.config.training
         if not training.lead_steps:
+            self._watcher.phase(NO_LEAD)
             return True
-        keys = ((t, LEAD_PART) for t in range(training.lead_steps))
+        keys = ((t, LEAD_PART) for t in range(training.longest_lead))
         with self._loader(keys) as batches:
-            say = self._watcher.phase
+            watcher = self._watcher
             led = attempt(
                 lambda: (
-                    take_lead(self._engine, batches, training, self._chance, say=say, stop=stop),
+                    take_lead(
+                        self._engine, batches, training, self._chance, watcher=watcher, stop=stop
+                    ),
                 )
             )
         if led is None:
             raise self._too_large()
         (ahead,) = led
         if ahead is False:
-            self._watcher.warn(
-                f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
-                "classes are hard to tell apart, expect the generator to learn slowly"
-            )
+            self._watcher.warn(missed_goal(training))
+        self._yardstick = Yardstick(self._engine.critic.reader)
         return ahead is not None
 
     def _log(self, events: Events, batches: Loader) -> None:
@@ -317,16 +280,17 @@ class Training:
 
     def _judged(self) -> dict[str, float]:
         """The judge's measures where it is their turn; the best weights so far are kept."""
-        every = self.config.training.eval_every
-        due = self._step // every > self._logged_step // every
-        if not self.peers.first or not (due or self._step == self.config.training.steps):
+        training = self.config.training
+        # A function of the step alone, so that it does not matter where a run was stopped.
+        before = (self._step - 1) // training.log_every * training.log_every
+        due = self._step // training.eval_every > before // training.eval_every
+        if not self.peers.first or not (due or self._step == training.steps):
             return {}
-        measures = self._judge(self._engine.average, self._engine.critic)
-        if measures.get(SCORE, math.inf) < self._best:
-            self._best = measures[SCORE]
+        judged = self._judge(self._engine.average, self._engine.critic)
+        if judged.share is not None and self._best.takes(judged.share):
             with self._guard("best weights"):
                 self._save_weights(self.run.best)
-        return measures
+        return judged.measures
 
     def _sample(self) -> None:
         if not self.peers.first:
@@ -339,13 +303,17 @@ class Training:
         self._averages.share(self.peers)
         with self._guard(CHECKPOINT):
             self._write_checkpoint()
+        self._saved_at = time.perf_counter()
 
     def _write_checkpoint(self) -> None:
         state = self._engine.state() | self._averages.state()
-        if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        if bad := not_finite(state):
             raise self._diverged(f"{bad[0]} not finite")
         if self.peers.first:
-            state[BEST] = torch.tensor(self._best, dtype=torch.float64)
+            if self._yardstick is not None:
+                state |= self._yardstick.state()
+            if self._best.lowest is not None:
+                state[LOWEST] = self._best.lowest.terms
             save_tensors(self.run.state, state, self._now())
             self._save_weights(self.run.weights)
         self._saved = self._step

@@ -32,6 +32,7 @@ NOT_PLOTTED = (
     "data_wait",
     "skipped",
     "cls_chance",
+    "kid_share_error",
 )
 
 

@@ -81,12 +81,16 @@ class Peers:
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so; all get the same answer."""
+        return self.each(flag)[0]
+
+    def each(self, *flags: bool) -> list[bool]:
+        """Of each flag whether any process says so, in one exchange; all get the same answers."""
         if self.size == 1:
-            return flag
-        said = torch.tensor(int(flag))
+            return list(flags)
+        said = torch.tensor(flags, dtype=torch.uint8)
         with _in_company():
             distributed.all_reduce(said, distributed.ReduceOp.MAX)
-        return bool(said)
+        return [bool(flag) for flag in said.tolist()]
 
     def tell(self, text: str) -> str:
         """What the first process says, to all."""
