@@ -19,7 +19,7 @@ from defectgan.generation import run as generation
 from defectgan.generation.job import Job
 from defectgan.generation.plan import find_sources
 from defectgan.generation.writers import MANIFEST, read_manifest
-from defectgan.images import Picture, read_picture, save_png, write_picture
+from defectgan.images import Picture, read_mask, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
 from defectgan.inspection.run import inspect
@@ -198,6 +198,26 @@ def test_a_pixel_changed_outside_the_mask_and_a_copied_image_are_flagged(
     flags = {image.name: image.flags for image in found.images}
     assert "disagree" in flags[first["output"].removeprefix("images/")]
     assert found.flags["duplicate"] == 2
+
+
+def test_beside_a_binary_mask_more_than_faint_paint_is_flagged(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    """Paint below the threshold goes on beside it: that is no stray."""
+    model = load_model(run)
+    with torch.no_grad():
+        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+    known = replace(model, info=replace(model.info, calibrated=0.4))
+    paint(known, boards, ("tin",), 3, made := tmp_path / "made", binary=True)
+    first = read_manifest(made)[0]
+    mask = read_mask(made / first["mask"])
+    before, after = (read_picture(Path(p)) for p in (first["source"], made / first["output"]))
+    assert (before.pixels[mask == 0] != after.pixels[mask == 0]).any()
+    assert inspect(target_of(made), out=tmp_path / "sound").findings.flags["disagree"] == 0
+    edited = after.pixels.copy()
+    edited[mask == 0] = np.where(before.pixels[mask == 0] > 127, 0, 255)
+    write_picture(made / first["output"], replace(after, pixels=edited))
+    assert inspect(target_of(made), out=tmp_path / "edited").findings.flags["disagree"] == 1
 
 
 def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(

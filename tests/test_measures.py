@@ -1,5 +1,7 @@
 """Numbers of masks that are known beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from defectgan.inspection.against import Against
 from defectgan.inspection.baseline import local_contrast, otsu
 from defectgan.inspection.flags import Gate, duplicates, flags_of, known_flags
 from defectgan.inspection.measure import Measures, iou, measure
-from defectgan.inspection.subject import Mask, Region, Subject
+from defectgan.inspection.subject import DEFACED, GENERATED, Mask, Region, Subject
 from defectgan.inspection.tally import Tally, pairwise_iou
 
 
@@ -216,3 +218,32 @@ def test_a_gate_lets_pass_up_to_its_share() -> None:
 def test_a_flag_that_is_not_known_is_refused_with_those_that_are() -> None:
     with pytest.raises(SettingError, match="no flag blurry: expected empty, full"):
         known_flags(["empty", "blurry"])
+
+
+def test_of_paint_the_visible_change_is_held_against_the_mask() -> None:
+    """Ten of 255 are visible, nine are not; a restoration is not asked."""
+    change = np.array([[10, 200, 9, 0], [30, 0, 0, 0]], np.float32)
+    mask = np.array([[0.2, 0.9, 0.6, 0.7], [0.4, 0, 0, 0]], np.float32)
+    known = {"before": None, "after": np.zeros((2, 4, 3), np.uint8), "change": change}
+    painted = Subject("one", "a", DEFACED, mask=mask, **known)  # type: ignore[arg-type]
+    m = measure(painted, threshold=0.3)
+    assert (m.visible, m.unmasked, m.excess) == (3 / 8, pytest.approx(1 / 3), 4 / 3)
+    assert numbers(mask, change=change).visible is None
+    nothing = measure(replace(painted, change=change * 0), threshold=0.3)
+    assert (nothing.visible, nothing.unmasked, nothing.excess) == (0, None, None)
+
+
+def test_of_a_class_the_visible_changes_of_all_images_count_together() -> None:
+    """An image that shows next to nothing has hardly a say; the threshold is that of its class."""
+    tally = Tally(threshold={"a": 0.5, "b": 0.2})
+    mask = np.full((10, 10), 0.3, np.float32)
+    mask[:5] = 0.6
+    for defect in ("a", "b"):
+        for visible in (1, 99):
+            change = np.zeros(100, np.float32)
+            change[-visible:] = 255
+            one = subject(mask, defect, change=change.reshape(10, 10))
+            tally.add(replace(one, direction=GENERATED))
+    rows = tally.finish(("a", "b")).summary
+    assert (rows["a"]["unmasked"], rows["a"]["excess"]) == (0.51, 1.0)
+    assert (rows["b"]["unmasked"], rows["b"]["excess"]) == (0.0, 2.0)
