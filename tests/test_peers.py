@@ -73,7 +73,8 @@ def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str,
     info = ModelInfo.of(SETTINGS, mine.images.index)
     engine = Engine(SETTINGS, info, device=torch.device("cpu"), bf16=False, peers=peers)
     with torch.no_grad():  # see the golden losses
-        engine.generator.head.weight.normal_(std=0.1)
+        rng = torch.Generator().manual_seed(0)  # the same in each process
+        engine.generator.head.weight.normal_(std=0.1, generator=rng)
     lines = []
     with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
         for t in range(STEPS):
