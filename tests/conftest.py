@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import importlib.util
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -154,6 +156,14 @@ def go_on(run: Path) -> Outcome:
 def run(boards: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run; tests only read it."""
     return start(tiny, boards, tmp_path_factory.mktemp("work") / "runs").run
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Whatever ran before in this process: side by side that differs from run to run."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -115,6 +115,7 @@ def test_a_calibrated_threshold_is_the_default_afterwards(place: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_windows_of_another_shape_are_trained_painted_inspected_and_exported(place: Path) -> None:
     call("train --data pcb --image-size 32x48 --crop-to-defect 24")
     call("generate --normal imgs --n 4 --out made")
@@ -177,6 +178,7 @@ def test_the_preset_is_quick_on_a_cpu_and_that_is_said(
     assert "preset quick" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_by_name_or_as_the_newest(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +267,7 @@ def test_the_version_is_printed() -> None:
     assert call("--version").stdout == f"defectgan {__version__}\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> None:
     command = Path(sys.executable).parent / "defectgan"
     arguments = [command, "train", "--data", "pcb", "--steps", "100000"]

@@ -89,6 +89,7 @@ def test_a_generator_that_would_go_on_with_other_images_is_refused(
     assert read_info(RunFolder(run).weights).step == tiny.training.steps
 
 
+@pytest.mark.slow
 def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place: Path) -> None:
     train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
     runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])

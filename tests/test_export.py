@@ -14,6 +14,7 @@ from defectgan.training.checkpoint import load_model
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_every_format_answers_like_the_model_at_another_batch_size(
     run: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_onnx_runs_with_one_image_and_with_many(run: Path, tmp_path: Path) -> No
         assert_close(torch.from_numpy(painted), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_tells_what_its_inputs_mean(run: Path, tmp_path: Path) -> None:
     import onnxruntime
 

@@ -29,6 +29,7 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("defectgan ")]
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_every_command_of_the_readme_runs(
         assert result.exit_code == 0, f"{line}\n{result.output}"
 
 
+@pytest.mark.slow
 def test_the_program_of_the_readme_paints_with_onnxruntime(
     run: Path, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

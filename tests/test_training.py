@@ -217,6 +217,7 @@ job.run(RunFolder(run), device=CPU, watcher=Slow(), stop=lambda: False)
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(
     run: Path, tiny: Config, boards: Path, tmp_path: Path
 ) -> None:
