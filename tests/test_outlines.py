@@ -1,5 +1,6 @@
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.masks import read_region
-from defectgan.data.outlines import box_of, region_of
+from defectgan.data.outlines import box_of, outline_of, region_of, with_masks
+from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
+from defectgan.images import Header
 
 HEIGHT, WIDTH = 48, 48
 Region = NDArray[np.bool_]
@@ -206,3 +209,21 @@ def test_the_box_round_run_lengths_is_known() -> None:
     assert box_of(run_lengths(block(2, 3, 10, 12), as_text=True)) == (3, 2, 9, 8)
     with pytest.raises(ValueError, match="empty"):
         box_of(run_lengths(block(0, 0, 0, 0), as_text=True))
+
+
+def test_an_image_of_many_outlines_takes_no_more_memory_than_one_of_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFECTGAN_CACHE", str(tmp_path))
+    side, count = 1000, 60
+    runs = [{"size": [side, side], "counts": [k, 1, side**2 - k - 1]} for k in range(count)]
+    marks = tuple(Mark((0, k, 1, 1), "tin", outline_of(one)) for k, one in enumerate(runs))
+    header = Header(side, side, 1, 8, 1)
+    sample = Sample(tmp_path / "board.png", ("tin",), marks=marks, header=header)
+    tracemalloc.start()
+    (made,), unclear = with_masks([sample])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.mask is not None and not unclear
+    assert read_region(made.mask).sum() == count
+    assert peak < 10 * side**2  # of ``count`` regions of a byte a pixel

@@ -158,11 +158,13 @@ def _mask_file(sample: Sample) -> Path:
     content = hashlib.sha256(json.dumps([height, width, outlines]).encode()).hexdigest()
     path = cache_folder() / FOLDER / content[:2] / f"{content}.png"
     if not path.is_file():
-        regions = [region_of(outline, height, width) for outline in outlines]
+        region = np.zeros((height, width), dtype=np.bool_)
+        for outline in outlines:  # one at a time: large images may have hundreds
+            region |= region_of(outline, height, width)
         # Images may have the same outlines, and several processes read the same images.
         own = path.with_name(f"{content}-{os.getpid()}-{threading.get_ident()}.png")
         try:
-            write_mask(own, np.uint8(255) * np.logical_or.reduce(regions))
+            write_mask(own, np.uint8(255) * region)
             os.replace(own, path)
         except OSError as error:
             raise DataError(
