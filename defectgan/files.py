@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and files that grow line by line."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,10 +122,11 @@ def sort_json_lines(path: Path, key: str) -> None:
 
 def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows to a JSON Lines file; they are on the disk when this returns, and where they
-    cannot be written the file stays as it was.
+    cannot be written the file stays as it was. A last line that was cut short makes room.
     """
-    with path.open("ab", buffering=0) as file:
-        before = file.tell()
+    with path.open("a+b", buffering=0) as file:
+        before = _whole_lines(file)
+        file.truncate(before)
         try:
             data = _json_lines(rows).encode()
             while data:
@@ -133,6 +135,17 @@ def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         except OSError:
             file.truncate(before)
             raise
+
+
+def _whole_lines(file: io.RawIOBase) -> int:
+    """How many bytes of a file are whole lines."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            return file.readall().rfind(b"\n") + 1
+    return end
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -31,6 +31,11 @@ def test_a_last_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
         file.write(b'{"a": 3')
     assert read_json_lines(path) == [{"a": 1}, {"a": "\u88c2\u2028"}]
     assert read_json_lines(tmp_path / "none.jsonl") == []
+    append_json_lines(path, [{"a": 4}])  # not behind what is left of the third
+    assert read_json_lines(path) == [{"a": 1}, {"a": "\u88c2\u2028"}, {"a": 4}]
+    path.write_bytes(b'{"a"')
+    append_json_lines(path, [{"a": 5}])
+    assert read_json_lines(path) == [{"a": 5}]
 
 
 @pytest.mark.parametrize("name", ["split.json", "job.json"])
