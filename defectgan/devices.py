@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from defectgan.config import Precision
 from defectgan.errors import OutOfMemory, SettingError
-from defectgan.memory import MAKE_ROOM, enough_memory
+from defectgan.memory import MAKE_ROOM, ends_memory, enough_memory
 
 
 def pick_device(name: str) -> torch.device:
@@ -66,12 +66,11 @@ def _try(device: torch.device) -> None:
     try:
         ones = torch.ones(1, 1, 3, 3, device=device)
         float(F.conv2d(ones, ones))
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"no memory is left on {device}: {MAKE_ROOM}",
-            mend=("device", "cpu"),
-        ) from error
     except RuntimeError as error:
+        if ends_memory(error):
+            raise OutOfMemory(
+                f"no memory is left on {device}: {MAKE_ROOM}", mend=("device", "cpu")
+            ) from error
         raise _unusable(str(device), error) from error
 
 

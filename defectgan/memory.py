@@ -9,9 +9,10 @@ import torch
 from defectgan.errors import OutOfMemory
 
 Made = TypeVar("Made")
-# What torch says of memory other than its own allocator's on a GPU: the CPU's, and what cuDNN and
+# What torch says of memory other than its own allocator's on a GPU: the CPU's; the driver's, where
+# other programs have left none to begin with, or none of the host's to pin; and what cuDNN and
 # cuBLAS ask for themselves.
-SAID = ("can't allocate memory", "STATUS_ALLOC_FAILED")
+SAID = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 MAKE_ROOM = "end other programs that hold memory of this device, or compute on another one"
 
 

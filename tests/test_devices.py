@@ -77,11 +77,19 @@ def test_a_card_that_torch_has_no_code_for_is_found_out_at_once(
     assert not two_gpus
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),  # torch's own allocator
+        RuntimeError("CUDA error: out of memory"),  # the driver: not even a context fits
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    ],
+)
 def test_a_gpu_whose_memory_is_taken_is_no_card_to_replace(
-    two_gpus: list[object], monkeypatch: pytest.MonkeyPatch
+    error: RuntimeError, two_gpus: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def conv(*given: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(devices.F, "conv2d", conv)
     with pytest.raises(OutOfMemory, match="no memory is left on cuda:0: end other programs"):

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from defectgan.data.loader import reader_died
 from defectgan.devices import count_gpus, pick_device
 from defectgan.errors import SettingError, TrainingError
+from defectgan.memory import ends_memory
 
 # What torchrun tells its processes: how often they were started again, on how many machines they
 # are.
@@ -121,11 +122,9 @@ class Peers:
 def _in_company() -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        if reader_died(error):
-            raise  # one of this process's own
+        if reader_died(error) or ends_memory(error):
+            raise  # one of this process's own, or its own memory
         clear_frames(error.__traceback__)  # they hold the group, which has to end: see _part
         raise TrainingError(
             "another process of this training has ended: see what it said. The last checkpoint is "
