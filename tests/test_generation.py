@@ -338,6 +338,16 @@ def test_what_an_older_version_made_in_another_way_is_not_mixed_with_new_images(
         make(model, boards / "normal", out, n=8, candidates=None)
 
 
+@pytest.mark.parametrize("record", ["{}", '{"n": 6}', '{"job": "of another program"}'])
+def test_a_record_that_is_none_of_a_job_is_refused(
+    record: str, model: Model, boards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(record)
+    with pytest.raises(DataError, match=r"job\.json is not the record of a job: name another"):
+        make(model, boards / "normal", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+
+
 def test_a_file_that_a_power_cut_has_torn_is_made_again_and_an_edited_one_left(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,10 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
     if "thresholds" in job:
         return job
     # The form of 0.1.0, which counted the images.
+    if not job.keys() >= {"n", "binary_masks", "defects"}:
+        raise DataError(
+            f"{path} is not the record of a job: name another folder, nothing was written"
+        )
     del job["n"]
     job.setdefault("candidates", 1)
     if job["binary_masks"] or job["candidates"] > 1:
