@@ -128,6 +128,13 @@ def test_there_is_no_share_of_a_distance_that_is_not_clearly_there() -> None:
     assert all(abs(s.value) < 3 for s in shares if s is not None)
 
 
+def test_there_is_no_share_of_what_is_not_finite() -> None:
+    """It would be the best for good: nothing is clearly above it."""
+    painted, plain, reals = drawn(0, away=2)
+    painted[0] = torch.nan
+    assert share(distance(painted, reals), distance(plain, reals)) is None
+
+
 @given(seed=st.integers(0, 10**6), away=st.floats(1.5, 4))
 def test_a_share_is_1_unpainted_and_never_clearly_below_0(seed: int, away: float) -> None:
     painted, plain, reals = drawn(seed, away=away, painted=1)

@@ -92,9 +92,10 @@ def distance(x: Tensor, reals: Sequence[Tensor]) -> Estimate:
 def share(painted: Estimate, unpainted: Estimate) -> Estimate | None:
     """The distance of painted images as a share of that of unpainted ones, whose own error is left
     out: it is the same at every step. None where that distance is not clearly above 0: the share of
-    nothing would be any number.
+    nothing would be any number; and None where painted images have features that are not finite.
     """
-    return painted.over(unpainted.value) if unpainted.clear else None
+    known = unpainted.clear and math.isfinite(painted.value)
+    return painted.over(unpainted.value) if known else None
 
 
 def error_of_share(painted: Estimate, unpainted: Estimate) -> float:
