@@ -146,10 +146,10 @@ def run_job(
     return job.run(job.begin(runs, "tiny"), device=CPU, watcher=watcher or Silent(), stop=stop)
 
 
-def go_on(run: Path) -> Outcome:
+def go_on(run: Path, *, watcher: Silent | None = None) -> Outcome:
     """Go on with a run."""
     job = resumed_job(run, {})
-    return job.run(RunFolder(run), device=CPU, watcher=Silent(), stop=lambda: False)
+    return job.run(RunFolder(run), device=CPU, watcher=watcher or Silent(), stop=lambda: False)
 
 
 @pytest.fixture(scope="session")

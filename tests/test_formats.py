@@ -39,7 +39,8 @@ from defectgan.training.checkpoint import (
 )
 from defectgan.training.formats import CONVERTERS, FORMAT, REFUSED
 from defectgan.training.job import Job
-from tests.conftest import CLASSES, CPU, ROOT, go_on
+from defectgan.training.lead import NO_YARDSTICK
+from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on
 from tests.conftest import run_job as train
 from tests.test_names import in_table
 
@@ -165,6 +166,19 @@ def test_a_run_whose_state_is_of_a_past_format_goes_on(boards: Path, tmp_path: P
     unpacked("defectgan-2-state.safetensors", tmp_path).rename(folder.state)
     assert go_on(folder.path).steps == 3
     assert header(folder.state)["format"] == FORMAT and read_info(folder.weights).step == 3
+
+
+def test_a_state_without_what_the_warm_up_came_to_goes_on_and_says_what_is_missing(
+    boards: Path, tmp_path: Path
+) -> None:
+    config = state_settings()
+    training = config.training.model_copy(update={"lead_steps": 1})
+    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
+    folder = Job(config.model_copy(update={"training": training}), index).begin(tmp_path, "old")
+    unpacked("defectgan-2-state.safetensors", tmp_path).rename(folder.state)
+    watcher = Silent()
+    assert go_on(folder.path, watcher=watcher).steps == 3 and not folder.best.exists()
+    assert NO_YARDSTICK in watcher.warnings
 
 
 def test_a_run_whose_state_is_refused_says_why(boards: Path, tmp_path: Path) -> None:

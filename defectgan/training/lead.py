@@ -26,6 +26,11 @@ NO_LEAD = (
     "no kid_share and no best weights: without a warm-up of the classifier (training.lead_steps) "
     "there is nothing that stands still to judge by"
 )
+# Nor in one whose state does not hold what its lead came to.
+NO_YARDSTICK = (
+    "no kid_share and no best weights from here on: the state is of an earlier version, which kept "
+    "nothing that stands still to judge by"
+)
 
 
 def chance_loss(index: Index) -> float:

@@ -23,7 +23,7 @@ from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors,
 from defectgan.training.engine import LEAD_PART, Engine, not_finite
 from defectgan.training.guard import Guard
 from defectgan.training.judge import Judge, Yardstick
-from defectgan.training.lead import NO_LEAD, chance_loss, missed_goal, take_lead
+from defectgan.training.lead import NO_LEAD, NO_YARDSTICK, chance_loss, missed_goal, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.share import Best, Estimate
@@ -98,6 +98,8 @@ class Training:
             self._yardstick = Yardstick.restored(self._engine.critic, tensors)
             if self._yardstick is not None and LOWEST in tensors:
                 self._best = Best(Estimate(tensors[LOWEST].to(self._engine.device)))
+            if self._yardstick is None and self.config.training.lead_steps:
+                self._watcher.warn(NO_YARDSTICK)
             self._step = info.step
             if self.peers.first:
                 # A kill may have come between the two files of a checkpoint.
