@@ -38,7 +38,8 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
     """What the job in a folder depends on, the model called as it is today; None if there is none.
 
     Raises:
-        DataError: if its images are of an older version that made further ones in another way.
+        DataError: if its record is none of a job, or its images are of an older version that made
+            further ones in another way.
     """
     path = out / JOB
     if not path.is_file():
