@@ -349,6 +349,7 @@ def test_the_candidates_are_those_of_gain_wherever_the_weights_can_choose(place:
     plan = call(f"{line} --dry-run --json")
     assert "of 8 candidates the surest is kept: 24 paintings" in plan.stderr
     assert json.loads(plan.stdout)["paintings"] == 24
+    assert "64 paintings come before, to find the threshold of each class" in plan.stderr
     said = call(f"{line} --candidates 1 --dry-run").stderr
     assert "each image is painted once and kept as it comes\n" in said
     said = call(f"{line} --model alone/generator.safetensors --dry-run").stderr

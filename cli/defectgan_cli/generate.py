@@ -72,6 +72,7 @@ def generate(
     from defectgan.generation.job import Job, settle
     from defectgan.generation.plan import find_sources
     from defectgan.generation.run import run_job
+    from defectgan.generation.threshold import looked_at
     from defectgan.generation.writers import MANIFEST
     from defectgan.names import plain_name
     from defectgan.runs import find_model, unused
@@ -98,6 +99,9 @@ def generate(
         f"{counted(len(job.sources.files), 'source')} with {trained.path}, into {folder}"
     )
     reporter.say(_choice(order, trained))
+    if order.thresholds is None:
+        looks = counted(looked_at(job), "painting")
+        reporter.say(f"{looks} come before, to find the threshold of each class")
     if dry_run:
         counts = {
             "images": n,

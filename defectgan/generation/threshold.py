@@ -25,6 +25,11 @@ SAMPLE = 16
 DIGITS = 3
 
 
+def looked_at(job: Job) -> int:
+    """How many paintings it takes to find the thresholds of a job, however small it is."""
+    return SAMPLE * len(job.defects)
+
+
 def find_thresholds(
     job: Job, paint: Callable[[Iterable[Row]], Iterator[list[Canvas]]]
 ) -> dict[str, float]:
@@ -36,10 +41,8 @@ def find_thresholds(
         job: what is to be made.
         paint: gives the canvases of rows.
     """
-    defects = tuple(dict.fromkeys(job.defects))
-    count = SAMPLE * len(job.defects)
-    plan = make_plan(job.sources.files, job.defects, n=count, seed=job.seed)
-    visible = {name: np.zeros(256, np.int64) for name in defects}
+    plan = make_plan(job.sources.files, job.defects, n=looked_at(job), seed=job.seed)
+    visible = {name: np.zeros(256, np.int64) for name in job.defects}
     for canvases in paint(row for row, *_ in plan):
         for canvas in canvases:
             visible[canvas.row.defect] += _visible(canvas)
