@@ -23,14 +23,14 @@ from torch.testing import assert_close
 from defectgan.data.dataset import Batch, Batches, make_batches
 from defectgan.data.index import index_data
 from defectgan.devices import seeded
-from defectgan.errors import SettingError
+from defectgan.errors import SettingError, TrainingError
 from defectgan.files import read_json_lines
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.job import shared_batch
 from defectgan.training.loop import Training
-from defectgan.training.peers import ALONE, PATIENCE, Peers, join_peers
+from defectgan.training.peers import ALONE, PATIENCE, Peers, _in_company, join_peers
 from tests.conftest import ROOT, STUCK_AFTER, TINY, Silent, tiny_with, wait_for
 
 STEPS = 10
@@ -385,3 +385,10 @@ def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: P
     assert [line["step"] for line in read_json_lines(runs[0] / "stats.jsonl")] == list(
         range(2, 41, 2)
     )
+
+
+def test_memory_that_ends_in_an_exchange_is_not_another_process_that_ended() -> None:
+    with pytest.raises(RuntimeError, match=r"^CUDA error: out of memory$"), _in_company():
+        raise RuntimeError("CUDA error: out of memory")
+    with pytest.raises(TrainingError, match="another process of this"), _in_company():
+        raise RuntimeError("Connection closed by peer")
