@@ -35,9 +35,9 @@ from defectgan.evaluation.gain import (
     scores,
 )
 from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns, compare, write_gain
-from defectgan.evaluation.ledger import RESULTS, TABLE, claim
+from defectgan.evaluation.ledger import RESULTS, TABLE, claim, go_through
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
-from defectgan.files import read_json_lines
+from defectgan.files import read_json_lines, write_json_lines
 from defectgan.images import read_picture, write_picture
 from defectgan.training.checkpoint import Model, load_model
 from tests.conftest import CPU
@@ -380,3 +380,28 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
     assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}
     assert [e["arm"] for e in entries if e["ratio"] == 0.5] == [SWEPT]
     assert files["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_of_images_that_were_chosen_in_another_way_are_not_mixed_with_todays(
+    tmp_path: Path,
+) -> None:
+    """Version 0.1.0 tried each of several candidates on another good image, and did not say so."""
+    key = ("synthetic", 1.0, 0)
+
+    def results(candidates: int) -> list[dict[str, Any]]:
+        row = dict(zip(("arm", "ratio", "seed"), key, strict=True))
+        origin = {"model_sha256": None, "candidates": candidates}
+        write_json_lines(tmp_path / RESULTS, [row | origin])
+        return go_through(
+            tmp_path,
+            {},
+            [key],
+            model=None,
+            origin=lambda key: replace(PLAN, candidates=candidates).painted_by(None),
+            begin=lambda: pytest.fail("made again"),
+            known=lambda count: None,
+        )
+
+    assert len(results(1)) == 1
+    with pytest.raises(DataError, match="with other images by it"):
+        results(8)

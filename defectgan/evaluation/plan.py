@@ -16,7 +16,7 @@ from defectgan.evaluation.arms import Material, gather, paint
 from defectgan.evaluation.images import see
 from defectgan.evaluation.ledger import material
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES
+from defectgan.generation.choose import CANDIDATES, CAP
 from defectgan.training.checkpoint import MODEL, Model
 
 GENERATED = "generated"
@@ -68,7 +68,9 @@ class Plan:
 
     def painted_by(self, model: Model | None) -> dict[str, Any]:
         """What a result depends on besides that learns from a generator's images."""
-        return {MODEL: model and model.sha256, "candidates": self.candidates}
+        painted = {MODEL: model and model.sha256, "candidates": self.candidates}
+        # On how many good images an image is tried; version 0.1.0 tried each on another one.
+        return painted | {"tried_on": CAP} if self.candidates > 1 else painted
 
 
 def refuse_damaged(plan: Plan, real: RealSplit) -> None:
