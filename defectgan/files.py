@@ -86,13 +86,18 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
     """
     try:
         tree = json.loads(text.decode("utf-8"))
+    except json.JSONDecodeError as error:  # whose own line number is that of the text alone
+        raise DataError(
+            f"{where} is damaged: {error.msg} at character {error.pos + 1}; expected a JSON "
+            "object: mend or remove it"
+        ) from error
     except ValueError as error:
         raise DataError(
             f"{where} is damaged: {error}; expected a JSON object: mend or remove it"
         ) from error
     if not isinstance(tree, dict):
         raise DataError(
-            f"{where} is damaged: found a {type(tree).__name__}; expected a JSON object: mend or "
+            f"{where} is damaged: found {json.dumps(tree)[:40]}; expected a JSON object: mend or "
             "remove it"
         )
     return tree

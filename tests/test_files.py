@@ -10,7 +10,7 @@ from defectgan.files import append_json_lines, read_json, read_json_lines
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [(b'{"a": 1', "delimiter"), (b"\xff", "utf-8"), (b"[1]", "found a list"), (b"", "value")],
+    [(b'{"a": 1', "delimiter"), (b"\xff", "utf-8"), (b"[1]", "found [1]"), (b"", "value")],
 )
 def test_a_damaged_line_within_is_named_with_what_to_do(
     line: bytes, reason: str, tmp_path: Path
@@ -49,4 +49,10 @@ def test_a_damaged_json_file_is_named(name: str, tmp_path: Path) -> None:
 def test_a_damaged_line_of_a_table_is_named_by_its_number(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text('{"file": "a.png", "labels": ""}\n\n{"file"\n')
     with pytest.raises(DataError, match=r"^line 3 of .*labels\.jsonl is damaged"):
+        index_data(tmp_path, DataConfig())
+
+
+def test_a_row_of_a_table_whose_file_is_no_path_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text('{"file": 5, "labels": "crack"}\n')
+    with pytest.raises(DataError, match=r"labels\.jsonl has the file 5: expected a path as text"):
         index_data(tmp_path, DataConfig())

@@ -24,7 +24,7 @@ from defectgan.generation.layer import INVISIBLE, model_view, paint_source
 from defectgan.generation.plan import find_sources, make_plan
 from defectgan.generation.run import Made, run_job
 from defectgan.generation.threshold import COVERED, _highest
-from defectgan.generation.writers import read_manifest
+from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import (
     Picture,
     as_channels,
@@ -639,3 +639,27 @@ def test_of_a_large_colour_source_a_gray_model_sees_its_window_alone() -> None:
     view = Viewer(DataConfig(image_size=32, fit="crop"))(source.size, rng=rng)
     whole = to_signed(view.see(as_channels(source, 1)), source.full).transpose(2, 0, 1)
     np.testing.assert_array_equal(model_view(source, view, 1, source.full).numpy(), whole)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("mask", ..., "mask is nothing, field required"),
+        ("mask_area", "big", "mask_area is 'big', "),
+        ("threshold", float("nan"), "threshold is nan, "),
+    ],
+)
+def test_a_row_of_a_manifest_that_is_none_of_an_image_is_named(
+    model: Model, boards: Path, tmp_path: Path, field: str, value: Any, said: str
+) -> None:
+    out = tmp_path / "out"
+    make_set(model, boards / "normal", out, n=2)
+    rows = read_manifest(out)
+    rows[1] = {k: v for k, v in (rows[1] | {field: value}).items() if v is not ...}
+    write_json_lines(out / MANIFEST, rows)
+    for read in (read_manifest, lambda out: make_set(model, boards / "normal", out, n=2)):
+        with pytest.raises(DataError) as caught:
+            read(out)
+        text = str(caught.value)
+        assert text.startswith(f"line 2 of {out / MANIFEST} is damaged: {said}")
+        assert text.endswith("mend or remove the line")

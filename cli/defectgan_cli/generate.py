@@ -171,14 +171,13 @@ def _choice(order: "Order", model: "Model") -> str:
 
 def _look(folder: Path, order: "Order", reporter: Reporter) -> int:
     """Say what a person should know of a set; returns how many images the critic doubts."""
-    from defectgan.files import each_json_line
     from defectgan.generation.canvas import CONFIDENCE
-    from defectgan.generation.writers import MANIFEST
+    from defectgan.generation.writers import each_row
     from defectgan.inspection.flags import FULL_AREA
     from defectgan.words import counted
 
     total = doubted = full = 0
-    for row in each_json_line(folder / MANIFEST):
+    for row in each_row(folder):
         total += 1
         doubted += row.get(CONFIDENCE, 1) < DOUBTED
         full += row["mask_area"] > FULL_AREA

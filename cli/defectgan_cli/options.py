@@ -1,8 +1,12 @@
 """Options that several commands share, and the command class that all are made with."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +41,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
+            with _terminated_as_interrupted():
+                result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except DefectganError as error:
@@ -65,6 +70,20 @@ class Command(TyperCommand):
         name, value = error.mend or ("", "")
         options = {option.name: option.opts[0] for option in self.params}
         return f": {options[name]} {value}" if name in options else ""
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let the SIGTERM of a batch system end a command as Ctrl-C does, with what it has to say."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}
@@ -101,8 +120,8 @@ Model = Annotated[
 ]
 _CANDIDATES = (
     f"Paintings tried for each image, on up to {CAP} good images: the one whose class the critic "
-    f"is surest of is kept. No good image is kept more than {CAP} times before all have had their "
-    "turn."
+    f"is surest of is kept. No good image is kept more than {CAP} times as often as all are on "
+    "average."
 )
 Candidates = Annotated[
     int | None,

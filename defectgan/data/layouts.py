@@ -285,6 +285,9 @@ def _row_sample(table: Path, number: int, row: Any, normal: str | None) -> Sampl
     if not isinstance(row, dict) or not row.get("file") or "labels" not in row:
         columns = ", ".join(row) if isinstance(row, dict) else type(row).__name__
         raise DataError(f"{where} has {columns}; expected the columns {COLUMNS}")
+    for name in ("file", "mask"):
+        if not isinstance(row.get(name) or "", str):
+            raise DataError(f"{where} has the {name} {row[name]}: expected a path as text")
     listed = row["labels"] or ""
     names = listed if isinstance(listed, list) else str(listed).split(LABEL_SEPARATOR)
     labels = [class_name(n.strip(), where) for n in map(str, names) if n.strip()]

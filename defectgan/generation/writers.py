@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
 from defectgan.errors import DataError
 from defectgan.files import (
@@ -17,7 +18,6 @@ from defectgan.files import (
     digest,
     each_json_line,
     read_json,
-    read_json_lines,
     sort_json_lines,
     write_atomically,
     write_json_lines,
@@ -32,6 +32,39 @@ JOB = "job.json"
 # Images that are looked at before those that are whole are written down.
 CHUNK = 256
 READERS = 4
+
+
+class _Needed(BaseModel):
+    """What the reader of a manifest's row relies on."""
+
+    number: int = Field(ge=0)
+    output: str
+    mask: str
+    source: str
+    defect: str = Field(alias="class")
+    threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    mask_area: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+
+def each_row(out: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a generated set, one after the other; a last line that a kill cut short is left
+    out.
+
+    Raises:
+        DataError: if another line is damaged or no row of an image; says which.
+    """
+    for n, row in enumerate(each_json_line(out / MANIFEST), start=1):
+        try:
+            _Needed.model_validate(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            found = repr(row[field]) if field in row else "nothing"
+            raise DataError(
+                f"line {n} of {out / MANIFEST} is damaged: {field} is {found}, "
+                f"{first['msg'].lower()}: mend or remove the line"
+            ) from error
+        yield row
 
 
 def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
@@ -60,7 +93,7 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
             f"{out} holds images of an older version, which {what} in another way: name another "
             "folder, nothing was written"
         )
-    first = next(each_json_line(out / MANIFEST), {})
+    first = next(each_row(out), {})
     if "threshold" in first:
         job["thresholds"] = dict.fromkeys(job["defects"], first["threshold"])
     return job
@@ -108,7 +141,7 @@ class FolderWriter:
         return numbers
 
     def _whole_rows(self) -> Iterator[dict[str, Any]]:
-        rows = each_json_line(self.out / MANIFEST)
+        rows = each_row(self.out)
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)
@@ -155,8 +188,8 @@ class FolderWriter:
 
 
 def read_manifest(out: Path) -> list[dict[str, Any]]:
-    """The rows of a generated set; a last line that a kill cut short is left out."""
-    return read_json_lines(out / MANIFEST)
+    """As ``each_row``, all of them."""
+    return list(each_row(out))
 
 
 def present_rows(out: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
