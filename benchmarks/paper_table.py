@@ -33,7 +33,7 @@ import torch
 from defectgan.config import Config, load_config
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
-from defectgan.evaluation.arms import ARMS, SWEPT, paint, painted
+from defectgan.evaluation.arms import ASKED
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
@@ -41,7 +41,8 @@ from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.generator import train_generator
 from defectgan.evaluation.ledger import claim, open_test
-from defectgan.evaluation.plan import GENERATED
+from defectgan.evaluation.painting import paint, painted
+from defectgan.evaluation.plan import GENERATED, Bench
 from defectgan.evaluation.quality import Row, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically
@@ -119,15 +120,17 @@ def located(model: Model, real: RealSplit, out: Path, device: torch.device) -> f
 def gain_plan(options: argparse.Namespace, arm: str) -> GainPlan:
     """An arm and what it is held against."""
     recipe = Recipe(net=options.net, steps=options.net_steps)
-    return GainPlan(arms=(arm,), ratio=options.ratio, seeds=options.seeds, recipe=recipe)
+    return GainPlan(
+        asked=(arm,), nets=(options.net,), ratio=options.ratio, seeds=options.seeds, recipe=recipe
+    )
 
 
 def baselines(real: RealSplit, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The classifiers that all rows are held against, trained once."""
-    without = ARMS[SWEPT].baseline
+    without = ASKED.baseline
     assert without is not None
-    plan, out = gain_plan(options, without), options.out / "baselines"
-    return run_gain(plan, real, None, out, device=pick_device(options.device))
+    bench = Bench(real, (), options.out / "baselines", pick_device(options.device))
+    return run_gain(gain_plan(options, without), bench)
 
 
 def fill(
@@ -147,8 +150,8 @@ def fill(
     folder = out / GENERATED / "painted"
     paint(model, real, folder, ratio=PAINTED / fewest, candidates=1, seed=0, device=device)
     near, floor, ceiling = distance(real, folder, features(config), config)
-    plan = gain_plan(options, SWEPT)
-    rows = run_gain(plan, real, model, out, device=device, baselines=baselines(real, options))
+    plan = gain_plan(options, ASKED.name)
+    rows = run_gain(plan, Bench(real, [model], out, device), baselines(real, options))
     gained = compare(rows, CLASSIFIERS)[-1]
     return {
         "kid": near.kid,

@@ -31,6 +31,7 @@ PRESETS = "configs"
 OVERRIDES = "the command line or the environment"
 
 Precision = Literal["auto", "fp32", "bf16"]
+JudgedBy = Literal["auto", "imagenet", "classifier"]
 
 # Steps of the classifier's warm-up for each step that follows, at most: one takes about a
 # seventeenth of a training step's time, so that the warm-up adds a quarter to a short training.
@@ -272,6 +273,12 @@ class TrainingConfig(Settings):
     sample_every: int = Field(250, ge=1, description="steps between sample sheets")
     eval_every: int = Field(
         250, ge=1, description="steps between judgements of the model, made with the next log line"
+    )
+    judge: JudgedBy = Field(
+        "auto",
+        description="the features by which a model is judged: a fixed network's (imagenet, of the "
+        "extra 'features'), or the classifier's as it was when it had trained alone; auto: the "
+        "former where they are installed and the model was not trained against them",
     )
     save_minutes: float = Field(
         5.0, gt=0, description="minutes between checkpoints; there is one at the end in any case"

@@ -53,6 +53,7 @@ TINY: dict[str, Any] = {
         "log_every": 2,
         "save_every": 2,
         "sample_every": 3,
+        "judge": "classifier",
     },
 }
 

@@ -281,6 +281,22 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> Non
     assert (place / "runs" / "latest" / "state.safetensors").is_file()
 
 
+@pytest.mark.slow
+def test_a_batch_system_that_ends_generate_is_told_how_to_go_on(place: Path) -> None:
+    """SIGTERM is what it sends, where a person presses Ctrl-C."""
+    model = Path(__file__).parent.parent / "sample_data" / "pcb64.safetensors"
+    command = [Path(sys.executable).parent / "defectgan", "generate", "--model", model]
+    arguments = [*command, "--normal", "imgs", "--n", "100000", "--out", "made"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        manifest = place / "made" / "manifest.jsonl"
+        wait_for(lambda: manifest.is_file() and manifest.stat().st_size)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "the same command with --out made goes on" in " ".join(said.split())
+
+
 def test_a_reader_that_leaves_ends_a_command_quietly(place: Path) -> None:
     command = [Path(sys.executable).parent / "defectgan", "train", "--data", "pcb", "--dry-run"]
     pipe = subprocess.PIPE

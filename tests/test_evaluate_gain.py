@@ -1,5 +1,6 @@
 """``defectgan evaluate gain`` as a person calls it."""
 
+import html
 import json
 import re
 import shutil
@@ -13,20 +14,25 @@ import torch
 import typer
 import yaml
 from defectgan_cli.main import app
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from defectgan.config import Config, DataConfig
+from defectgan.config import Config, DataConfig, load_config
 from defectgan.data.index import index_data, read_split
 from defectgan.errors import DataError
+from defectgan.evaluation.arms import ARMS, GOOD_ONLY
+from defectgan.evaluation.frozen import FROZEN
 from defectgan.evaluation.generator import train_generator
 from defectgan.evaluation.real import SplitPlan, split_real
+from defectgan.files import read_json_lines, sha256
 from defectgan.images import Picture, read_picture, write_picture
+from defectgan.models.imagenet import weights_of
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import read_info
 from tests.conftest import CPU, TINY, Silent
 
-QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4"
+QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4 --net small"
+GAN = "--gan-config tiny.yaml --gan-steps 2 --gan-seeds 1"
 runner = CliRunner()
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -53,9 +59,9 @@ def message_of(result: Any) -> str:
 def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_reported(
     place: Path,
 ) -> None:
-    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --arms synthetic --out out {QUICK}"
+    line = f"--data pcb {GAN} --arms synthetic --ratio 1 --candidates 1 --out out {QUICK}"
     first = json.loads(call(f"{line} --json").stdout)
-    assert first.keys() == {"table", "out", "files"}
+    assert first.keys() == {"says", "table", "out", "files"}
     assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
     assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
     assert all(Path(file).is_file() for file in first["files"].values())
@@ -68,11 +74,32 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     results = (place / "out/classifiers/results.jsonl").read_text()
     more = call(f"{line} --seeds 3").stdout
     assert (place / "out/classifiers/results.jsonl").read_text().startswith(results)
-    assert "synthetic" in more and more.strip().endswith("out/gain.md")
-    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
-    refused = message_of(call(line.replace("--gan-steps 2", "--gan-steps 3"), code=2))
-    assert "generated is there already" in refused and "nothing was trained" in refused
-    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
+    assert "synthetic" in more and more.strip().endswith("out/gain.html")
+    assert "src='http" not in (place / "out/gain.html").read_text()
+
+
+def test_generators_of_several_seeds_are_trained_one_by_one_and_told_apart(place: Path) -> None:
+    line = f"--data pcb {GAN} --arms synthetic --ratio 1 --candidates 1 --out out {QUICK} --json"
+    first = json.loads(call(line).stdout)["table"][1]
+    weights = {run: sha256(RunFolder(run).weights) for run in runs_of(place / "out")}
+    both = json.loads(call(line.replace("--gan-seeds 1", "--gan-seeds 2")).stdout)["table"][1]
+    assert (first["generators"], both["generators"]) == (1, 2)
+    runs = runs_of(place / "out")
+    assert [load_config(RunFolder(r).config, {}).training.seed for r in runs] == [0, 1]
+    assert {run: sha256(RunFolder(run).weights) for run in runs if run in weights} == weights
+    rows = read_json_lines(place / "out/classifiers/results.jsonl")
+    painted = [row for row in rows if row["arm"] == "synthetic"]
+    assert len({row["generator"] for row in painted}) == 2 and len(painted) == 4
+    named = " ".join(f"--model {run}" for run in runs)
+    given = f"--data pcb {named} --arms synthetic --ratio 1 --candidates 1 --out out {QUICK}"
+    before = len(rows)
+    call(given)
+    assert len(read_json_lines(place / "out/classifiers/results.jsonl")) == before
+    assert "the same weights" in message_of(call(f"{given} --model {runs[0]}", code=3))
+
+
+def runs_of(out: Path) -> list[Path]:
+    return sorted(path for path in (out / "runs").iterdir() if not path.is_symlink())
 
 
 def test_a_generator_that_would_go_on_with_other_images_is_refused(
@@ -94,7 +121,7 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
     runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
     fair = (place / "runs" / "latest").resolve()
-    call(f"--data pcb --model latest --arms synthetic {QUICK}")
+    call(f"--data pcb --model latest --arms synthetic --ratio 1 {QUICK}")
     runner.invoke(app, train)
     refused = call(f"--data pcb --model runs/latest --arms synthetic {QUICK}", code=3)
     assert "has seen" in message_of(refused) and "of the test images" in message_of(refused)
@@ -102,25 +129,68 @@ def test_a_run_that_held_the_same_images_out_is_taken_and_another_refused(place:
     shutil.copy(fair / "weights/last.safetensors", alone)
     refused = call(f"--data pcb --model alone.safetensors --arms synthetic {QUICK}", code=3)
     assert "nobody can tell" in message_of(refused)
-    call(f"--data pcb --model alone.safetensors --trust-model --arms synthetic {QUICK}")
+    trusted = "--model alone.safetensors --trust-model"
+    call(f"--data pcb {trusted} --arms synthetic --ratio 1 --candidates 1 {QUICK}")
 
 
 def test_what_is_added_can_be_chosen_among_candidates(place: Path) -> None:
-    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --arms synthetic --out out {QUICK}"
-    call(f"{line} --candidates 3")
+    line = f"--data pcb {GAN} --arms synthetic --ratio 1 --out out {QUICK}"
+    for candidates in (3, 2):
+        call(f"{line} --candidates {candidates}")
+        assert json.loads((place / "out/gain.json").read_text())["candidates"] == candidates
     made = [json.loads(job.read_text()) for job in place.glob("out/generated/*/*/job.json")]
-    assert made and all(job["candidates"] == 3 for job in made)
-    assert json.loads((place / "out/gain.json").read_text())["candidates"] == 3
-    assert "with another generator, or with other images by it" in message_of(call(line, code=3))
+    assert sorted({job["candidates"] for job in made}) == [2, 3]
+    rows = read_json_lines(place / "out/classifiers/results.jsonl")
+    assert sorted(row["candidates"] for row in rows if row["generator"]) == [2, 2, 3, 3]
+
+
+def test_how_many_images_are_added_is_chosen_without_a_look_at_test_images(place: Path) -> None:
+    line = f"--data pcb {GAN} --ratio 0.5 1 --arms classical+synthetic --out out {QUICK} --json"
+    table = json.loads(call(line).stdout)["table"]
+    tried = read_json_lines(place / "out/choice/results.jsonl")
+    kinds = {(row["arm"], row["ratio"], row["candidates"]) for row in tried}
+    asked = [("classical+synthetic", ratio, n) for ratio in (0.5, 1) for n in (1, 8)]
+    assert kinds == {("classical", 0, 0), *asked}
+    assert not any("accuracy" in row for row in tried)
+    for row in tried:
+        assert load_file(place / "out/choice" / row["predictions"]).keys() == {"val"}
+    best = max(row["val"] for row in tried if row["ratio"])
+    (chosen,) = {row["ratio"] for row in table if row["ratio"]}
+    assert chosen in {row["ratio"] for row in tried if row["val"] == best}
+    tested = read_json_lines(place / "out/classifiers/results.jsonl")
+    assert {row["ratio"] for row in tested} == {0, chosen}
+    told = json.loads((place / "out/gain.json").read_text())["chosen on validation images"]
+    assert told.startswith(f"{chosen:g} images for each real one")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(weights_of("lite2") is None, reason="the extra features is not installed")
+def test_one_command_gives_the_whole_report(place: Path) -> None:
+    """Both networks, the detector, the choice, and the guard."""
+    line = f"--data pcb {GAN} --ratio 1 2 --shots 1 --out out {QUICK} --json"
+    made = json.loads(call(line.replace(" --net small", "")).stdout)
+    kinds = {(row["net"], row["arm"]) for row in made["table"]}
+    arms = {name for name in ARMS if name not in ("synthetic", "procedural", GOOD_ONLY)}
+    assert kinds == {(net, arm) for net in ("small", FROZEN) for arm in arms} | {
+        (FROZEN, GOOD_ONLY)
+    }
+    tried = read_json_lines(place / "out/choice/results.jsonl")
+    assert {row["net"] for row in tried} == {FROZEN}
+    page = Path(made["files"]["html"]).read_text()
+    assert html.escape(made["says"][0]) in page and "good parts alone" in made["says"][-2]
+    harms = made["says"][0].startswith("Do not add")
+    code = 4 if harms else 0
+    again = call(f"{line.replace(' --net small', '')} --fail-on harm", code=code)
+    assert ("Do not add these images" in again.stderr) == harms
 
 
 def test_arms_without_a_generator_may_come_first(place: Path) -> None:
     call(f"--data pcb --arms classical --out out {QUICK}")
     results = (place / "out/classifiers/results.jsonl").read_text()
-    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --out out {QUICK}"
+    line = f"--data pcb {GAN} --ratio 1 --candidates 1 --out out {QUICK}"
     call(f"{line} --arms classical+synthetic")
     more = (place / "out/classifiers/results.jsonl").read_text()
-    assert more.startswith(results) and more.count('"model_sha256"') == 2
+    assert more.startswith(results) and more.count('"arm": "classical+synthetic"') == 2
     call(f"--data pcb --arms procedural --out out {QUICK}")
 
 
@@ -130,7 +200,7 @@ def test_a_damaged_image_is_found_before_a_generator_is_trained(place: Path) -> 
     whole = victim.read_bytes()
     middle = len(whole) // 2
     victim.write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
-    line = f"--data pcb --gan-config tiny.yaml --arms synthetic --out out {QUICK}"
+    line = f"--data pcb {GAN} --arms synthetic --out out {QUICK}"
     assert "0000.png is damaged" in message_of(call(line, code=3))
     assert not (place / "out/runs").exists()
 
@@ -142,25 +212,28 @@ def test_the_classes_are_those_of_the_model_and_none_that_it_does_not_know(place
     for file in (place / "pcb/new").iterdir():
         picture = read_picture(file)
         write_picture(file, replace(picture, pixels=picture.pixels[::-1].copy()))
-    line = f"--data pcb --model latest --arms synthetic {QUICK}"
+    line = f"--data pcb --model latest --arms synthetic --ratio 1 --candidates 1 {QUICK}"
     table = json.loads(call(f"{line} --json").stdout)["table"]
-    assert "tin" in table[0]["recall"] and "new" not in table[0]["recall"]
+    recall = table[0]["figures"]["recall"]
+    assert "tin" in recall and "new" not in recall
     assert "has no defect class new" in message_of(call(f"{line} --classes new --out o", code=3))
     assert not (place / "o/generated").exists()
 
 
-def test_images_as_they_come_are_tested_only_where_that_is_asked_for(
+def test_candidates_are_chosen_by_validation_and_images_as_they_come_by_request(
     place: Path,
 ) -> None:
     def candidates(line: str, out: str) -> Any:
-        call(f"--data pcb {line} --out {out} {QUICK}")
+        call(f"--data pcb {line} --ratio 1 --out {out} {QUICK}")
         return json.loads((place / out / "gain.json").read_text()).get("candidates")
 
     train = ["train", "--data", "pcb", "--config", "tiny.yaml", "--steps", "2"]
     runner.invoke(app, [*train, "--holdout", "0.3", "--val-fraction", "0.2"])
     runner.invoke(app, ["export", "--format", "safetensors", "--out", "alone"])
     alone = "--model alone/generator.safetensors --trust-model"
-    assert candidates("--model latest --arms synthetic", "chosen") == 8
+    chosen = candidates("--model latest --arms synthetic", "chosen")
+    tried = read_json_lines(place / "chosen/choice/results.jsonl")
+    assert sorted(row["candidates"] for row in tried) == [0, 1, 8] and chosen in (1, 8)
     refused = call(f"--data pcb {alone} --arms synthetic --out no {QUICK}", code=3)
     assert "to test images as they come: --candidates 1" in message_of(refused)
     assert not (place / "no").exists()
@@ -182,8 +255,8 @@ def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
     data = {"classes": ["thread", "tin", "wound"], "group_regex": rule}
     settings = TINY | {"data": TINY["data"] | data}
     (place / "ruled.yaml").write_text(yaml.safe_dump(settings))
-    line = f"--data pcb --arms synthetic {QUICK} --holdout 0.3 --val-fraction 0.3"
-    call(f"{line} --gan-config ruled.yaml --gan-steps 2 --out first")
+    line = f"--data pcb --arms synthetic --ratio 1 {QUICK} --holdout 0.3 --val-fraction 0.3"
+    call(f"{line} {GAN.replace('tiny', 'ruled')} --out first")
     call(f"{line} --model first/runs/latest --out second")
     for out in ("first", "second"):
         made = json.loads((place / out / "gain.json").read_text())
@@ -197,8 +270,8 @@ def test_classes_and_the_rule_of_pieces_are_those_of_the_settings_or_of_the_run(
 
 
 def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) -> None:
-    gan = "--gan-config tiny.yaml --gan-steps 2"
-    line = f"--data pcb {gan} --segmentation --out out {QUICK}"
+    quick = QUICK.replace(" --net small", "")
+    line = f"--data pcb {GAN} --segmentation --out out {quick}"
     made = json.loads(call(f"{line} --json").stdout)
     kinds = [(row["arm"], row["baseline"]) for row in made["table"]]
     assert kinds == [("procedural", None), ("synthetic", "procedural"), ("true", None)]
@@ -212,14 +285,15 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
         write_picture(place / "pcb" / "masks" / file.relative_to(place / "pcb"), black)
     for _ in range(2):
         before = sorted(place.rglob("*"))
-        refused = message_of(call(f"--data pcb {gan} --segmentation", code=3))
+        refused = message_of(call(f"--data pcb {GAN} --segmentation", code=3))
         assert "has a true mask that shows anything at 64 x 64 pixels" in refused
         assert sorted(place.rglob("*")) == before
         shutil.rmtree(place / "pcb" / "masks", ignore_errors=True)
 
 
 def test_segmenters_need_no_validation_images_and_classifiers_do(place: Path) -> None:
-    line = f"--data pcb --gan-config tiny.yaml --gan-steps 2 --val-fraction 0 --out out {QUICK}"
+    quick = QUICK.replace(" --net small", "")
+    line = f"--data pcb {GAN} --val-fraction 0 --out out {quick}"
     assert "no val images" in message_of(call(line, code=3))
     made = json.loads(call(f"{line} --segmentation --json").stdout)
     assert [row["arm"] for row in made["table"]] == ["procedural", "synthetic", "true"]
@@ -243,6 +317,12 @@ def test_weights_of_another_network_are_named_before_anything_is_made(place: Pat
         ("--data pcb --net vgg", 2, "no network vgg: expected small"),
         ("--data pcb --image-size 50", 2, "cannot see the size 50"),
         ("--data pcb --ratio 0", 2, "0.01"),
+        ("--data pcb --ratio 1 half", 2, "--ratio 1 half: expected auto, or numbers"),
+        ("--data pcb --segmentation --ratio 1 2", 2, "nothing is chosen for segmenters"),
+        ("--data pcb --arms classical+more-real", 2, "left out for fewer shots"),
+        ("--data pcb --arms good-only --net small", 2, "fixed features of the network frozen"),
+        ("--data pcb --arms real --gan-seeds 2", 2, "--gan-seeds is for generated images"),
+        ("--data pcb --model x.safetensors --gan-seeds 2", 2, "trained already"),
         ("--data pcb --val-from moon", 2, "moon"),
         ("--data pcb --holdout 0", 3, "no test images"),
         ("--data pcb --model x.safetensors --gan-steps 3", 2, "trained already"),

@@ -13,7 +13,8 @@ from defectgan.data.index import Index, index_data
 from defectgan.errors import ModelError
 from defectgan.evaluation import features
 from defectgan.evaluation.classifier import SMALL, Recipe
-from defectgan.evaluation.features import Domain, Wanted
+from defectgan.evaluation.features import Domain, Wanted, make_features
+from defectgan.evaluation.fixed import installed
 from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import Inception
 from tests.conftest import CPU
@@ -97,10 +98,31 @@ def test_domain_features_know_the_classes_that_they_have_learned(
 
 def test_features_are_seen_as_the_model_sees_but_for_the_size() -> None:
     windows = DataConfig(image_size=(32, 48), fit="crop")
-    assert Wanted().seen(windows) == windows
-    larger = Wanted(image_size="64").seen(windows)
+    assert Wanted("domain").seen(windows) == windows
+    larger = Wanted("domain", image_size="64").seen(windows)
     assert (larger.image_size, larger.crop_size) == ((64, 64), 32)
     assert Wanted("inception", Path("x")).seen(windows).image_size == (304, 304)
+    fixed = Wanted("imagenet")
+    assert (fixed.seen(windows).image_size, fixed.seen(windows).crop_size) == ((128, 192), 32)
+    assert fixed.seen(DataConfig(image_size=(256, 160))).image_size == (256, 160)
+
+
+def test_fixed_features_are_taken_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, name in ((True, "imagenet"), (False, "domain")):
+        monkeypatch.setattr(features, "installed", lambda there=there: there)
+        assert Wanted().name == name
+
+
+@pytest.mark.skipif(not installed(), reason="the extra 'features' is not installed")
+def test_fixed_features_say_whose_they_are_and_do_not_depend_on_the_batch(
+    images: list[Pixels], index: Index
+) -> None:
+    fixed = make_features(Wanted("imagenet"), index, SEEN, device=CPU)
+    found = fixed([*images, *images, *images][:9])
+    assert found.dtype == torch.float64 and fixed.facts["image size"] == [128, 128]
+    torch.testing.assert_close(found[:1], fixed(images[:1]), rtol=1e-3, atol=1e-4)
+    assert fixed.facts["weights_sha256"].startswith("9656183e")
+    assert fixed.classify(found) is None
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from defectgan.config import Config, DataConfig, Form, parse_config
 from defectgan.data.index import index_data
-from defectgan.errors import DataError, ModelError
-from defectgan.evaluation.ledger import RESULTS, go_through
+from defectgan.errors import ModelError
 from defectgan.files import sha256, write_json_lines
 from defectgan.generation.job import Job as GenerateJob
 from defectgan.generation.plan import Sources
@@ -27,7 +26,6 @@ from defectgan.images import Levels
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import (
     MODEL,
-    Model,
     ModelInfo,
     digest,
     identities,
@@ -256,30 +254,6 @@ def test_a_set_that_was_made_when_the_files_digest_was_the_identity_goes_on(
     assert json.loads((out / JOB).read_text())[MODEL] == load_model(weights).sha256
 
 
-def test_results_that_recorded_the_files_digest_are_not_made_again(
-    run: Path, tmp_path: Path
-) -> None:
-    model = load_model(run)
-    key = ("synthetic", 1.0, 0)
-    row = {"arm": key[0], "ratio": key[1], "seed": key[2], MODEL: sha256(RunFolder(run).weights)}
-    write_json_lines(tmp_path / RESULTS, [row])
-
-    def results(model: Model) -> list[dict[str, Any]]:
-        return go_through(
-            tmp_path,
-            {},
-            [key],
-            model=model,
-            origin=lambda key: {MODEL: model.sha256},
-            begin=lambda: pytest.fail("made again"),
-            known=lambda count: None,
-        )
-
-    assert results(model) == [row | {MODEL: model.sha256}]
-    with pytest.raises(DataError, match="another generator"):
-        results(replace(model, sha256="0" * 64, path=FORMATS / "defectgan-1.safetensors.gz"))
-
-
 def test_a_run_is_found_by_either_identity_of_its_weights(run: Path) -> None:
     weights = RunFolder(run).weights
     assert identities(weights) == {load_model(run).sha256, sha256(weights)}
@@ -334,3 +308,15 @@ def test_a_training_on_awkward_classes_leads_to_a_set(
     (row, _) = make(run, boards, tmp_path / "out", "crack/rust")
     assert row["class"] == "crack/rust" and row["output"].startswith("images/crack-rust/")
     assert replace(load_model(run).info, step=0).label_of("crack/rust") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("calibrated", "NaN"), ("calibrated", "7"), ("step", '"x"'), ("channels", "0"), ("step", "x")],
+)
+def test_a_header_with_a_value_that_cannot_be_is_refused_by_the_name_of_its_field(
+    field: str, value: str, tmp_path: Path
+) -> None:
+    path = with_header(unpacked(f"{FORMAT}.safetensors", tmp_path), {field: value})
+    with pytest.raises(ModelError, match=f"cannot be read: {field} of its header is "):
+        read_info(path)

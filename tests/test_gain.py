@@ -5,46 +5,60 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file
 
 from defectgan.config import DataConfig
+from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Seen
 from defectgan.data.samples import TRAIN, Sample
 from defectgan.errors import DataError, ModelError, SettingError
-from defectgan.evaluation.arms import (
-    ARMS,
-    SWEPT,
-    Material,
+from defectgan.evaluation.arms import ARMS, GOOD_ONLY, Material, gather, known_arms
+from defectgan.evaluation.classifier import Recipe
+from defectgan.evaluation.gain import FOLDER, GainPlan, run_gain, run_task
+from defectgan.evaluation.gain_figures import scores
+from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns, compare, write_gain
+from defectgan.evaluation.ledger import RESULTS, TABLE, Key, claim
+from defectgan.evaluation.painting import (
+    UNDONE,
+    Painter,
     added,
-    gather,
-    known_arms,
     paint,
     painted,
+    take_away,
+    undone,
 )
-from defectgan.evaluation.classifier import Recipe
-from defectgan.evaluation.gain import (
-    FOLDER,
-    GainPlan,
-    run_gain,
-    run_task,
-    scores,
-)
-from defectgan.evaluation.gain_report import CLASSIFIERS, about, cells, columns, compare, write_gain
-from defectgan.evaluation.ledger import RESULTS, TABLE, claim, go_through
+from defectgan.evaluation.plan import Bench
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
-from defectgan.files import read_json_lines, write_json_lines
+from defectgan.files import read_json_lines
+from defectgan.generation.canvas import row_noise
+from defectgan.generation.layer import model_view, paint_source
 from defectgan.images import read_picture, write_picture
 from defectgan.training.checkpoint import Model, load_model
+from defectgan.views import Viewer
 from tests.conftest import CPU
 
 SHARES = SplitPlan(holdout=0.25, val_fraction=0.34)
 RECIPE = Recipe(net="small", steps=2, batch_size=4, evaluations=1)
 PLAN = GainPlan(seeds=2, image_size=(32, 32), recipe=RECIPE)
+# Arms of a network from scratch that need no image but those of the split.
+TAUGHT = tuple(name for name, arm in ARMS.items() if arm.extra != "real" and name != GOOD_ONLY)
+
+
+# Of which a trainer from scratch needs but the device.
+BENCH: Any = SimpleNamespace(device=CPU)
+
+
+def run_on(
+    real: RealSplit, models: list[Model], out: Path, plan: GainPlan = PLAN, **options: Any
+) -> list[dict[str, Any]]:
+    baselines = options.pop("baselines", ())
+    return run_gain(plan, Bench(real, models, out, CPU, **options), baselines)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +76,12 @@ def model(run: Path) -> Model:
 def finished(
     real: RealSplit, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """All arms and a sweep, two seeds each; tests only read it."""
+    """All arms that learn from the split and from what is painted, two seeds each; tests only read
+    it.
+    """
     out = tmp_path_factory.mktemp("gain") / "out"
     claim(out, real)
-    return out, run_gain(replace(PLAN, sweep=(0.5,)), real, model, out, device=CPU)
+    return out, run_on(real, [model], out, replace(PLAN, asked=TAUGHT))
 
 
 def coloured(counts: list[int], value: int) -> list[list[Seen]]:
@@ -80,21 +96,34 @@ def test_a_ratio_of_floats_adds_no_image_more_than_that_of_decimals() -> None:
 
 def test_an_arm_learns_from_the_real_images_and_so_many_added_ones_a_class() -> None:
     train = coloured([5, 2, 3], 0)
+    first, second = Painter("a", 1), Painter("b", 1)
     material = Material(
         train,
         train,
         train,
-        {"synthetic": coloured([0, 4, 6], 1), "procedural": coloured([0, 4, 6], 2)},
+        procedural=coloured([0, 4, 6], 2),
+        further=coloured([1, 1, 6], 3),
+        synthetic={first: coloured([0, 4, 6], 1), second: coloured([0, 4, 6], 9)},
+        control={first: coloured([0, 4, 6], 4)},
     )
 
-    def learned(name: str, ratio: float) -> list[list[int]]:
-        pools = material.learned_from(ARMS[name], ratio)
+    def learned(name: str, ratio: float, painter: Painter = first) -> list[list[int]]:
+        pools = material.learned_from(ARMS[name], ratio, painter)
         return [[int(seen.image.max()) for seen in pool] for pool in pools]
 
     assert learned("real", 0) == learned("classical", 0) == [[0] * 5, [0] * 2, [0] * 3]
     assert learned("synthetic", 1) == [[0] * 5, [0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
     assert learned("classical+procedural", 0.5) == [[0] * 5, [0, 0, 2], [0, 0, 0, 2, 2]]
     assert learned("synthetic", 2)[1] == [0, 0, 1, 1, 1, 1]
+    assert learned("synthetic", 1, second)[1] == [0, 0, 9, 9]
+    assert learned("classical+mix", 1) == [[0] * 5, [0, 0, 1, 2], [0, 0, 0, 1, 1, 2]]
+    # Of one class there is a single further image.
+    assert learned("classical+more-real", 1) == [[0] * 5, [0, 0, 3], [0, 0, 0, 3, 3, 3]]
+    assert learned("classical+synthetic+control", 1) == [
+        [0] * 5 + [4] * 5,
+        [0, 0, 1, 1],
+        [0, 0, 0, 1, 1, 1],
+    ]
 
 
 def test_a_baseline_comes_along_with_its_arm() -> None:
@@ -104,7 +133,7 @@ def test_a_baseline_comes_along_with_its_arm() -> None:
         "classical+synthetic",
     ]
     assert [a.name for a in known_arms(list(reversed(ARMS)))] == list(ARMS)
-    with pytest.raises(SettingError, match="no arm magic: expected real"):
+    with pytest.raises(SettingError, match="no arm magic: expected good-only, real"):
         known_arms(["magic"])
 
 
@@ -113,7 +142,7 @@ def test_every_classifier_makes_the_same_number_of_steps_on_the_same_images(
     finished: tuple[Path, list[dict[str, Any]]], real: RealSplit
 ) -> None:
     _, rows = finished
-    assert len(rows) == 2 * (len(ARMS) + 1)
+    assert len(rows) == 2 * len(TAUGHT)
     assert {row["steps"] for row in rows} == {RECIPE.steps}
     tested = [sum(map(sum, row["confusion"])) for row in rows]
     assert set(tested) == {len(real.part("test").samples)}
@@ -122,17 +151,21 @@ def test_every_classifier_makes_the_same_number_of_steps_on_the_same_images(
 def test_a_classifier_that_makes_other_steps_than_asked_for_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from defectgan.evaluation import gain
+    from defectgan.evaluation import trainers
 
-    train = gain.train_classifier
+    train = trainers.train_classifier
 
     def lazy(pools: Any, recipe: Recipe, **options: Any) -> Any:
         return train(pools, replace(recipe, steps=recipe.steps - 1), **options)
 
-    monkeypatch.setattr(gain, "train_classifier", lazy)
+    monkeypatch.setattr(trainers, "train_classifier", lazy)
     images = coloured([1, 1], 0)
     with pytest.raises(AssertionError, match="more steps"):
-        run_task(PLAN.tasks()[0], RECIPE, Material(images, images, images, {}), "ab", device=CPU)
+        run_task(
+            Key("real", 0, 0, "small"),
+            trainers.Trainers(Material(images, images, images), RECIPE, BENCH),
+            "ab",
+        )
 
 
 def test_synthetic_images_are_painted_on_good_training_images_alone(
@@ -141,10 +174,55 @@ def test_synthetic_images_are_painted_on_good_training_images_alone(
     out, _ = finished
     good = {str(s.file) for s in real.part(TRAIN).members[0]}
     for k, name in enumerate(real.classes[1:], start=1):
-        rows = read_json_lines(out / "generated" / "1x" / name / "manifest.jsonl")
+        (manifest,) = out.glob(f"generated/*/{name}/manifest.jsonl")
+        rows = read_json_lines(manifest)
         assert len(rows) == added(1, len(real.part(TRAIN).members[k]))
         assert {row["source"] for row in rows} <= good
         assert {row["class"] for row in rows} == {name}
+
+
+def test_a_control_is_the_painted_image_as_the_model_restores_it(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, model: Model
+) -> None:
+    """Each alone, as here, or several at once: the same image, of the size that it was painted."""
+    (folder,) = finished[0].glob("generated/*/")
+    place = folder / real.classes[1]
+    rows = read_json_lines(place / "manifest.jsonl")
+    info, view = model.info, Viewer(model.info.form.view)
+    for row in rows:
+        picture = read_picture(place / row["output"])
+        seen = view(picture.size)
+        image = model_view(picture, seen, info.channels, info.levels_of(picture))
+        noise = row_noise(row["seed"], model.generator.noise_size(*view.frame))
+        normal = constant_map(one_hot([0], len(info.classes)))
+        with torch.no_grad():
+            layer = model.generator(image[None], normal, noise[None])
+        restored = paint_source(
+            picture, seen, image, *(t[0] for t in layer), info.levels_of(picture)
+        )
+        made = read_picture(place / UNDONE / row["output"]).pixels
+        assert np.abs(made.astype(int) - restored.pixels).max() <= 1
+        assert made.shape == picture.pixels.shape and (made != picture.pixels).any()
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    take_away(model, real, folder, device=CPU)
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+    index = painted(real, folder)
+    assert [s.file.name for s in undone(index).samples] == [s.file.name for s in index.samples]
+    assert all(s.file.is_file() for s in undone(index).samples)
+
+
+def test_a_result_without_what_its_network_said_is_made_again(
+    finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, tmp_path: Path
+) -> None:
+    claim(tmp_path / "out", real)
+    plan = replace(PLAN, asked=("real",), seeds=1)
+    (first,) = run_on(real, [], tmp_path / "out", plan)
+    said = tmp_path / "out" / FOLDER / first["predictions"]
+    before = said.read_bytes()
+    assert load_file(said)["test"].shape == (len(real.part("test").samples), len(real.classes))
+    said.unlink()
+    (again,) = run_on(real, [], tmp_path / "out", plan)
+    assert said.read_bytes() == before and timeless([again]) == timeless([first])
 
 
 def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,12 +238,12 @@ def test_a_test_that_was_cut_short_goes_on_to_the_same_results(
 ) -> None:
     _, rows = finished
     claim(tmp_path / "out", real)
-    plan = replace(PLAN, arms=("synthetic",))
-    first = run_gain(replace(plan, seeds=1), real, model, tmp_path / "out", device=CPU)
+    plan = replace(PLAN, asked=("synthetic",))
+    first = run_on(real, [model], tmp_path / "out", replace(plan, seeds=1))
     results = tmp_path / "out" / FOLDER / RESULTS
     results.write_text(results.read_text() + '{"arm": "real", "ra')
     made: list[int] = []
-    again = run_gain(plan, real, model, tmp_path / "out", device=CPU, done=made.append)
+    again = run_on(real, [model], tmp_path / "out", plan, done=made.append)
     assert again[: len(first)] == first and len(again) == 4
     assert made == [2 * RECIPE.steps, *[1] * 2 * RECIPE.steps]
     assert read_json_lines(results) == again
@@ -178,12 +256,12 @@ def test_baselines_of_another_folder_are_held_against_and_not_made_again(
     finished: tuple[Path, list[dict[str, Any]]], real: RealSplit, model: Model, tmp_path: Path
 ) -> None:
     _, rows = finished
-    plan = replace(PLAN, arms=("synthetic",))
+    plan = replace(PLAN, asked=("synthetic",))
     without, out = tmp_path / "without", tmp_path / "out"
     claim(without, real)
     claim(out, real)
-    baselines = run_gain(replace(plan, arms=("real",)), real, None, without, device=CPU)
-    both = run_gain(plan, real, model, out, device=CPU, baselines=baselines)
+    baselines = run_on(real, [], without, replace(plan, asked=("real",)))
+    both = run_on(real, [model], out, plan, baselines=baselines)
     wanted = [row for arm in ("real", "synthetic") for row in rows if row["arm"] == arm]
     assert timeless(both) == timeless([row for row in wanted if row["ratio"] in (0, PLAN.ratio)])
     assert {row["arm"] for row in read_json_lines(out / FOLDER / RESULTS)} == {"synthetic"}
@@ -198,7 +276,7 @@ def test_a_folder_takes_no_other_test(
 ) -> None:
     out, _ = finished
     with pytest.raises(DataError, match="results of another test"):
-        run_gain(replace(PLAN, seed=1), real, model, out, device=CPU)
+        run_on(real, [model], out, replace(PLAN, asked=TAUGHT, seed=1))
     before = (out / TABLE).read_text()
     with pytest.raises(DataError, match="other images or splits"):
         claim(out, split_real(boards, DataConfig(), replace(SHARES, shots=1)))
@@ -212,12 +290,12 @@ def test_a_result_is_of_the_content_of_images_and_masks_and_of_their_levels(
     boards: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(boards, tmp_path / "pcb")
-    plan = replace(PLAN, arms=("real",), seeds=1)
+    plan = replace(PLAN, asked=("real",), seeds=1)
 
     def run(levels: str = "full") -> None:
         real = split_real(tmp_path / "pcb", DataConfig.model_validate({"levels": levels}), SHARES)
         claim(tmp_path / "out", real)
-        run_gain(plan, real, None, tmp_path / "out", device=CPU)
+        run_on(real, [], tmp_path / "out", plan)
 
     run()
     run()
@@ -260,9 +338,9 @@ def test_a_class_that_the_model_does_not_know_is_named(
 
 
 def test_where_no_arm_needs_a_generator_none_is_needed(real: RealSplit, tmp_path: Path) -> None:
-    plan = replace(PLAN, arms=("real", "procedural"), seeds=1)
-    assert not plan.paints and replace(plan, sweep=(2,)).paints
-    rows = run_gain(plan, real, None, tmp_path / "out", device=CPU)
+    plan = replace(PLAN, asked=("real", "procedural"), seeds=1)
+    assert not plan.paints and PLAN.paints
+    rows = run_on(real, [], tmp_path / "out", plan)
     assert [row["arm"] for row in rows] == ["real", "procedural"]
 
 
@@ -270,38 +348,31 @@ def test_what_is_added_at_one_ratio_is_part_of_what_is_added_at_a_higher_one(
     real: RealSplit,
 ) -> None:
     config = DataConfig(image_size=32)
-    low, high = (gather(real, config, None, ratio=r, seed=0) for r in (1, 2))
-    for few, many in zip(low.extras["procedural"], high.extras["procedural"], strict=True):
+    low, high = (gather(real, config, {}, ratio=r, seed=0) for r in (1, 2))
+    for few, many in zip(low.procedural, high.procedural, strict=True):
         assert len(many) >= len(few)
         assert all(np.array_equal(a.image, b.image) for a, b in zip(few, many, strict=False))
 
 
-class Bright(nn.Module):
-    """Names class 0, 1 or 2 by the brightness of an image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        named = ((images.mean((1, 2, 3)) + 1) * 127.5).round().long()
-        return nn.functional.one_hot(named, 3).float() * self.scale
-
-
 def test_scores_of_a_known_confusion() -> None:
     """Of class 0 all 4 are right, of class 1 one of 2, of class 2 none of 2 (called 1)."""
-    test = [[np.full((8, 8, 1), v, np.uint8) for v in row] for row in ([0] * 4, [1, 0], [1, 1])]
-    found = scores(Bright(), test, ("a", "b", "c"))
+    named = np.array([0, 0, 0, 0, 1, 0, 1, 1])
+    found = scores(np.eye(3, dtype=np.float32)[named], [4, 2, 2], ("a", "b", "c"))
     assert found["confusion"] == [[4, 0, 0], [1, 1, 0], [0, 2, 0]]
     assert found["accuracy"] == pytest.approx(5 / 8)
     assert found["recall"] == {"a": 1.0, "b": 0.5, "c": 0.0}
+    assert found["balanced"] == pytest.approx(0.5)
     # F1 = 2 TP / (2 TP + FP + FN): 8/9, 2/(2+2+1), 0.
     assert found["macro_f1"] == pytest.approx((8 / 9 + 2 / 5 + 0) / 3)
+    # Refusing none of 4 good images, all that is called a defect is caught.
+    assert found["caught at 5 %"] == pytest.approx(3 / 4)
+    assert found["caught at 5 % of each"] == {"b": 0.5, "c": 1.0}
 
 
 def rows_of(arm: str, ratio: float, values: list[float]) -> list[dict[str, Any]]:
     return [
-        {"arm": arm, "ratio": ratio, "seed": seed, "steps": 3, "accuracy": value / 2}
+        {"arm": arm, "ratio": ratio, "seed": seed, "net": "small", "generator": "", "steps": 3}
+        | {"accuracy": value / 2}
         | {"macro_f1": value, "recall": {"good": value, "bad": 1 - value}}
         for seed, value in enumerate(values)
     ]
@@ -361,10 +432,10 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
 ) -> None:
     _, rows = finished
     entries = compare(rows, CLASSIFIERS)
-    facts = about(real, model, ("it is trusted",)) | PLAN.facts()
-    files = write_gain(tmp_path, entries, CLASSIFIERS, facts)
+    facts = about(real, [model], ("it is trusted",)) | PLAN.facts()
+    files = write_gain(tmp_path, entries, CLASSIFIERS, facts, ["Do not."])
     kept = json.loads(files["json"].read_text())
-    assert kept["table"] == entries and kept["model_sha256"] == model.sha256
+    assert kept["table"] == entries and model.sha256 in kept["generators"][0]
     assert kept["split"] == {
         "by": "the data itself, else by these shares",
         "holdout": 0.25,
@@ -376,32 +447,7 @@ def test_the_report_is_a_table_a_plot_and_all_figures(
     assert kept["notes"] == [*real.notes, "it is trusted"] and kept["left out"]
     assert "it is trusted" in files["md"].read_text()
     table = [line for line in files["md"].read_text().splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(ARMS) + 1
+    assert len(table) == 2 + len(TAUGHT)
     assert {line.count("|") for line in table} == {len(columns(entries, CLASSIFIERS)) + 1}
-    assert [e["arm"] for e in entries if e["ratio"] == 0.5] == [SWEPT]
+    assert files["md"].read_text().splitlines()[2] == kept["says"][0] == "Do not."
     assert files["png"].read_bytes().startswith(b"\x89PNG")
-
-
-def test_results_of_images_that_were_chosen_in_another_way_are_not_mixed_with_todays(
-    tmp_path: Path,
-) -> None:
-    """Version 0.1.0 tried each of several candidates on another good image, and did not say so."""
-    key = ("synthetic", 1.0, 0)
-
-    def results(candidates: int) -> list[dict[str, Any]]:
-        row = dict(zip(("arm", "ratio", "seed"), key, strict=True))
-        origin = {"model_sha256": None, "candidates": candidates}
-        write_json_lines(tmp_path / RESULTS, [row | origin])
-        return go_through(
-            tmp_path,
-            {},
-            [key],
-            model=None,
-            origin=lambda key: replace(PLAN, candidates=candidates).painted_by(None),
-            begin=lambda: pytest.fail("made again"),
-            known=lambda count: None,
-        )
-
-    assert len(results(1)) == 1
-    with pytest.raises(DataError, match="with other images by it"):
-        results(8)

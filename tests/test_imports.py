@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
 BASICS = {
     *("compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"),
-    *("memory", "names", "words"),
+    *("memory", "names", "pages", "words"),
 }
-MATERIAL = {"data", "models", "losses"}
+MATERIAL = {"data", "models", "losses", "metrics"}
 JOBS = {"training", "generation", "inspection", "evaluation", "export"}
 
 
@@ -71,6 +71,12 @@ def test_a_library_stands_behind_one_module(module: str, only: str) -> None:
 def test_asking_for_help_imports_no_torch(module: str) -> None:
     code = f"import sys, {module}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_metrics_are_arithmetic_alone() -> None:
+    files = (ROOT / "defectgan" / "metrics").glob("*.py")
+    used = {name.split(".")[0] for file in files for name in imports_of(file)}
+    assert used <= {"collections", "typing", "numpy"}
 
 
 STILL = """

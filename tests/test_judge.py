@@ -1,5 +1,6 @@
 """The judge: what its measures say of models that are known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,26 @@ from torch.testing import assert_close
 from defectgan.config import DataConfig
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import index_data, read_split
+from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
+from defectgan.models import imagenet
+from defectgan.models.imagenet import JUDGE, RELEASES, weights_of
 from defectgan.runs import RunFolder
+from defectgan.training import yardstick
 from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
-from defectgan.training.job import Job
+from defectgan.training.job import Job, resumed_job
 from defectgan.training.judge import (
     ERROR,
     FEWEST,
     SCORE,
     Features,
     Judge,
-    Yardstick,
     agreement,
     judged_images,
 )
 from defectgan.training.lead import take_lead
+from defectgan.training.yardstick import FixedYardstick, Yardstick, fixed_yardstick
 from tests.conftest import CPU, Silent, StopAfter, go_on, run_job, tiny_with
 
 
@@ -179,6 +184,57 @@ def test_settings_without_a_warm_up_choose_no_best_weights(striped: Path, tmp_pa
     assert SCORE not in read_json_lines(run.stats)[-1] and not run.best.exists()
     assert not any("yardstick" in name for name in load_tensors(run.state)[0])
     assert any(text.startswith("no kid_share and no best weights") for text in said)
+
+
+installed = pytest.mark.skipif(
+    weights_of(JUDGE) is None, reason="the extra 'features' is not installed"
+)
+LITE2 = RELEASES[JUDGE].sha256
+
+
+@installed
+def test_a_fixed_network_judges_a_run_from_its_first_step_on_and_after_a_resume(
+    striped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the classifier has no warm-up; where it is gone meanwhile, that is said."""
+    changed = {"judge": "imagenet", "lead_steps": 0, "steps": 3, "eval_every": 2}
+    training = SETTINGS.training.model_copy(update=changed)
+    job = Job(SETTINGS.model_copy(update={"training": training}), index_data(striped, DataConfig()))
+    run = RunFolder(run_job(job, tmp_path / "whole").run)
+    (line,) = [x for x in read_json_lines(run.stats) if x["step"] == 3]
+    model = load_model(run.path)
+    assert model.critic is not None
+    measures, _ = judge(run, FixedYardstick(CPU))(model.generator, model.critic)
+    assert line[SCORE] == pytest.approx(measures[SCORE], rel=1e-4) and run.best.exists()
+    stopped = RunFolder(run_job(job, tmp_path / "parts", stop=StopAfter(1)).run)
+    shutil.copytree(stopped.path, tmp_path / "elsewhere", symlinks=True)
+    go_on(stopped.path)
+    assert read_json_lines(stopped.stats)[-1][SCORE] == line[SCORE]
+    monkeypatch.setattr(yardstick, "weights_of", lambda name: None)
+    away, told = RunFolder(tmp_path / "elsewhere"), Silent()
+    resumed_job(away.path, {}).run(away, device=CPU, watcher=told, stop=lambda: False)
+    assert SCORE not in read_json_lines(away.stats)[-1]
+    assert any("install the extra 'features'" in text for text in told.warnings)
+
+
+@installed
+def test_by_default_a_fixed_network_judges_unless_the_model_was_trained_against_it() -> None:
+    assert isinstance(fixed_yardstick("auto", (), device=CPU), FixedYardstick)
+    assert fixed_yardstick("auto", (LITE2,), device=CPU) is None
+    assert fixed_yardstick("classifier", (), device=CPU) is None
+    assert isinstance(fixed_yardstick("imagenet", ("another",), device=CPU), FixedYardstick)
+    with pytest.raises(SettingError, match="trained against lite2"):
+        fixed_yardstick("imagenet", (LITE2,), device=CPU)
+
+
+def test_without_the_extra_the_classifier_judges_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (yardstick, imagenet):
+        monkeypatch.setattr(module, "weights_of", lambda name: None)
+    assert fixed_yardstick("auto", (), device=CPU) is None
+    with pytest.raises(SettingError, match="extra 'features'"):
+        fixed_yardstick("imagenet", (), device=CPU)
 
 
 def test_validation_images_judge_where_they_suffice_and_test_images_never(boards: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from defectgan.data.index import Index, index_data
 from defectgan.data.samples import Mark
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.comparison import Comparison, find_comparison
+from defectgan.evaluation.fixed import Fixed, installed
 from defectgan.evaluation.images import Pixels, generated_index
 from defectgan.evaluation.quality import ALL, FEWEST, Quality, Row, measure
 from defectgan.evaluation.quality_report import write_quality
@@ -25,8 +27,9 @@ from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
 from defectgan.images import Picture, write_picture
 from defectgan.runs import RunFolder
+from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.job import Job
-from tests.conftest import spoil, tiny_with
+from tests.conftest import CPU, spoil, tiny_with
 
 SEEN = DataConfig(image_size=(32, 32))
 runner = CliRunner()
@@ -182,14 +185,144 @@ def test_a_report_is_never_overwritten(index: Index, tmp_path: Path) -> None:
         write_quality(tmp_path / "out", quality, folder)
 
 
+def line_of(quality: Quality, defect: str = ALL) -> dict[str, Row]:
+    return {kind: row(quality, defect, kind) for kind in ("generated", "floor", "ceiling")}
+
+
+def test_the_share_is_where_the_distance_lies_from_floor_to_ceiling(
+    index: Index, tmp_path: Path
+) -> None:
+    """Half of what is shown is real, the other half good: a share between 0 and 1."""
+    names = index.classes[1:]
+    mixed = {n: [*files(index, k)[:6], *files(index, 0)[:6]] for k, n in enumerate(names, start=1)}
+    quality = measure(comparison(index, pretend(tmp_path, mixed)), PixelFeatures(), SEEN)
+    for defect in (ALL, *names):
+        rows = line_of(quality, defect)
+        ours, floor, ceiling = (rows[kind] for kind in ("generated", "floor", "ceiling"))
+        way = ceiling.kid - floor.kid
+        assert (floor.share, ceiling.share) == (0, 1)
+        assert ours.share is not None
+        assert ours.share == pytest.approx((ours.kid - floor.kid) / way)
+        spreads = ours.kid_std, (1 - ours.share) * floor.kid_std, ours.share * ceiling.kid_std
+        assert ours.share_std == pytest.approx(sum(s**2 for s in spreads) ** 0.5 / way)
+        assert 0.1 < ours.share < 0.6
+    assert not any("nothing is painted on" in note for note in quality.notes)
+
+
+def test_what_is_farther_than_nothing_painted_is_said(index: Index, tmp_path: Path) -> None:
+    """Tin is a darker gray than wound, good images the darkest: they are farther from wound."""
+    black = tmp_path / "black"
+    for n in range(12):
+        pixels = np.random.default_rng(n).normal(20, 5, (32, 32, 1)).clip(0, 255).astype(np.uint8)
+        write_picture(black / f"{n}.png", Picture(pixels))
+    folder = pretend(tmp_path / "set", {"tin": sorted(black.glob("*.png"))})
+    quality = measure(comparison(index, folder), PixelFeatures(), SEEN)
+    share = row(quality, "tin", "generated").share
+    assert share is not None and share > 1
+    assert any(f"nothing is painted on (a share of 1 or more): {ALL} " in n for n in quality.notes)
+
+
+def test_there_is_no_share_where_good_images_lie_as_near_as_defects(
+    index: Index, tmp_path: Path
+) -> None:
+    class Blind(PixelFeatures):
+        """Sees noise, the same for a class as for another."""
+
+        def __call__(self, images: Sequence[Pixels]) -> torch.Tensor:
+            found = super().__call__(images)
+            return found - found.mean(1, keepdim=True)
+
+    folder = pretend(tmp_path, {"tin": files(index, 1)})
+    quality = measure(comparison(index, folder), Blind(), SEEN)
+    assert row(quality, "tin", "generated").share is None
+    assert any(note.startswith("no share for") for note in quality.notes)
+
+
+class Fractions:
+    """What is done to a defect, by degrees from 0 to 1."""
+
+    @staticmethod
+    def blurred(image: Pixels, degree: float) -> Pixels:
+        return cv2.GaussianBlur(image, (0, 0), 0.01 + 5 * degree)[..., None]
+
+    @staticmethod
+    def grayed(image: Pixels, degree: float) -> Pixels:
+        return (image + degree * (image.mean() - image)).round().astype(np.uint8)
+
+    @staticmethod
+    def mixed(image: Pixels, degree: float) -> Pixels:
+        disc = cv2.circle(np.zeros(image.shape[:2], np.float32), (32, 32), 20, 1, -1)[..., None]
+        return (image + degree * disc * (128 - image)).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def scratched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 gray plates of 64 px, and as many with three bright scratches."""
+    folder = tmp_path_factory.mktemp("plates")
+    rng = np.random.default_rng(0)
+    for name in ("normal", "scratch"):
+        for n in range(40):
+            plate = cv2.GaussianBlur(rng.normal(100, 40, (64, 64)).astype(np.float32), (0, 0), 1)
+            for _ in range(3 if name == "scratch" else 0):
+                ends = rng.integers(4, 60, (2, 2)).tolist()
+                cv2.line(plate, *map(tuple, ends), 220, 2)
+            image = plate.clip(0, 255).astype(np.uint8)[..., None]
+            write_picture(folder / name / f"{n:02}.png", Picture(image))
+    return folder
+
+
+class Once(PixelFeatures):
+    """The features of a network that sees no image twice: the real ones are always the same."""
+
+    def __init__(self, features: Fixed) -> None:
+        self._features = features
+        self._known: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, images: Sequence[Pixels]) -> torch.Tensor:
+        new = {i.tobytes(): i for i in images if i.tobytes() not in self._known}
+        if new:
+            self._known |= zip(new, self._features([*new.values()]), strict=True)
+        return torch.stack([self._known[i.tobytes()] for i in images])
+
+
+@pytest.mark.skipif(not installed(), reason="the extra 'features' is not installed")
+def test_other_real_defects_have_a_share_of_0_and_it_grows_as_they_are_spoiled(
+    scratched: Path, tmp_path: Path
+) -> None:
+    index = index_data(scratched, DataConfig(holdout=0.5))
+    features = Once(Fixed(DataConfig(), device=CPU))
+
+    def share(name: str, paths: Sequence[Path]) -> float:
+        made = comparison(index, pretend(tmp_path / name, {"scratch": paths}))
+        found = row(
+            measure(made, features, DataConfig(image_size=(64, 64))), "scratch", "generated"
+        )
+        assert found.share is not None and found.share_std is not None
+        if name in ("real", "good"):
+            assert abs(found.share - (name == "good")) < found.share_std
+        return found.share
+
+    real, good = (files(index, k)[:12] for k in (1, 0))
+    shares = [share("real", real), share("good", good)]
+    for way in (Fractions.blurred, Fractions.grayed, Fractions.mixed):
+        found = [shares[0]]
+        for degree in (0.5, 0.9):
+            folder = tmp_path / f"{way.__name__}-{degree}"
+            for file in real:
+                image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)[..., None]
+                write_picture(folder / file.name, Picture(way(image, degree)))
+            found.append(share(folder.name + "-set", sorted(folder.glob("*.png"))))
+        assert found == sorted(found), (way.__name__, found)
+        assert found[-1] > 0.5, (way.__name__, found)
+
+
 @pytest.fixture
 def began(parts: Path, tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run that holds half of the parts out for validation; its weights are any bytes."""
+    """A run that holds half of the parts out for validation; its weights hold one number."""
     monkeypatch.setenv("DEFECTGAN_RUNS", str(tmp_path / "runs"))
     job = Job(tiny, index_data(parts, DataConfig(val_fraction=0.5)))
     folder = job.begin(tmp_path / "runs", "parts")
-    folder.weights.parent.mkdir()
-    folder.weights.write_bytes(b"weights")
+    save_tensors(folder.weights, {"a": torch.zeros(1)}, ModelInfo.of(job.config, job.index))
     return folder
 
 
@@ -210,6 +343,23 @@ def test_the_run_is_found_by_its_weights_and_its_validation_images_are_held_agai
     with pytest.raises(DataError, match="name the real images"):
         found(pretend(tmp_path / "other", shown))
     assert any("others now" in n for n in found(tmp_path / "other", model=began.path).notes)
+
+
+def test_a_model_is_never_judged_by_the_features_that_it_was_trained_against(
+    began: RunFolder, index: Index, tmp_path: Path
+) -> None:
+    """Nor one that goes on from its weights; other features may judge it."""
+
+    class Known(PixelFeatures):
+        facts: ClassVar[dict[str, Any]] = {"weights_sha256": "a" * 64}
+
+    tensors, info = load_tensors(began.weights)
+    save_tensors(began.weights, tensors, info.after(replace(info, taught_by=("a" * 64,))))
+    folder = pretend(tmp_path, {"tin": files(index, 1)}, model=sha256(began.weights))
+    made = found(folder)
+    with pytest.raises(ModelError, match=r"trained against the pixels features .* aaaaaaaa"):
+        measure(made, Known(), SEEN)
+    assert measure(made, PixelFeatures(), SEEN).rows
 
 
 def test_images_that_the_model_has_seen_are_refused(
@@ -337,7 +487,8 @@ def call(line: str, *, code: int = 0) -> Any:
 
 def test_the_command_prints_a_table_and_keeps_it(parts: Path, index: Index, tmp_path: Path) -> None:
     folder = pretend(tmp_path / "set", {"tin": files(index, 1), "wound": files(index, 2)})
-    line = f"evaluate quality {folder} --data {parts} --trust-model --steps 2 --image-size 32"
+    line = f"evaluate quality {folder} --data {parts} --trust-model --features domain --steps 2"
+    line += " --image-size 32"
     printed = call(line).stdout
     assert "KID (domain)" in printed and "named right" in printed
     assert (folder / "quality" / "quality.md").is_file()
@@ -354,7 +505,8 @@ def test_the_command_prints_a_table_and_keeps_it(parts: Path, index: Index, tmp_
     ("line", "code", "message"),
     [
         ("nowhere", 3, "no images named by nowhere/manifest.jsonl"),
-        ("nowhere --features lpips", 2, "no features lpips: expected domain or inception"),
+        ("nowhere --features lpips", 2, "no features lpips: expected imagenet, domain, inception"),
+        ("nowhere --features imagenet --steps 3", 2, "3 steps are of no use"),
         ("nowhere --features inception", 2, "need the file of its weights"),
         ("nowhere --features inception --weights x --steps 3", 2, "3 steps are of no use"),
         ("nowhere --weights x", 2, "the weights x are of no use"),

@@ -49,7 +49,9 @@ def test_every_command_of_the_readme_runs(
         if words[:2] == ["train", "--resume"]:
             words += ["--steps", "8"]
         if words[:2] == ["evaluate", "quality"]:
-            words += ["--steps", "2"]
+            words += ["--features", "domain", "--steps", "2"]
+        if words[:2] == ["evaluate", "threshold"]:
+            words += ["--n", "1"]
         if words[:2] == ["evaluate", "gain"]:
             words += ["--steps", "1", "--seeds", "2", "--image-size", "32"]
         result = runner.invoke(app, words)
@@ -80,6 +82,7 @@ def test_the_readme_names_every_command() -> None:
         "inspect-masks",
         "evaluate quality",
         "evaluate gain",
+        "evaluate threshold",
         "export",
     ):
         assert f"| `defectgan {command}`" in README

@@ -14,6 +14,7 @@ from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material
 from defectgan.evaluation.images import see
+from defectgan.evaluation.painting import NOBODY
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.segmentation import (
     SegmentationRecipe,
@@ -112,7 +113,7 @@ def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -
         with pytest.raises(DataError, match="no test image of a defect has a true mask"):
             segmentation_scores(Answers(), test, NAMES)
     unknown = classes(2, 0, known=False)
-    material = Material(unknown, unknown, unknown, {"procedural": classes(2, 1)})
+    material = Material(unknown, unknown, unknown, procedural=classes(2, 1))
     with pytest.raises(DataError, match="no training image with a true mask"):
         learned_from(material, "true", 1.0)
     assert [len(p) for p in learned_from(material, "procedural", 0.5)] == [2, 1, 1]
@@ -120,7 +121,7 @@ def test_without_a_true_mask_nothing_can_be_tested_or_learned_from_true_ones() -
 
 def test_a_segmenter_learns_to_find_squares_from_made_ones() -> None:
     real, made = classes(8, 0), classes(8, 2)
-    material = Material(real, real, classes(6, 1), {"synthetic": made})
+    material = Material(real, real, classes(6, 1), synthetic={NOBODY: made})
     row = segment(material, "synthetic", TINY, NAMES)
     assert row["ap"] > 0.9 and row["iou"] > 0.6
     assert (row["arm"], row["ratio"], row["steps"]) == ("synthetic", 1.0, 40)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,17 @@ from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
-from defectgan.training.checkpoint import ModelInfo, load_tensors, with_prefix
+from defectgan.training.checkpoint import (
+    ModelInfo,
+    load_tensors,
+    read_info,
+    save_tensors,
+    with_prefix,
+)
 from defectgan.training.engine import Engine
 from defectgan.training.job import Job, new_job
 from defectgan.training.transfer import Classes, take_over
-from tests.conftest import CLASSES, run_job, tiny_with
+from tests.conftest import CLASSES, go_on, run_job, tiny_with
 
 OLD, NEW = ("normal", "a", "b", "c"), ("good", "c", "x", "a")
 
@@ -73,6 +80,20 @@ def test_a_training_begins_with_the_weights_of_another_one(
     for name, tensor in earlier.items():
         assert torch.equal(state[name], tensor), name
         assert torch.equal(state[name.replace("generator.", "raw.")], tensor)
+
+
+def test_what_taught_the_earlier_weights_has_taught_those_that_go_on_from_them(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    """Through a file alone, whose run is not there, and through a resume."""
+    tensors, info = load_tensors(run / "weights" / "last.safetensors")
+    alone = tmp_path / "alone.safetensors"
+    save_tensors(alone, tensors, replace(info, taught_by=("a" * 64,)))
+    job = begin(tiny_with(training={"lead_steps": 0}), boards, alone, *CLASSES)
+    stopped = run_job(job, tmp_path / "runs", stop=lambda: True).run
+    assert read_info(stopped / "state.safetensors").taught_by == ("a" * 64,)
+    gone_on = go_on(stopped)
+    assert read_info(gone_on.run / "weights" / "last.safetensors").taught_by == ("a" * 64,)
 
 
 def test_other_classes_train_on(run: Path, boards: Path, tmp_path: Path, tiny: Config) -> None:

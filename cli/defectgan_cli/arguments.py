@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 
-LISTS = ("--classes", "--defect", "--format", "--fail-on", "--arms", "--sweep")
+LISTS = ("--classes", "--defect", "--format", "--fail-on", "--arms", "--ratio", "--net")
 DEFAULTS = {"--resume": "latest"}
 
 

@@ -56,13 +56,14 @@ def quality(
         ),
     ] = False,
     features: Annotated[
-        str,
+        str | None,
         setting(
             None,
-            "domain (a classifier trained on the real training images, kept in the cache) or "
-            "inception (with --weights).",
+            "imagenet (EfficientNet-Lite2, of the extra 'features'), domain (a classifier trained "
+            "on the real training images, kept in the cache) or inception (with --weights).",
+            default="imagenet where that extra is installed, else domain",
         ),
-    ] = "domain",
+    ] = None,
     weights: Annotated[
         Path | None,
         setting(
@@ -77,7 +78,7 @@ def quality(
         setting(
             None,
             "Size at which images are compared: pixels a side, or HEIGHTxWIDTH.",
-            default="the model's, 304 for inception",
+            default="the model's; for imagenet at least 128, for inception 304",
         ),
     ] = None,
     steps: Annotated[
@@ -110,7 +111,7 @@ def quality(
     """
     from defectgan.devices import pick_device
     from defectgan.evaluation.comparison import find_comparison
-    from defectgan.evaluation.features import Wanted, make_features
+    from defectgan.evaluation.features import Wanted, default_features, make_features
     from defectgan.evaluation.quality import measure
     from defectgan.evaluation.quality_report import (
         as_record,
@@ -122,7 +123,7 @@ def quality(
     from defectgan.runs import find_run, unused
 
     reporter = Reporter(quiet=quiet)
-    wanted = Wanted(features, weights, image_size, steps, seed)
+    wanted = Wanted(features or default_features(), weights, image_size, steps, seed)
     folder = out or unused(generated / "quality")
     report_files(folder)  # before minutes of work, not after
     run = model and find_run(model)

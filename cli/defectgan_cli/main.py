@@ -7,6 +7,7 @@ import typer
 from defectgan import __version__
 from defectgan_cli.evaluate_gain import gain
 from defectgan_cli.evaluate_quality import quality
+from defectgan_cli.evaluate_threshold import threshold
 from defectgan_cli.export import export
 from defectgan_cli.generate import generate
 from defectgan_cli.inspect_masks import inspect_masks
@@ -49,5 +50,6 @@ evaluate = typer.Typer(
     no_args_is_help=True,
 )
 evaluate.command(cls=Command)(quality)
+evaluate.command(cls=Command)(threshold)
 evaluate.command(cls=Command)(gain)
 app.add_typer(evaluate)

@@ -88,19 +88,25 @@ class Index:
         return {TRAIN: len(self.samples), **{split: n for split, n in kept.items() if n}}
 
 
-def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
+def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool = False) -> Index:
     """Read a data folder, a table or a COCO file.
 
     Args:
         root: the folder or file; see ``layouts``.
         config: classes, normal class, layout, and what is held out.
         seed: draws the held-out images.
+        good_only: whether normal images are all that is learned from: there need be no defects.
 
     Raises:
         DataError: if there is nothing to learn from: no normal class, an unknown or an empty class;
             with ``config.strict`` also if any file cannot be used.
     """
     listing = read_layout(root, layout=config.layout, normal=config.normal_class)
+    if not (listing.defects or good_only):
+        raise DataError(
+            f"no defect classes in {listing.root}: found only {listing.normal}; expected one more "
+            "class for each defect"
+        )
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
@@ -151,7 +157,7 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
         skipped=tuple(skipped),
         notes=tuple(notes),
     )
-    if not all(index.members):
+    if not all(index.members[:1] if good_only else index.members):
         raise _empty(index, listing)
     if config.levels != "full":
         good = [sample.file for sample in index.spread(0, LEVEL_IMAGES)]
@@ -162,11 +168,6 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0) -> Index:
 
 def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The defect classes in the order asked for."""
-    if not listing.defects:
-        raise DataError(
-            f"no defect classes in {listing.root}: found only {listing.normal}; expected one more "
-            "class for each defect"
-        )
     names = listing.defects if wanted is None else tuple(wanted)
     for name in names:
         if name == listing.normal:

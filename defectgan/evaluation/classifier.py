@@ -64,6 +64,10 @@ class Classifier:
     kept: int
     score: float | None = None
 
+    def logits(self, images: Sequence[Pixels]) -> Tensor:
+        """What it says of images, [N, K], on the CPU."""
+        return outputs(self.net, images)
+
 
 class SmallResNet(ResNet):  # type: ignore[misc]
     """One block a level, half the channels: a sixth of the arithmetic of a ResNet-18."""
@@ -77,15 +81,16 @@ class SmallResNet(ResNet):  # type: ignore[misc]
         return layer
 
 
-def known_net(name: str) -> str:
-    """The name of a network.
+def known_net(name: str, *, besides: Sequence[str] = ()) -> str:
+    """The name of a network; ``besides`` are those that the message names too.
 
     Raises:
         SettingError: if there is no such network.
     """
     resnets = [n for n in list_models() if n.startswith(("resnet", "resnext", "wide_resnet"))]
     if name not in (SMALL, *resnets):
-        raise SettingError(f"no network {name}: expected {', '.join((SMALL, *resnets))}")
+        expected = ", ".join((SMALL, *besides, *resnets))
+        raise SettingError(f"no network {name}: expected {expected}")
     return name
 
 

@@ -15,7 +15,7 @@ from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
 from defectgan.evaluation.real import RealSplit, single_labels
 from defectgan.runs import RunFolder, runs_folder
-from defectgan.training.checkpoint import MODEL, identities
+from defectgan.training.checkpoint import MODEL, identities, read_info
 
 # What to do about real images that a model has seen.
 HELD_OUT = (
@@ -27,7 +27,8 @@ HELD_OUT = (
 @dataclass(frozen=True)
 class Comparison:
     """A generated set, the real images to learn from, and those held out, with their split;
-    ``learned`` is how the generating model sees images, or 64 x 64 where it is not known.
+    ``learned`` is how the generating model sees images, or 64 x 64 where it is not known;
+    ``taught_by`` the SHA-256 of the weights of each fixed network that it was trained against.
     """
 
     generated: Index
@@ -36,6 +37,7 @@ class Comparison:
     split: str
     learned: DataConfig
     notes: tuple[str, ...]
+    taught_by: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -70,7 +72,7 @@ def find_comparison(
     """
     rows, missing = generated_rows(folder)
     runs = runs_folder()
-    run, notes = _run_of_set(folder, rows, model, runs)
+    run, notes = run_of_set(folder, rows, model, runs)
     began = load_config(run.config, {}) if run else Config(data=DataConfig(image_size=(64, 64)))
     learned = began.data
     if data is not None:
@@ -93,22 +95,44 @@ def find_comparison(
     index, about_labels = single_labels(index)
     notes += about_labels
     real = RealSplit(index)
-    if run is not None:
-        notes += refuse_leaks(run.path, real, trust=trust, remedy=HELD_OUT)
-    elif trust:
-        notes += (f"nobody can tell what the model of {folder} has learned from: it is trusted",)
-    else:
-        raise ModelError(
-            f"no run below {runs.resolve()} has the weights that made {folder}: nobody can tell "
-            "whether they have learned from the images held out; name the run, or say that the "
-            "model can be trusted"
-        )
+    notes += refuse_seen(folder, run, real, trust=trust)
     split = _held_out(real)
     generated = generated_index(folder, index)
     if split == VAL:
         notes += ("held against validation images, by which a model's best weights are chosen",)
     train = replace(index, held_out=())
-    return Comparison(generated, train, real.part(split), split, learned, notes)
+    files = _weights(run) if run else []
+    taught = frozenset(digest for file in files for digest in read_info(file).taught_by)
+    held_out = real.part(split)
+    return Comparison(generated, train, held_out, split, learned, notes, taught)
+
+
+def refuse_seen(
+    folder: Path, run: RunFolder | None, real: RealSplit, *, trust: bool
+) -> tuple[str, ...]:
+    """Make sure that the model of a generated set has not seen the images that are held out.
+
+    Args:
+        folder: the generated set.
+        run: the run of its model, as ``run_of_set`` finds it.
+        real: the images that the set is judged by.
+        trust: take it that it has not, where its run is not there to tell.
+
+    Returns:
+        What a person should know.
+
+    Raises:
+        ModelError: if it has, or nobody can tell.
+    """
+    if run is not None:
+        return refuse_leaks(run.path, real, trust=trust, remedy=HELD_OUT)
+    if trust:
+        return (f"nobody can tell what the model of {folder} has learned from: it is trusted",)
+    raise ModelError(
+        f"no run below {runs_folder().resolve()} has the weights that made {folder}: nobody can "
+        "tell whether they have learned from the images held out; name the run, or say that the "
+        "model can be trusted"
+    )
 
 
 def _held_out(real: RealSplit) -> str:
@@ -123,7 +147,7 @@ def _held_out(real: RealSplit) -> str:
     )
 
 
-def _run_of_set(
+def run_of_set(
     folder: Path, rows: Sequence[dict[str, Any]], model: Path | None, runs: Path
 ) -> tuple[RunFolder | None, tuple[str, ...]]:
     """The run whose weights made a set, and what a person should know of it."""
@@ -145,5 +169,8 @@ def _run_of_set(
 
 def _identities(run: RunFolder) -> set[str]:
     """What the models of a run may be called in a manifest."""
-    files = [file for file in (run.weights, run.best) if file.is_file()]
-    return {name for file in files for name in identities(file)}
+    return {name for file in _weights(run) for name in identities(file)}
+
+
+def _weights(run: RunFolder) -> list[Path]:
+    return [file for file in (run.weights, run.best) if file.is_file()]

@@ -1,9 +1,9 @@
-"""What images are compared by: a classifier of their own domain, or Inception."""
+"""What images are compared by: a fixed network, a classifier of their own domain, or Inception."""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -27,6 +27,7 @@ from defectgan.evaluation.classifier import (
     train_classifier,
 )
 from defectgan.evaluation.fidelity import require_fidelity
+from defectgan.evaluation.fixed import Fixed, installed, size_from
 from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
 from defectgan.files import cache_folder, sha256, write_atomically
@@ -39,11 +40,16 @@ DOMAIN_STEPS = 300
 TRAINED_AS = 2
 
 
+def default_features() -> str:
+    """The fixed ones where they are installed: they stay the same from model to model."""
+    return Fixed.name if installed() else Domain.name
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which features are asked for; None for what they have by themselves."""
 
-    name: str = "domain"
+    name: str = field(default_factory=default_features)
     weights: Path | None = None
     image_size: str | None = None
     steps: int | None = None
@@ -51,21 +57,25 @@ class Wanted:
 
     def __post_init__(self) -> None:
         """Raises: SettingError: if these do not go together."""
-        if self.name not in (Domain.name, Inception.name):
-            raise SettingError(
-                f"no features {self.name}: expected {Domain.name} or {Inception.name}"
-            )
+        known = (Fixed.name, Domain.name, Inception.name)
+        if self.name not in known:
+            raise SettingError(f"no features {self.name}: expected {', '.join(known)}")
         if self.name == Inception.name and self.weights is None:
             raise SettingError(
                 f"Inception features need the file of its weights: name {PUBLISHED_FILE}, which "
                 "torch-fidelity publishes"
             )
-        if self.name == Inception.name and self.steps is not None:
-            raise SettingError(f"Inception is not trained here: {self.steps} steps are of no use")
-        if self.name == Domain.name and self.weights is not None:
+        if self.name != Inception.name and self.weights is not None:
             raise SettingError(
-                f"domain features are learned from your images: the weights {self.weights} are of "
-                "no use"
+                f"the weights {self.weights} are of no use for {self.name} features: they are for "
+                f"{Inception.name}",
+                mend=("features", Inception.name),
+            )
+        if self.name != Domain.name and self.steps is not None:
+            raise SettingError(
+                f"{self.name} features are not trained here: {self.steps} steps are of no use; "
+                f"they are for {Domain.name}",
+                mend=("features", Domain.name),
             )
 
     @property
@@ -75,7 +85,7 @@ class Wanted:
 
     def seen(self, learned: DataConfig) -> DataConfig:
         """How images are seen: as the generating model does, if in another size."""
-        size = self.image_size or (INCEPTION_SIZE if self.name == Inception.name else None)
+        size = self.image_size or self._own_size(learned)
         if size is None:
             return learned
         crop = learned.crop_size or min(learned.image_size) if learned.fit == "crop" else None
@@ -86,6 +96,11 @@ class Wanted:
             raise SettingError(
                 f"images cannot be compared at the size {size}: {error.errors()[0]['msg']}"
             ) from error
+
+    def _own_size(self, learned: DataConfig) -> str | None:
+        if self.name == Inception.name:
+            return str(INCEPTION_SIZE)
+        return size_from(learned) if self.name == Fixed.name else None
 
 
 def make_features(
@@ -106,13 +121,15 @@ def make_features(
         done: called with the number of training steps made since the last call.
 
     Raises:
-        SettingError: if torch-fidelity is not installed.
-        ModelError: if there is no such weights file.
+        SettingError: if torch-fidelity, or the extra that the features need, is not installed.
+        ModelError: if there is no such weights file, or it is another than was published.
         DataError: if an image is damaged.
     """
     require_fidelity()
     if wanted.weights is not None:
         return Inception(wanted.weights, device=device)
+    if wanted.name == Fixed.name:
+        return Fixed(wanted.seen(learned), device=device)
     recipe = Recipe(net=SMALL, steps=wanted.training_steps, seed=wanted.seed)
     return Domain(train, wanted.seen(learned), recipe, device=device, done=done)
 

@@ -2,12 +2,11 @@
 stay.
 
 The arms of one seed began with the same weights and drew the same classes: differences are taken
-seed by seed, and the test of them is paired. It speaks of the luck of a training, not of that of
-the test images.
+between trainings of the same generator and seed.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from defectgan.errors import SettingError
-from defectgan.evaluation.arms import ARMS, SWEPT
+from defectgan.evaluation.arms import ARMS
+from defectgan.evaluation.gain_intervals import Answers
 from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import atomic_path, write_atomically
@@ -40,16 +40,27 @@ class Sheet(NamedTuple):
         """The metric by which arms are compared first."""
         return self.metrics[-1]
 
+    def title(self, metric: str) -> str:
+        """What a person calls a metric."""
+        return TITLES.get(metric, metric)
 
-CLASSIFIERS = Sheet(
-    ("accuracy", "macro_f1"), "recall", {arm.name: arm.baseline for arm in ARMS.values()}, "gain"
-)
+
 SEGMENTERS = Sheet(
     ("iou", "ap"),
     "class_ap",
     {"procedural": None, "synthetic": "procedural", "true": None},
     "segmentation",
 )
+CLASSIFIERS = Sheet(
+    ("accuracy", "macro_f1"), "recall", {arm.name: arm.baseline for arm in ARMS.values()}, "gain"
+)
+
+
+def catching(figure: str) -> Sheet:
+    """The table of classifiers, by how many defects they catch: ``figure`` as in their rows."""
+    return CLASSIFIERS._replace(metrics=(*CLASSIFIERS.metrics, figure), each=f"{figure} of each")
+
+
 # Differences that vary by no more are the same: this much is left by rounding.
 ROUNDING = 1e-9
 PACKAGES = {"sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
@@ -69,32 +80,42 @@ def require_packages() -> None:
 
 
 def compare(rows: Rows, sheet: Sheet) -> list[dict[str, Any]]:
-    """One entry an arm and ratio, in the order in which they come.
+    """One entry a network, arm and ratio, in the order in which they come.
 
     Args:
         rows: one a training, as ``run_gain`` returns them.
         sheet: which of their scores are averaged and compared.
 
     Returns:
-        Of each metric the mean and standard deviation (n - 1) over seeds, of each class the mean;
-        where the arm has a baseline, ``<metric>_gain``, its ``_sd``, and ``<metric>_p`` of a paired
-        t-test, None where that is not defined: for one seed, or where all differences are the same.
+        Of each metric the mean and standard deviation (n - 1) over trainings, of each class the
+        mean; where the arm has a baseline, ``<metric>_gain``, its ``_sd``, and ``<metric>_p`` of a
+        paired t-test, None where that is not defined: for one seed, or where all differences are
+        the same. A metric that an arm does not have is None.
     """
-    assert len({row["steps"] for row in rows}) <= 1, "arms of different length prove nothing"
     entries = []
-    for arm, ratio in dict.fromkeys((row["arm"], row["ratio"]) for row in rows):
-        mine = _by_seed(rows, arm, ratio)
+    kinds = dict.fromkeys((row["net"], row["arm"], row["ratio"]) for row in rows)
+    for net, arm, ratio in kinds:
+        mine = _of_kind(rows, net, arm, ratio)
+        lengths = {row["steps"] for row in rows if row["net"] == net and "accuracy" in row}
+        assert len(lengths) <= 1, "arms of different length prove nothing"
         baseline = sheet.baselines[arm]
-        entry: dict[str, Any] = {"arm": arm, "ratio": ratio, "seeds": len(mine)}
+        entry: dict[str, Any] = {
+            "net": net,
+            "arm": arm,
+            "ratio": ratio,
+            "generators": len({row["generator"] for row in mine if row["generator"]}),
+            "seeds": len({row["seed"] for row in mine}),
+        }
         for metric in sheet.metrics:
-            values = [row[metric] for row in mine.values()]
-            entry |= {metric: float(np.mean(values)), f"{metric}_sd": _deviation(values)}
-        entry[sheet.each] = _means([row[sheet.each] for row in mine.values()])
+            values = [row[metric] for row in mine if metric in row]
+            mean = float(np.mean(values)) if values else None
+            entry |= {metric: mean, f"{metric}_sd": _deviation(values)}
+        entry[sheet.each] = _means([row[sheet.each] for row in mine])
         entry["baseline"] = baseline
         if baseline is not None:
             # What has nothing added stands at the ratio 0.
-            other = _by_seed(rows, baseline, ratio) or _by_seed(rows, baseline, 0.0)
-            pairs = [(mine[seed], other[seed]) for seed in mine if seed in other]
+            other = _of_kind(rows, net, baseline, ratio) or _of_kind(rows, net, baseline, 0.0)
+            pairs = list(_paired(mine, other))
             for metric in sheet.metrics:
                 entry |= _gain(metric, pairs)
         entries.append(entry)
@@ -105,8 +126,18 @@ def _means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
 
 
-def _by_seed(rows: Rows, arm: str, ratio: float) -> dict[int, Mapping[str, Any]]:
-    return {row["seed"]: row for row in rows if (row["arm"], row["ratio"]) == (arm, ratio)}
+def _of_kind(rows: Rows, net: str, arm: str, ratio: float) -> list[Mapping[str, Any]]:
+    return [r for r in rows if (r["net"], r["arm"], r["ratio"]) == (net, arm, ratio)]
+
+
+def _paired(mine: Rows, other: Rows) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Each training beside that of the same seed and generator, or of the same seed and none."""
+    found = {(row["generator"], row["seed"]): row for row in other}
+    for row in mine:
+        for generator in (row["generator"], ""):
+            if (generator, row["seed"]) in found:
+                yield row, found[generator, row["seed"]]
+                break
 
 
 def _gain(
@@ -129,35 +160,59 @@ def _deviation(values: Any) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def with_intervals(entries: Rows, answers: Answers) -> list[dict[str, Any]]:
+    """Entries of classifiers with all their figures and gains, each with its bounds of 95 %: by the
+    name of the figure and by class, "" for all.
+    """
+    told = []
+    for entry in entries:
+        net, arm, baseline = entry["net"], entry["arm"], entry["baseline"]
+        gains = {} if baseline is None else {"gains": answers.gain(net, arm, baseline)}
+        told.append({**entry, "figures": answers.level(net, arm), **gains})
+    return told
+
+
 def columns(entries: Rows, sheet: Sheet) -> tuple[str, ...]:
     """The heads of the table."""
-    names = [TITLES[metric] for metric in sheet.metrics]
-    gains = ("over", f"gain in {names[-1]}", "p")
-    return ("arm", "added", *names, *gains, *(entries[0][sheet.each] if entries else ()))
+    names = [sheet.title(metric) for metric in sheet.metrics]
+    sure = "95 %" if any("figures" in entry for entry in entries) else "p"
+    gains = ("over", f"gain in {names[-1]}", sure)
+    return ("net", "arm", "added", *names, *gains, *(entries[0][sheet.each] if entries else ()))
 
 
 def cells(entry: Mapping[str, Any], sheet: Sheet) -> list[str]:
-    """An entry as a person reads it; behind ± stands the standard deviation over seeds."""
-    p = entry.get(f"{sheet.main}_p")
+    """An entry as a person reads it; behind ± stands the standard deviation over trainings."""
     return [
+        entry["net"],
         entry["arm"],
         f"{entry['ratio']:g}x" if entry["ratio"] else "",
         *(_spread(entry, metric) for metric in sheet.metrics),
         entry["baseline"] or "",
         _spread(entry, f"{sheet.main}_gain", sign="+") if entry["baseline"] else "",
-        "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+        _sure(entry, sheet.main),
         *(f"{value:.2f}" for value in entry[sheet.each].values()),
     ]
 
 
+def _sure(entry: Mapping[str, Any], metric: str) -> str:
+    """The bounds of the gain where they are known, else p."""
+    if gains := entry.get("gains"):
+        _, low, high = gains[metric][""]
+        return f"{low:+.3f} to {high:+.3f}"
+    p = entry.get(f"{metric}_p")
+    return "" if p is None or "figures" in entry else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _spread(entry: Mapping[str, Any], name: str, *, sign: str = "") -> str:
+    if entry[name] is None:
+        return ""
     deviation = entry[f"{name}_sd"]
     spread = "" if deviation is None else f" ± {deviation:.3f}"
     return f"{entry[name]:{sign}.3f}{spread}"
 
 
-def about(real: RealSplit, model: Model | None, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """What the figures are of; ``notes`` are what a person should know of the model."""
+def about(real: RealSplit, models: Sequence[Model], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What the figures are of; ``notes`` are what a person should know of the models."""
     return {
         "title": f"Gain on {real.index.root}",
         "data": str(real.index.root.resolve()),
@@ -167,77 +222,87 @@ def about(real: RealSplit, model: Model | None, notes: Sequence[str] = ()) -> di
             "for fewer shots": len(real.left_out),
             "that cannot be used": len(real.index.skipped),
         },
+        "further real images": real.further.counts(),
         "notes": [*real.notes, *notes],
-        "model": str(model.path) if model else "none",
-        "model_sha256": model.sha256 if model else "none",
+        "generators": [
+            f"{model.path} (seed {_seed(model)}, SHA-256 {model.sha256})" for model in models
+        ],
     }
 
 
-def write_gain(out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any]) -> dict[str, Path]:
-    """Write the table as Markdown, all figures as JSON, and the plot.
+def _seed(model: Model) -> Any:
+    """That of its training, as its file tells."""
+    return json.loads(model.info.training).get("training", {}).get("seed", "unknown")
+
+
+def write_gain(
+    out: Path, entries: Rows, sheet: Sheet, facts: Mapping[str, Any], lines: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Write the table as Markdown, all figures as JSON, and the plot; ``lines`` are what a person
+    wants to know first.
 
     A test that was called again with more seeds or arms writes them anew: they are functions of its
     results.
     """
     files = {kind: out / f"{sheet.stem}.{kind}" for kind in ("md", "json", "png")}
-    record = json.dumps({**facts, "table": list(entries)}, indent=1)
+    record = json.dumps({**facts, "says": list(lines), "table": list(entries)}, indent=1)
     write_atomically(files["json"], record.encode())
     text = [
         f"# {facts['title']}",
         "",
-        *(f"- {name}: {_said(value)}" for name, value in facts.items() if name != "title"),
+        *(word for line in lines for word in (line, "")),
+        *(f"- {name}: {said(value)}" for name, value in facts.items() if name != "title"),
         "",
         *table_lines(columns(entries, sheet), [cells(entry, sheet) for entry in entries]),
         "",
     ]
     write_atomically(files["md"], "\n".join(text).encode())
-    plot_gain(files["png"], entries, sheet.main)
+    plot_gain(files["png"], entries, sheet)
     return files
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A fact as a person reads it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {said(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return "; ".join(value) or "none"
     return "none" if value is None else str(value)
 
 
-def plot_gain(path: Path, entries: Rows, metric: str) -> None:
-    """Draw the arms' gains with their standard deviations, and the sweep of the ratio where there
-    is one, as PNG.
+def plot_gain(path: Path, entries: Rows, sheet: Sheet) -> None:
+    """Draw the arms' gains as PNG, with their intervals of 95 % where they are known, else with
+    their standard deviations.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     matplotlib.use("agg")
-    swept = sorted((e for e in entries if e["arm"] == SWEPT), key=lambda e: e["ratio"])
     compared = [e for e in entries if e["baseline"]]
-    figure = Figure(figsize=(11 if len(swept) > 1 else 6.5, 3.2), layout="constrained")
-    arms, *rest = figure.subplots(1, 2 if len(swept) > 1 else 1, squeeze=False)[0]
-    name = TITLES[metric]
-    shown = [f"{e['arm']} {e['ratio']:g}x" if e["ratio"] else e["arm"] for e in compared]
-    labels = [f"{text} over {e['baseline']}" for text, e in zip(shown, compared, strict=True)]
-    _bars(arms, range(len(compared)), compared, f"{metric}_gain", vertical=False)
-    arms.set_yticks(range(len(compared)), labels, fontsize=8)
-    arms.invert_yaxis()
-    arms.axvline(0, color="0.6", linewidth=1)
-    arms.set_xlabel(f"gain in {name}")
-    for axes in rest:
-        base = next(e for e in entries if e["arm"] == ARMS[SWEPT].baseline)
-        points = [base, *swept]
-        _bars(axes, [e["ratio"] for e in points], points, metric, vertical=True)
-        axes.set_xlabel("synthetic images a real one of a defect")
-        axes.set_ylabel(f"{name} with classical augmentation")
+    figure = Figure(figsize=(7.5, 1.2 + 0.36 * len(compared)), layout="constrained")
+    axes = figure.subplots()
+    for place, entry in enumerate(compared):
+        mean = entry[f"{sheet.main}_gain"]
+        low, high = _bounds(entry, sheet.main)
+        axes.errorbar(
+            [mean], [place], xerr=[[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=4
+        )
+    added = [f" {e['ratio']:g}x" if e["ratio"] else "" for e in compared]
+    labels = [
+        f"{e['arm']}{more} over {e['baseline']}, {e['net']}"
+        for e, more in zip(compared, added, strict=True)
+    ]
+    axes.set_yticks(range(len(compared)), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.6", linewidth=1)
+    axes.set_xlabel(f"gain in {sheet.title(sheet.main)}")
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=120)
 
 
-def _bars(axes: Any, places: Sequence[float], entries: Rows, name: str, *, vertical: bool) -> None:
-    """Means with their standard deviations, along one axis or the other."""
-    means = [e[name] for e in entries]
-    spread = [e[f"{name}_sd"] or 0 for e in entries]
-    if vertical:
-        axes.errorbar(places, means, yerr=spread, marker="o", capsize=4)
-    else:
-        axes.errorbar(means, places, xerr=spread, fmt="o", capsize=4)
+def _bounds(entry: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    if gains := entry.get("gains"):
+        _, low, high = gains[metric][""]
+        return low, high
+    mean, spread = entry[f"{metric}_gain"], entry[f"{metric}_gain_sd"] or 0
+    return mean - spread, mean + spread

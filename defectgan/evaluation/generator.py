@@ -1,20 +1,34 @@
-"""A generator for the test where none is given: trained on the real training images alone."""
+"""Generators for the test where none are given: trained on the real training images alone, each
+with a seed of its own.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from defectgan.config import Config
-from defectgan.errors import DataError, SettingError
-from defectgan.evaluation.plan import GENERATED
+from defectgan.config import Config, load_config
+from defectgan.errors import DataError
 from defectgan.evaluation.real import RealSplit, as_table
-from defectgan.runs import LATEST, RunFolder, find_run
+from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.watch import Watcher
 
 RUNS = "runs"
+
+
+def of_seeds(config: Config, count: int) -> list[Config]:
+    """The settings of so many generators that differ in their seed alone, which counts up from that
+    of ``config``.
+    """
+    first = config.training.seed
+    return [
+        config.model_copy(
+            update={"training": config.training.model_copy(update={"seed": first + i})}
+        )
+        for i in range(count)
+    ]
 
 
 def train_generator(
@@ -26,7 +40,8 @@ def train_generator(
     watcher: Watcher,
     stop: Callable[[], bool],
 ) -> Path | None:
-    """Train below ``out/runs``, or go on with the run there; one that is done is not touched.
+    """Train below ``out/runs``, or go on with the run of this seed there; one that is done is not
+    touched.
 
     Args:
         real: the images; those held out are left alone, but that validation images judge.
@@ -40,15 +55,13 @@ def train_generator(
         The run, None if it was stopped early.
 
     Raises:
-        SettingError: if the run there was begun with other settings, or images are there already
-            that are not of what it would come to.
+        SettingError: if the run there was begun with other settings.
         DataError: if it learns from other images.
         TrainingError: if it cannot go on.
     """
     runs = out / RUNS
     job = Job(config, real.index)
-    if (runs / LATEST).is_dir():
-        run = RunFolder(find_run(None, runs=runs))
+    if (run := run_of_seed(runs, config.training.seed)) is not None:
         job = resumed_job(run.path, config.model_dump())
         if as_table(job.index) != as_table(real.index):
             raise DataError(
@@ -58,11 +71,19 @@ def train_generator(
         # Saving it anew would give its file another digest.
         if run.weights.is_file() and read_info(run.weights).step == config.training.steps:
             return run.path
-    if (made := out / GENERATED).exists():
-        raise SettingError(
-            f"{made} is there already, and {config.training.steps} steps would make another "
-            "generator than the one that painted it: name another folder, or as many steps as "
-            "then; nothing was trained"
-        )
     outcome = job.run(job.begin(runs, "gain"), device=device, watcher=watcher, stop=stop)
     return None if outcome.interrupted else outcome.run
+
+
+def run_of_seed(runs: Path, seed: int) -> RunFolder | None:
+    """The newest run below a folder whose training has this seed."""
+    folders = sorted(runs.iterdir(), reverse=True) if runs.is_dir() else []
+    begun = (RunFolder(path) for path in folders if not path.is_symlink())
+    return next(
+        (
+            run
+            for run in begun
+            if run.config.is_file() and load_config(run.config, {}).training.seed == seed
+        ),
+        None,
+    )

@@ -5,7 +5,7 @@ content: files that were moved, renamed or exchanged since do not matter. An ima
 anew is not recognised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,25 @@ def refuse_leaks(
     known = len(learned.trained)
     note = f"{model} has learned from {known} images, {shared} of them to learn from here"
     return (note,) if learned.before is None else (note, _taken_on_trust(learned.before, trust))
+
+
+def refuse_taught(taught_by: Collection[str], digest: str | None, name: str) -> None:
+    """Make sure that a model is not judged by features that it was trained to please.
+
+    Args:
+        taught_by: SHA-256 of the weights of each fixed network that it was trained against.
+        digest: that of the weights of the features that are to judge it.
+        name: what they are called.
+
+    Raises:
+        ModelError: if they are among them.
+    """
+    if digest in taught_by:
+        raise ModelError(
+            f"the model was trained against the {name} features that are to judge it (weights with "
+            f"the SHA-256 {str(digest)[:8]}...): what pleases them proves nothing; judge it by "
+            "other features"
+        )
 
 
 def run_of(model: Path) -> RunFolder | None:

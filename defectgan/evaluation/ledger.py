@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from defectgan.data.facts import digests
 from defectgan.errors import DataError
@@ -17,13 +17,37 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
-from defectgan.training.checkpoint import Model
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
 Row = dict[str, Any]
-# Arm, ratio and seed: what tells one training from another.
-Key = tuple[str, float, int]
+# The entry of a row that names the file with what its network says of each image.
+SAYS = "predictions"
+
+
+class Key(NamedTuple):
+    """What tells one training from another: the ``arm``, how many images are added for a real one,
+    the ``seed`` of the network and its name, and where the added images are a generator's, the
+    ``generator`` (the start of its weights' digest) and of how many ``candidates`` each is.
+    """
+
+    arm: str
+    ratio: float
+    seed: int
+    net: str = ""
+    generator: str = ""
+    candidates: int = 0
+
+    @classmethod
+    def of(cls, row: Row) -> "Key":
+        """That of a result."""
+        return cls(**{name: row[name] for name in cls._fields})
+
+    @property
+    def name(self) -> str:
+        """A file name of its own."""
+        painted = f"-{self.generator}-{self.candidates}" if self.generator else ""
+        return f"{self.net}-{self.arm}-{self.ratio:g}x{painted}-{self.seed}"
 
 
 def claim(out: Path, real: RealSplit) -> None:
@@ -82,7 +106,7 @@ def open_test(folder: Path, record: dict[str, Any]) -> None:
 
 def by_key(rows: Sequence[Row]) -> dict[Key, Row]:
     """Results by what tells them apart."""
-    return {(row["arm"], row["ratio"], row["seed"]): row for row in rows}
+    return {Key.of(row): row for row in rows}
 
 
 def go_through(
@@ -90,44 +114,34 @@ def go_through(
     record: dict[str, Any],
     keys: Sequence[Key],
     *,
-    model: Model | None,
-    origin: Callable[[Key], Row],
     begin: Callable[[], Callable[[Key], Row]],
-    known: Callable[[int], None],
+    known: Callable[[Sequence[Key]], None],
 ) -> list[Row]:
     """Make the results that are not there yet, each written down at once.
 
     Args:
         folder: where ``job.json`` and ``results.jsonl`` are.
-        record: all that every result depends on.
+        record: all that every result depends on besides its key.
         keys: the results that are wanted.
-        model: the generator, if any result depends on one.
-        origin: what the result of a key depends on besides; it is written down with it.
         begin: makes ready, where any is to be made, and returns what makes the one of a key.
-        known: called with the number of those that are there already.
+        known: called with those that are there already.
 
     Returns:
         A row a key, in their order.
 
     Raises:
-        DataError: if the folder holds the results of another test, or of another generator.
+        DataError: if the folder holds the results of another test.
     """
     open_test(folder, record)
     rows = read_json_lines(folder / RESULTS)
-    rows = [model.recognised(row) for row in rows] if model else rows
     write_json_lines(folder / RESULTS, rows)  # without what a kill cut short
-    finished = by_key(rows)
-    for key in keys:
-        if key in finished and not origin(key).items() <= finished[key].items():
-            raise DataError(
-                f"{folder} holds results of {key[0]} with another generator, or with other images "
-                f"by it (see {RESULTS}): name another folder, nothing was written"
-            )
+    whole = [row for row in rows if SAYS not in row or (folder / row[SAYS]).is_file()]
+    finished = by_key(whole)
     waiting = [key for key in keys if key not in finished]
-    known(len(keys) - len(waiting))
+    known([key for key in keys if key in finished])
     if waiting:
         make = begin()
         for key in waiting:
-            finished[key] = make(key) | origin(key)
+            finished[key] = key._asdict() | make(key)
             append_json_lines(folder / RESULTS, [finished[key]])
     return [finished[key] for key in keys]

@@ -2,22 +2,26 @@
 how often they are repeated.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import ValidationError
 
 from defectgan.config import DataConfig
 from defectgan.errors import SettingError
-from defectgan.evaluation.arms import Material, gather, paint
+from defectgan.evaluation.arms import Material, gather
+from defectgan.evaluation.frozen import Features
 from defectgan.evaluation.images import see
 from defectgan.evaluation.ledger import material
+from defectgan.evaluation.painting import Painter, paint, take_away
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES, CAP
-from defectgan.training.checkpoint import MODEL, Model
+from defectgan.generation.choose import CANDIDATES
+from defectgan.models.imagenet import JUDGE, ImagenetFeatures, imagenet
+from defectgan.training.checkpoint import Model
 
 GENERATED = "generated"
 
@@ -40,6 +44,11 @@ class Plan:
     def paints(self) -> bool:
         """Whether anything learns from a generator's images."""
         return True
+
+    @property
+    def controls(self) -> bool:
+        """Whether anything learns from a generator's images without their defects."""
+        return False
 
     @property
     def most(self) -> float:
@@ -66,11 +75,40 @@ class Plan:
             **material(real),
         }
 
-    def painted_by(self, model: Model | None) -> dict[str, Any]:
-        """What a result depends on besides that learns from a generator's images."""
-        painted = {MODEL: model and model.sha256, "candidates": self.candidates}
-        # On how many good images an image is tried; version 0.1.0 tried each on another one.
-        return painted | {"tried_on": CAP} if self.candidates > 1 else painted
+    def choosing(self, tries: tuple[int, ...]) -> Self:
+        """With the most of so many candidates: nothing is chosen."""
+        return replace(self, candidates=tries[-1])
+
+    def painters(self, models: Sequence[Model]) -> list[tuple[Painter, Model]]:
+        """Whose images are learned from, if any: each generator's are told apart."""
+        return [(Painter.of(model, self.candidates), model) for model in models if self.paints]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trainings of a test share: its images, its generators, where it is written and
+    computed, and who is told of each optimizer step.
+    """
+
+    real: RealSplit
+    models: Sequence[Model]
+    out: Path
+    device: torch.device
+    done: Callable[[int], None] = lambda count: None
+
+    @cached_property
+    def judge(self) -> ImagenetFeatures:
+        """The fixed network.
+
+        Raises:
+            SettingError: if it is not installed.
+        """
+        return imagenet(JUDGE, device=self.device)
+
+    @cached_property
+    def features(self) -> Features:
+        """What it sees in each image, computed once for all trainings."""
+        return Features(self.judge, device=self.device)
 
 
 def refuse_damaged(plan: Plan, real: RealSplit) -> None:
@@ -96,20 +134,27 @@ def seen_size(size: str) -> tuple[int, int]:
         raise SettingError(f"a network cannot see the size {size}: {reason}") from error
 
 
-def prepare(
-    plan: Plan, real: RealSplit, model: Model | None, out: Path, *, device: torch.device
-) -> Material:
-    """All images that a test needs; a generator's are painted below ``out`` first."""
-    generated, ratio, seed = None, plan.most, plan.seed
-    if plan.paints and model is not None:
-        generated = out / GENERATED / f"{ratio:g}x"
+def prepare(plan: Plan, test: Bench) -> Material:
+    """All images that a test needs; those of generators are painted below ``out`` first."""
+    generated = {}
+    for painter, model in plan.painters(test.models):
+        generated[painter] = test.out / GENERATED / str(painter)
         paint(
             model,
-            real,
-            generated,
-            ratio=ratio,
-            candidates=plan.candidates,
-            seed=seed,
-            device=device,
+            test.real,
+            generated[painter],
+            ratio=plan.most,
+            candidates=painter.candidates,
+            seed=plan.seed,
+            device=test.device,
         )
-    return gather(real, DataConfig(image_size=plan.image_size), generated, ratio=ratio, seed=seed)
+        if plan.controls:
+            take_away(model, test.real, generated[painter], device=test.device)
+    return gather(
+        test.real,
+        DataConfig(image_size=plan.image_size),
+        generated,
+        ratio=plan.most,
+        seed=plan.seed,
+        control=plan.controls,
+    )

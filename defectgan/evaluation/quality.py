@@ -7,11 +7,14 @@ generated  generated defects with real ones that nothing has learned from
 floor      one half of those real defects with the other: as near as anything can be
 ceiling    real normal images with those real defects: as far as doing nothing is
 
-So a KID within the floor's spread cannot be told from real at this number of images.
+So a KID within the floor's spread cannot be told from real at this number of images. The share of
+the way from floor to ceiling says the same in one number: 0 as good as real, 1 as good as nothing
+painted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import hypot
 from statistics import fmean, pstdev
 from typing import Any, Literal
 
@@ -27,6 +30,7 @@ from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features
 from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
 from defectgan.evaluation.images import batches
+from defectgan.evaluation.leak import refuse_taught
 
 Kind = Literal["generated", "floor", "ceiling"]
 KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")
@@ -51,11 +55,12 @@ Parts = Sequence[Tensor]
 class Row:
     """One comparison of ``images`` with as many others.
 
-    ``kid`` and its standard deviation over draws; ``fid``; ``precision``, the share of ours that
-    lie among real ones; ``recall``, the share of real ones that lie among ours, both None for too
-    few images; ``diversity``, how far two images of a class lie apart, as a share of how far two
-    real ones do; ``named``, the share whose class the features' own classifier names, None where it
-    has none.
+    ``kid`` and its standard deviation over draws; ``share``, where that KID lies between floor (0)
+    and ceiling (1), and the deviation of that if each of the three is drawn once, both None where
+    the floor's spread reaches the ceiling; ``fid``; ``precision``, the share of ours that lie among
+    real ones; ``recall``, the share of real ones that lie among ours, both None for too few images;
+    ``diversity``, how far two images of a class lie apart, as a share of how far two real ones do;
+    ``named``, the share whose class the features' own classifier names, None where it has none.
     """
 
     defect: str
@@ -63,6 +68,8 @@ class Row:
     images: int
     kid: float
     kid_std: float
+    share: float | None
+    share_std: float | None
     fid: float
     precision: float | None
     recall: float | None
@@ -106,7 +113,9 @@ def measure(
 
     Raises:
         DataError: if there are too few images, one is damaged, or a class is called ``ALL``.
+        ModelError: if the generating model was trained against these very features.
     """
+    refuse_taught(comparison.taught_by, features.facts.get("weights_sha256"), features.name)
     if ALL in comparison.held_out.classes:
         raise DataError(
             f"{comparison.held_out.root} has a class called {ALL}, as the row of all classes "
@@ -122,8 +131,9 @@ def measure(
             f"too few images to compare: {_counts(comparison)}; expected at least 2 generated and "
             f"{FEWEST} real ones of a class, and {FEWEST} normal ones"
         )
-    rows = [row for k in classes for row in _class_rows(k, ours, real, features, names, seed)]
-    overall = _overall(rows, classes, ours, real, seed)
+    of_classes = (_class_rows(k, ours, real, features, names, seed) for k in classes)
+    rows = [row for of_class in of_classes for row in _with_shares(of_class)]
+    overall = _with_shares(_overall(rows, classes, ours, real, seed))
     return Quality(
         rows=(*overall, *rows),
         features=features.name,
@@ -136,6 +146,7 @@ def measure(
             *features.notes,
             *_beside(comparison.held_out, seen),
             *_notes(rows, classes, ours, names),
+            *_about_shares((*overall, *rows)),
         ),
     )
 
@@ -238,12 +249,47 @@ def _row(
         images=len(pairs[0][0]),
         kid=fmean(kids),
         kid_std=pstdev(kids),
+        share=None,
+        share_std=None,
         fid=fmean(fid(*pair) for pair in pairs[:FID_DRAWS]),
         precision=fmean(p for p, _ in outlined) if outlined else None,
         recall=fmean(r for _, r in outlined) if outlined else None,
         diversity=diversity,
         named=named,
     )
+
+
+def _with_shares(rows: Iterator[Row]) -> list[Row]:
+    """The three rows of a class, each with its share."""
+    of_kind = {row.kind: row for row in rows}
+    floor, ceiling = of_kind["floor"], of_kind["ceiling"]
+    way = ceiling.kid - floor.kid
+    if way <= floor.kid_std:
+        return [*of_kind.values()]
+    return [_with_share(row, floor, ceiling, way) for row in of_kind.values()]
+
+
+def _with_share(row: Row, floor: Row, ceiling: Row, way: float) -> Row:
+    """Of a ratio's spread, to first order, in draws that are independent of each other."""
+    share = (row.kid - floor.kid) / way
+    spreads = row.kid_std, (1 - share) * floor.kid_std, share * ceiling.kid_std
+    return replace(row, share=share, share_std=hypot(*spreads) / way)
+
+
+def _about_shares(rows: Sequence[Row]) -> Iterator[str]:
+    """What is no better than nothing painted, and what cannot be told."""
+    made = [row for row in rows if row.kind == "generated"]
+    if worse := [row for row in made if row.share is not None and row.share >= 1]:
+        said = ", ".join(f"{row.defect} {row.share:.2f} ± {row.share_std:.2f}" for row in worse)
+        yield (
+            "farther from real defects than good images that nothing is painted on (a share of 1 "
+            f"or more): {said}"
+        )
+    if unclear := [row.defect for row in made if row.share is None]:
+        yield (
+            f"no share for {', '.join(unclear)}: to these features real defects lie as near to "
+            "good images as to each other, within the spread of so few images"
+        )
 
 
 def _no_twins_alone(real: list[Tensor], names: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ def columns(quality: Quality) -> tuple[str, ...]:
     named = ("named right",) if any(row.named is not None for row in quality.rows) else ()
     by = quality.features
     return (
-        *("class", "compared", "images", f"KID ({by})", f"FID ({by})"),
+        *("class", "compared", "images", f"KID ({by})", "share", f"FID ({by})"),
         *("precision", "recall", "diversity", *named),
     )
 
@@ -29,6 +29,7 @@ def cells(row: Row) -> list[str]:
     return [
         *(row.defect, row.kind, str(row.images)),
         f"{row.kid:.3g} ± {row.kid_std:.2g}",
+        "" if row.share is None else f"{row.share:.2f} ± {row.share_std:.2f}",
         f"{row.fid:.3g}",
         *("" if share is None else f"{share:.2f}" for share in shares),
     ]

@@ -65,13 +65,23 @@ class RealSplit:
         samples = tuple(s for s in self.index.all_samples if s.split == split)
         return replace(self.index, samples=samples, held_out=())
 
+    @property
+    def further(self) -> Index:
+        """The images that were left out, as an index of their own."""
+        return replace(self.index, samples=self.left_out, held_out=())
+
     def counts(self) -> dict[str, dict[str, int]]:
         """How many images of each class each split has."""
         return {split: self.part(split).counts() for split in SPLITS}
 
 
 def split_real(
-    data: Path, config: DataConfig, plan: SplitPlan, *, needed: Sequence[str] = SPLITS
+    data: Path,
+    config: DataConfig,
+    plan: SplitPlan,
+    *,
+    needed: Sequence[str] = SPLITS,
+    good_only: bool = False,
 ) -> RealSplit:
     """Divide the images of a data folder, a table or a COCO file.
 
@@ -80,14 +90,16 @@ def split_real(
         config: classes, normal class, layout and groups; its own shares are not used.
         plan: how to divide.
         needed: the splits that must have images of each class.
+        good_only: whether good images are all that is learned from: there need be no defects.
 
     Raises:
         DataError: if a class has no images left for one of them, or the data cannot be read.
     """
     val_fraction = plan.val_fraction if plan.val_from == TRAIN else 0.0
     shares = {"holdout": plan.holdout, "val_fraction": val_fraction}
-    index = index_data(data, config.model_copy(update=shares), seed=plan.seed)
-    index, about_labels = single_labels(index)
+    seen = config.model_copy(update=shares)
+    index = index_data(data, seen, seed=plan.seed, good_only=good_only)
+    index, about_labels = single_labels(index, good_only=good_only)
     if plan.val_from == TEST:
         index = _validate_by_test(index, plan)
     index, left_out = _few(index, plan)
@@ -105,8 +117,9 @@ def split_real(
     return real
 
 
-def single_labels(index: Index) -> tuple[Index, tuple[str, ...]]:
-    """Without images that show several defects, and what a person should know of that.
+def single_labels(index: Index, *, good_only: bool = False) -> tuple[Index, tuple[str, ...]]:
+    """Without images that show several defects, and what a person should know of that; with
+    ``good_only`` a class may be left with none.
 
     Raises:
         DataError: if a class is left with none to learn from.
@@ -117,7 +130,8 @@ def single_labels(index: Index) -> tuple[Index, tuple[str, ...]]:
     several = len(index.samples) + len(index.held_out) - len(samples) - len(held_out)
     note = f"{several} images show defects of several classes: they are not used here"
     alone = replace(index, samples=samples, held_out=held_out)
-    if empty := [name for name, count in alone.counts().items() if not count]:
+    empty = [name for name, count in alone.counts().items() if not count]
+    if empty and not good_only:
         raise DataError(
             f"no image to learn from in {index.root} shows {', '.join(empty)} alone: a class must "
             "be known by itself; give it images of its own, or leave the class out"

@@ -29,8 +29,9 @@ from defectgan.data.dataset import Seen, to_tensor
 from defectgan.data.masks import half_covered
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import DataError
-from defectgan.evaluation.arms import Classes, Material, added
+from defectgan.evaluation.arms import Classes, Material
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
+from defectgan.evaluation.painting import NOBODY, Painter, added
 from defectgan.images import unit
 from defectgan.inspection.ranking import HALF, Ranks, average_precision, ious, rank
 
@@ -92,7 +93,9 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
 
 
-def learned_from(material: Material, origin: Origin, ratio: float) -> list[list[Seen]]:
+def learned_from(
+    material: Material, origin: Origin, ratio: float, painter: Painter = NOBODY
+) -> list[list[Seen]]:
     """The images of each class that an arm learns from, normal ones first: ``ratio`` made ones for
     each real one of a defect class, or the real ones that have a true mask.
 
@@ -108,7 +111,7 @@ def learned_from(material: Material, origin: Origin, ratio: float) -> list[list[
                 "some of its images a mask"
             )
     else:
-        made = material.extras[origin][1:]
+        made = (material.synthetic[painter] if origin == "synthetic" else material.procedural)[1:]
         counts = [added(ratio, len(members)) for members in real]
         defects = [list(some[:count]) for some, count in zip(made, counts, strict=True)]
     return [list(normal), *defects]
@@ -223,6 +226,7 @@ def segment(
     names: Sequence[str],
     *,
     ratio: float = 1.0,
+    painter: Painter = NOBODY,
     device: torch.device = CPU,
     done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
@@ -232,7 +236,8 @@ def segment(
         DataError: if the images have no masks to learn from or to test on.
     """
     started = time.perf_counter()
-    net = train_segmenter(learned_from(material, origin, ratio), recipe, device=device, done=done)
+    pools = learned_from(material, origin, ratio, painter)
+    net = train_segmenter(pools, recipe, device=device, done=done)
     return {
         "arm": origin,
         "ratio": ratio if origin != "true" else 0.0,

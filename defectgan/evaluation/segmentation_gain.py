@@ -2,12 +2,9 @@
 from true ones, tested on true masks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, cast
-
-import torch
 
 from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
@@ -15,12 +12,14 @@ from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
 from defectgan.evaluation.ledger import Key, Row, go_through
-from defectgan.evaluation.plan import Plan, prepare
+from defectgan.evaluation.painting import NOBODY, Painter
+from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.training.checkpoint import Model
 
 FOLDER = "segmenters"
+NET = "unet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +46,24 @@ class SegmentationPlan(Plan):
                 "tested on those; give some of them a mask"
             )
 
-    def keys(self, real: RealSplit) -> list[Key]:
+    def work(self, keys: Sequence[Key]) -> int:
+        """How many optimizer steps segmenters take."""
+        return len(keys) * self.recipe.steps
+
+    def keys(self, real: RealSplit, models: Sequence[Model] = ()) -> list[Key]:
         """All segmenters to train, seed by seed; true masks are learned from where every class of
         the training images has some.
         """
-        kinds: list[tuple[Origin, float]] = [("procedural", self.ratio), ("synthetic", self.ratio)]
+        painters = [painter for painter, _ in self.painters(models)]
+        kinds: list[tuple[Origin, float, Painter]] = [("procedural", self.ratio, NOBODY)]
+        kinds += [("synthetic", self.ratio, painter) for painter in painters]
         if all(any(s.mask for s in members) for members in real.part(TRAIN).members[1:]):
-            kinds.append(("true", 0.0))
-        return [(origin, ratio, seed) for seed in range(self.seeds) for origin, ratio in kinds]
+            kinds.append(("true", 0.0, NOBODY))
+        return [
+            Key(origin, ratio, seed, NET, *painter)
+            for seed in range(self.seeds)
+            for origin, ratio, painter in kinds
+        ]
 
     def facts(self) -> dict[str, Any]:
         """What a person must know to read the table."""
@@ -64,31 +73,29 @@ class SegmentationPlan(Plan):
         }
 
 
-def run_segmentation(
-    plan: SegmentationPlan,
-    real: RealSplit,
-    model: Model | None,
-    out: Path,
-    *,
-    device: torch.device,
-    done: Callable[[int], None] = lambda count: None,
-) -> list[Row]:
+def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[Row]:
     """Train and test the segmenters of a plan; as ``gain.run_gain``, with the folder
     ``segmenters/``.
 
     Raises:
         DataError: if the folder holds the results of another test, or there are no true masks to
             test on.
-        ModelError: if the model does not know a class.
+        ModelError: if a model does not know a class.
     """
 
     def begin() -> Callable[[Key], Row]:
-        material = prepare(plan, real, model, out, device=device)
+        material = prepare(plan, test)
 
         def make(key: Key) -> Row:
-            origin, recipe = cast(Origin, key[0]), replace(plan.recipe, seed=key[2])
             row = segment(
-                material, origin, recipe, real.classes, ratio=plan.ratio, device=device, done=done
+                material,
+                cast(Origin, key.arm),
+                replace(plan.recipe, seed=key.seed),
+                test.real.classes,
+                ratio=plan.ratio,
+                painter=Painter(key.generator, key.candidates),
+                device=test.device,
+                done=test.done,
             )
             each = {name: scores["ap"] for name, scores in row["classes"].items()}
             return row | {"class_ap": {k: ap for k, ap in each.items() if ap is not None}}
@@ -96,11 +103,9 @@ def run_segmentation(
         return make
 
     return go_through(
-        out / FOLDER,
-        plan.record(real, asdict(replace(plan.recipe, seed=0))),
-        plan.keys(real),
-        model=model,
-        origin=lambda key: plan.painted_by(model) if key[0] == "synthetic" else {},
+        test.out / FOLDER,
+        plan.record(test.real, asdict(replace(plan.recipe, seed=0))),
+        plan.keys(test.real, test.models),
         begin=begin,
-        known=lambda count: done(count * plan.recipe.steps),
+        known=lambda made: test.done(plan.work(made)),
     )

@@ -1,27 +1,16 @@
-"""What a person looks at in a browser: one HTML file that needs nothing else, above all no network.
+"""The masks of an inspection as a page: a table of the classes, and all images to look through."""
 
-The page's own style and script are the only ones that its content security policy lets run; names
-of files and classes are text wherever they stand.
-"""
-
-import base64
-import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from defectgan import __version__
-from defectgan.files import write_atomically
-from defectgan.images import to_webp
 from defectgan.inspection.flags import FLAGS
 from defectgan.inspection.subject import Mask, Pixels, Region, Subject
 from defectgan.inspection.tally import Findings, Judged, rounded
+from defectgan.pages import encoded, write_page
 
 # The longest side of a thumbnail by the number of images: a page of 2,000 stays under 60 MB.
 SIDES = ((300, 256), (1000, 192))
@@ -88,17 +77,13 @@ class Gallery:
         ]
         pictures = (subject.before, subject.after, *masks)
         self._images.append(
-            tuple("" if p is None else _encoded(p, side=self._side) for p in pictures)
+            tuple("" if p is None else encoded(p, side=self._side) for p in pictures)
         )
 
     def chunks(self) -> Iterator[list[tuple[str, ...]]]:
         """The thumbnails, as many at once as the page unpacks."""
         for start in range(0, len(self._images), CHUNK):
             yield self._images[start : start + CHUNK]
-
-
-def _encoded(pixels: Pixels, *, side: int) -> str:
-    return base64.b64encode(to_webp(pixels, side=side)).decode()
 
 
 def stencil(mask: Mask) -> Pixels:
@@ -133,20 +118,13 @@ def write_report(
         facts: where it comes from, name by name.
         verdict: whether it passed what it was held against, and the sentence that says so.
     """
-    environment = Environment(
-        loader=PackageLoader("defectgan.inspection"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = (_own(name) for name in ("report.css", "report.js"))
-    page = environment.get_template("report.html").render(
+    write_page(
+        path,
+        "defectgan.inspection",
+        "report",
         title=title,
         facts=dict(facts),
         verdict=verdict,
-        version=__version__,
-        made=time.strftime("%Y-%m-%d %H:%M"),
         findings=findings,
         directions=list(dict.fromkeys(direction for _, direction in findings.groups)),
         flags=FLAGS,
@@ -156,28 +134,14 @@ def write_report(
         data=_data([findings.images[place] for place in gallery.shown]),
         shown=len(gallery.shown),
         chunks=gallery.chunks(),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
-    write_atomically(path, page.encode())
-
-
-def _own(name: str) -> str:
-    """A file of the package."""
-    return files("defectgan.inspection").joinpath("templates", name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _heat(heat: Mask) -> str:
     """A heat map from black to yellow, its hottest cell the brightest."""
     levels = (heat * (255 / max(float(heat.max()), 1e-6))).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
-    return _encoded(np.ascontiguousarray(colours), side=levels.shape[0])
+    return encoded(np.ascontiguousarray(colours), side=levels.shape[0])
 
 
 def _data(images: Sequence[Judged]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,6 +38,8 @@ MASK_THRESHOLD = 0.1
 CPU = torch.device("cpu")
 
 
+# What a header holds as JSON, in every format that is read.
+FACTS = ("form", "classes", "channels", "step", "multi_label", "levels", "calibrated")
 # In records of what a model has made: its identity.
 MODEL = "model_sha256"
 
@@ -47,8 +49,9 @@ class ModelInfo:
     """What a network is for: its form, the K classes (normal first), C image channels, the
     training step, whether images may have several classes at once, the levels that its rule
     found (None: the full range of each file's depth), and the mask threshold that was calibrated on
-    true masks (None: it was not). ``training`` are the settings of its training as JSON, for a
-    person: nothing here reads them.
+    true masks (None: it was not). ``taught_by`` is the SHA-256 of the weights of each fixed network
+    that it was trained against, which must not judge it. ``training`` are the settings of its
+    training as JSON, for a person: nothing here reads them.
     """
 
     form: Form
@@ -58,6 +61,7 @@ class ModelInfo:
     multi_label: bool = False
     levels: Levels | None = None
     calibrated: float | None = None
+    taught_by: tuple[str, ...] = ()
     training: str = "{}"
 
     @classmethod
@@ -81,6 +85,12 @@ class ModelInfo:
     def folders(self) -> Mapping[str, str]:
         """What the folder of each class is called."""
         return safe_folders(self.classes)
+
+    def after(self, earlier: "ModelInfo") -> "ModelInfo":
+        """The same, of a training that goes on from these weights: it was taught by what taught
+        them.
+        """
+        return replace(self, taught_by=(*dict.fromkeys((*self.taught_by, *earlier.taught_by)),))
 
     def levels_of(self, picture: Picture) -> Levels:
         """The pixel values that are -1 and 1: those that the training found, or the full range."""
@@ -121,6 +131,7 @@ class ModelInfo:
             "multi_label": json.dumps(self.multi_label),
             "levels": json.dumps(self.levels),
             "calibrated": json.dumps(self.calibrated),
+            "taught_by": json.dumps(self.taught_by),
             "training": self.training,
         }
 
@@ -172,21 +183,45 @@ def _opened(path: Path) -> Iterator[Any]:
 def _info(path: Path, file: Any) -> ModelInfo:
     try:
         header = as_today(file.metadata() or {})
-        levels = json.loads(header["levels"])
+        facts = {name: _parsed(name, header[name]) for name in FACTS}
+        levels = facts["levels"]
         return ModelInfo(
-            form=validated(Form, json.loads(header["form"]), origin=str(path)),
-            classes=_classes(json.loads(header["classes"])),
-            channels=int(header["channels"]),
-            step=int(header["step"]),
-            multi_label=bool(json.loads(header["multi_label"])),
+            form=validated(Form, facts["form"], origin=str(path)),
+            classes=_classes(facts["classes"]),
+            channels=_checked("channels", facts["channels"], facts["channels"] in (1, 3)),
+            step=_checked("step", facts["step"], isinstance(facts["step"], int)),
+            multi_label=bool(facts["multi_label"]),
             levels=levels and Levels(*levels),
-            calibrated=json.loads(header["calibrated"]),
+            calibrated=_opacity(facts["calibrated"]),
+            taught_by=tuple(_parsed("taught_by", header.get("taught_by", "[]"))),
             training=header["training"],
         )
     except KeyError as error:
         raise ModelError(f"{path} is damaged: its header lacks {error}") from error
     except (TypeError, ValueError, SettingError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name} of its header is {text!r}, which is no JSON") from error
+
+
+T = TypeVar("T")
+
+
+def _checked(name: str, value: T, sound: bool) -> T:
+    if not sound:
+        raise ValueError(f"{name} of its header is {value!r}, which cannot be")
+    return value
+
+
+def _opacity(value: Any) -> float | None:
+    sound = value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+    opacity: float | None = _checked("calibrated", value, sound)
+    return opacity
 
 
 def _classes(names: Any) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """How good a model is while it trains: what its losses, each a balance of two sides, do not say.
 
 kid_share  how far what is painted lies from real defects, as a share of how far normal images do,
-           in features that stand still: 1 as if nothing were painted, 0 no difference; unbiased, so
+           in features that stand still, a fixed network's or those of the classifier as it was:
+           1 as if nothing were painted, 0 no difference; unbiased, so
            that it may fall a little below 0. ``kid_share_error`` is its standard error. Both are
            missing where such features are, or where they see no clear difference between normal
            images and defects
@@ -9,23 +10,21 @@ confirmed  share of painted images whose class the critic's classifier, as it is
 agreement  of the mask that paints a defect and the one that takes it away again, as IoU
 """
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from defectgan.config import Config
 from defectgan.data.dataset import Batches, make_batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.memory import Portions
-from defectgan.models.critic import Critic, read
+from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
-from defectgan.training.checkpoint import below_prefix, with_prefix
 from defectgan.training.share import FEWEST_JUDGED, Estimate, distance, error_of_share, share
 from defectgan.training.step import paint_class
 
@@ -39,38 +38,6 @@ IMAGES = 32
 FEWEST = 4
 SCORE = "kid_share"
 ERROR = "kid_share_error"
-# In the state.
-YARDSTICK = "yardstick"
-
-
-class Yardstick:
-    """Features that stand still: those of the classifier as it was when its warm-up ended.
-
-    The critic's own change from step to step: by them a step may win because the critic has changed
-    and not the images.
-    """
-
-    def __init__(self, reader: nn.Module) -> None:
-        """Args: the part of a critic that reads images for the classifier; a copy of it is kept."""
-        self._reader = copy.deepcopy(reader).eval().requires_grad_(False)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """The features [B, F] of images [B, C, H, W]."""
-        return read(self._reader, images)
-
-    def state(self) -> dict[str, Tensor]:
-        """For the checkpoint."""
-        return with_prefix(YARDSTICK, self._reader.state_dict())
-
-    @classmethod
-    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "Yardstick | None":
-        """What ``state`` gave, in the form that a critic has; None where there was none."""
-        kept = below_prefix(YARDSTICK, tensors)
-        if not kept:
-            return None
-        yardstick = cls(critic.reader)
-        yardstick._reader.load_state_dict(kept)
-        return yardstick
 
 
 class Judgement(NamedTuple):

@@ -24,7 +24,7 @@ WINDOW = 50
 # What there is not in a training whose classifier takes no lead.
 NO_LEAD = (
     "no kid_share and no best weights: without a warm-up of the classifier (training.lead_steps) "
-    "there is nothing that stands still to judge by"
+    "there is nothing that stands still to judge by, but where the extra 'features' is installed"
 )
 # Nor in one whose state does not hold what its lead came to.
 NO_YARDSTICK = (

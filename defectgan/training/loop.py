@@ -22,7 +22,7 @@ from defectgan.training import TIMED_STEPS
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine, not_finite
 from defectgan.training.guard import Guard
-from defectgan.training.judge import Judge, Yardstick
+from defectgan.training.judge import Judge
 from defectgan.training.lead import NO_LEAD, NO_YARDSTICK, chance_loss, missed_goal, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
@@ -30,6 +30,13 @@ from defectgan.training.share import Best, Estimate
 from defectgan.training.step import Terms
 from defectgan.training.transfer import Classes
 from defectgan.training.watch import Outcome, Watcher
+from defectgan.training.yardstick import (
+    FIXED,
+    Standing,
+    Yardstick,
+    fixed_yardstick,
+    restored_yardstick,
+)
 from defectgan.words import counted
 
 CHECKPOINT = "checkpoint"
@@ -62,7 +69,7 @@ class Training:
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
-        self._yardstick: Yardstick | None = None
+        self._yardstick: Standing | None = None
         self._best = Best()
         self._averages = Averages()
         self._stats = Stats(run.stats)
@@ -95,12 +102,14 @@ class Training:
                 )
             self._engine.restore(tensors)
             self._averages.restore(tensors, self._engine.device)
-            self._yardstick = Yardstick.restored(self._engine.critic, tensors)
+            critic, device, say = self._engine.critic, self._engine.device, self._watcher.warn
+            self._yardstick = restored_yardstick(critic, tensors, device=device, say=say)
             if self._yardstick is not None and LOWEST in tensors:
                 self._best = Best(Estimate(tensors[LOWEST].to(self._engine.device)))
-            if self._yardstick is None and self.config.training.lead_steps:
+            if self._yardstick is None and self.config.training.lead_steps and FIXED not in tensors:
                 self._watcher.warn(NO_YARDSTICK)
             self._step = info.step
+            self._info = self._info.after(info)
             if self.peers.first:
                 # A kill may have come between the two files of a checkpoint.
                 self._save_weights(self.run.weights)
@@ -118,6 +127,8 @@ class Training:
         first = self._step
         if self._step == 0 and not self.peers.any(self.run.state.is_file()):
             self._begin()
+            by, taught = self.config.training.judge, self._info.taught_by
+            self._yardstick = fixed_yardstick(by, taught, device=self._engine.device)
             if not self._lead(stop):
                 return self._outcome(0)
             self._sample()
@@ -181,6 +192,7 @@ class Training:
         tensors, info = load_tensors(weights_file(Path(start)))
         classes = Classes(info.classes, self._info.classes)
         with_critic = self._engine.begin_from(tensors, classes)
+        self._info = self._info.after(info)
         critic = "" if with_critic else "; the file has no critic, which begins at random"
         self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{critic}")
 
@@ -221,7 +233,8 @@ class Training:
         """Let the classifier go ahead; False if it was asked to stop."""
         training = self.config.training
         if not training.lead_steps:
-            self._watcher.phase(NO_LEAD)
+            if self._yardstick is None:
+                self._watcher.phase(NO_LEAD)
             return True
         keys = ((t, LEAD_PART) for t in range(training.longest_lead))
         with self._loader(keys) as batches:
@@ -238,7 +251,8 @@ class Training:
         (ahead,) = led
         if ahead is False:
             self._watcher.warn(missed_goal(training))
-        self._yardstick = Yardstick(self._engine.critic.reader)
+        if self._yardstick is None:
+            self._yardstick = Yardstick(self._engine.critic.reader)
         return ahead is not None
 
     def _log(self, events: Events, batches: Loader) -> None:

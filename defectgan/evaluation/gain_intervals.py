@@ -1,0 +1,103 @@
+"""How sure the figures of a test are: each arm, and each beside its baseline, with 95 % intervals
+over the test pieces, the generators and the classifiers.
+
+Arrays are [G, S, N, K]: what S classifiers say of N images in K classes, of each of G generators;
+an arm without one has G = 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectgan.data.samples import Sample
+from defectgan.evaluation.gain import said_by
+from defectgan.evaluation.gain_figures import Said, Yardstick
+from defectgan.evaluation.real import RealSplit
+from defectgan.metrics.bootstrap import Interval, interval, paired_interval
+
+Rows = Sequence[Mapping[str, Any]]
+# Value, lower and upper bound by the name of the figure, and by class, "" for all.
+Told = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the networks of a test say of the images of a split, and which pieces those show."""
+
+    folder: Path
+    rows: Rows
+    split: str
+    classes: tuple[str, ...]
+    members: tuple[tuple[Sample, ...], ...]
+
+    @classmethod
+    def of(cls, folder: Path, rows: Rows, real: RealSplit, split: str) -> "Answers":
+        return cls(folder, rows, split, real.classes, real.part(split).members)
+
+    @property
+    def pieces(self) -> list[str]:
+        """The piece that each image shows; one that belongs to none is its own."""
+        return [s.group or f"file {s.file}" for members in self.members for s in members]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(map(len, self.members))
+
+    def yardstick(self, *, named: bool = True) -> Yardstick:
+        """What tells the figures of networks; ``named`` where they name the class."""
+        return Yardstick(self.classes, self.counts, named)
+
+    def said(self, net: str, arm: str) -> Said:
+        """[G, S, N, K], generators and classifiers in the order of the rows."""
+        mine = [row for row in self.rows if (row["net"], row["arm"]) == (net, arm)]
+        generators = list(dict.fromkeys(row["generator"] for row in mine))
+        seeds = sorted({row["seed"] for row in mine})
+        found = {(row["generator"], row["seed"]): row for row in mine}
+        return np.stack(
+            [
+                np.stack([self._of(found[generator, seed]) for seed in seeds])
+                for generator in generators
+            ]
+        )
+
+    def _of(self, row: Mapping[str, Any]) -> Said:
+        said: Said = said_by(self.folder, dict(row))[self.split].numpy()
+        return said
+
+    def level(self, net: str, arm: str) -> Told:
+        """The figures of an arm."""
+        said = self.said(net, arm)
+        yardstick = self.yardstick(named=said.shape[-1] > 1)
+        return _told(yardstick, interval(said, self.pieces, yardstick, strata=yardstick.truth))
+
+    def each(self, net: str, arm: str, figure: str) -> NDArray[np.float64]:
+        """A figure of all images of each training of an arm, [G, S]."""
+        yardstick, once = self.yardstick(), np.ones((1, sum(self.counts)))
+        place = [part.name for part in yardstick.parts].index(figure)
+        said = self.said(net, arm)
+        return np.array([[yardstick(one, once)[0, place] for one in some] for some in said])
+
+    def gain(self, net: str, arm: str, baseline: str) -> Told:
+        """How far the figures of an arm lie above those of another one of the same network."""
+        return self.beside((net, arm), (net, baseline))
+
+    def beside(self, one: tuple[str, str], other: tuple[str, str]) -> Told:
+        """How far the figures of one network and arm lie above those of another; where one of the
+        two knows no classes, those that both have.
+        """
+        ours, base = (self.said(*kind) for kind in (one, other))
+        yardstick = self.yardstick(named=min(ours.shape[-1], base.shape[-1]) > 1)
+        found = paired_interval(ours, base, self.pieces, yardstick, strata=yardstick.truth)
+        return _told(yardstick, found)
+
+
+def _told(yardstick: Yardstick, found: Interval) -> Told:
+    told: Told = {}
+    for i, part in enumerate(yardstick.parts):
+        bounds = [float(side[i]) for side in found]
+        told.setdefault(part.name, {})[part.of] = bounds
+    return told
