@@ -34,19 +34,23 @@ CHUNK = 256
 READERS = 4
 
 
-class _Needed(BaseModel):
-    """What the reader of a manifest's row relies on."""
+class _Shown(BaseModel):
+    """What all that reads a manifest's row relies on."""
 
-    number: int = Field(ge=0)
     output: str
     mask: str
-    source: str
     defect: str = Field(alias="class")
     threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-    mask_area: float = Field(ge=0, le=1, allow_inf_nan=False)
+    mask_area: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
 
 
-def each_row(out: Path) -> Iterator[dict[str, Any]]:
+class _Made(_Shown):
+    """What going on with a set relies on besides."""
+
+    number: int = Field(ge=0)
+
+
+def each_row(out: Path, kind: type[_Shown] = _Shown) -> Iterator[dict[str, Any]]:
     """The rows of a generated set, one after the other; a last line that a kill cut short is left
     out.
 
@@ -55,7 +59,7 @@ def each_row(out: Path) -> Iterator[dict[str, Any]]:
     """
     for n, row in enumerate(each_json_line(out / MANIFEST), start=1):
         try:
-            _Needed.model_validate(row)
+            kind.model_validate(row)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
@@ -141,7 +145,7 @@ class FolderWriter:
         return numbers
 
     def _whole_rows(self) -> Iterator[dict[str, Any]]:
-        rows = each_row(self.out)
+        rows = each_row(self.out, _Made)
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)
