@@ -56,6 +56,8 @@ def test_every_command_of_the_readme_runs(
             words += ["--steps", "1", "--seeds", "2", "--image-size", "32"]
             if "--segmentation" not in words:  # the whole report is another test's
                 words += ["--net", "small", "--ratio", "1", "--arms", "classical+synthetic"]
+        if "--gan-seeds" in words:
+            words += ["--gan-config", "tiny.yaml", "--gan-steps", "6"]
         result = runner.invoke(app, words)
         assert result.exit_code == 0, f"{line}\n{result.output}"
 
