@@ -76,7 +76,9 @@ class Plain:
         self.config = config
         self.device = device
         torch.manual_seed(0)
-        self.generator, self.critic = info.generator().to(device), info.critic().to(device)
+        self.generator, critic = info.generator().to(device), info.critic().to(device)
+        assert isinstance(critic, Critic)
+        self.critic = critic
         self.average = {n: p.detach().clone() for n, p in self.generator.named_parameters()}
         optim = config.optim
         self.adam = {

@@ -6,7 +6,7 @@ they begin with.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -49,6 +49,8 @@ def _size(value: Any) -> Any:
 
 Side = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+# The weights of terms that a critic on fixed features does not have.
+WASSERSTEIN = ("adv", "gp", "cls_s")
 # Channels of the critic's last layer, at most: four times those of the published form.
 WIDEST = 8192
 
@@ -181,7 +183,22 @@ class GeneratorConfig(Settings):
     )
 
 
+def _changed(settings: Settings, besides: Collection[str] = ()) -> list[str]:
+    """The names of those that differ from their defaults."""
+    defaults = type(settings)()
+    return [
+        name
+        for name in type(settings).model_fields
+        if name not in besides and getattr(settings, name) != getattr(defaults, name)
+    ]
+
+
 class CriticConfig(Settings):
+    features: Literal["lite0"] | None = Field(
+        None,
+        description="look through this fixed network (of the extra 'features') instead of one that "
+        "learns: heads on its maps tell real from painted images, class by class",
+    )
     width: int = Field(
         64, ge=4, le=1024, description="channels of the first layer, doubled by each further"
     )
@@ -191,6 +208,15 @@ class CriticConfig(Settings):
     tower_width: int = Field(
         16, ge=8, le=1024, multiple_of=8, description="channels of its first layer"
     )
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.features and (idle := _changed(self, besides=("features",))):
+            raise ValueError(
+                f"{', '.join(idle)} shape a critic that learns to see, and this one looks through "
+                f"{self.features}: leave them out, or set features to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _layers_fit_into_memory(self) -> Self:
@@ -304,6 +330,13 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _critic_fits(self) -> Self:
+        if self.critic.features:
+            if idle := [f"loss.{n}" for n in _changed(self.loss) if n in WASSERSTEIN]:
+                raise ValueError(
+                    f"{', '.join(idle)} weigh terms that there are none of with critic.features: "
+                    "leave them out, or set critic.features to null"
+                )
+            return self
         size, layers = min(self.data.image_size), self.critic.layers
         if size >> layers < 1:
             raise ValueError(f"{layers} critic layers leave nothing of {size} px: take fewer")

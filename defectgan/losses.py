@@ -85,6 +85,45 @@ def probability(logits: Tensor, label: Tensor, *, multi_label: bool = False) -> 
     return (each * label).sum(1) / label.sum(1)
 
 
+def paired_classification(
+    pairs: Tensor, label: Tensor, *, painted: bool, multi_label: bool = False
+) -> Tensor:
+    """``classification`` among 2 K classes, each as real and as painted ones, the mean over heads.
+
+    Args:
+        pairs: logits [M, B, K, 2], real and painted.
+        label: [B, K] in {0, 1}.
+        painted: which of the two these images are.
+        multi_label: as of ``classification``.
+
+    Source: Hou et al., "Conditional GANs with Auxiliary Discriminative Classifier", ICML 2022,
+        eq. 6: the discriminative classifier.
+    """
+    none = torch.zeros_like(label)
+    target = torch.stack([none, label] if painted else [label, none], dim=2).flatten(1)
+    return torch.stack(
+        [classification(logits.flatten(1), target, multi_label=multi_label) for logits in pairs]
+    ).mean()
+
+
+def authenticity(pairs: Tensor, label: Tensor) -> Tensor:
+    """``-log P(real | y)`` of painted images, where only the real and the painted ones of the class
+    y that was asked for are held against each other; the mean over the classes of a label, the
+    images and the heads.
+
+    It vanishes where what is painted passes for real, however surely it is of its class.
+
+    Args:
+        pairs: logits [M, B, K, 2], real and painted.
+        label: [B, K] in {0, 1}, the classes asked for.
+
+    Source: Hou et al., ICML 2022, eq. 7: the generator's two log-probabilities there, as one
+        non-saturating term.
+    """
+    against = F.softplus(pairs[..., 1] - pairs[..., 0])
+    return ((against * label).sum(2) / label.sum(1)).mean()
+
+
 def reconstruction(image: Tensor, cycled: Tensor) -> Tensor:
     """``|x - x_cycled|_1``, mean over pixels: a cycle gives the image back."""
     return F.l1_loss(cycled, image)

@@ -15,6 +15,7 @@ from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import seeded
 from defectgan.models.critic import Critic
+from defectgan.models.imagenet import weights_of
 from defectgan.models.layers import Conv, HeadConv
 from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine, standing_still
@@ -70,18 +71,29 @@ def test_the_first_losses_are_the_golden_ones() -> None:
         assert line == pytest.approx(expected, rel=5e-3, abs=1e-3)
 
 
+FIXED_FEATURES = Path(__file__).parents[1] / "benchmarks" / "fixed-features.yaml"
 SMALL: dict[str, Any] = {
     "data": {"image_size": 64},
     "generator": {"width": 4, "residual_blocks": 1, "spade_hidden": 4},
-    "critic": {"width": 4, "tower_width": 16},
     "training": {"batch_size": 4},
 }
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in preset_folder().glob("*.yaml")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(p.stem for p in preset_folder().glob("*.yaml")),
+        pytest.param(
+            str(FIXED_FEATURES),
+            marks=pytest.mark.skipif(weights_of("lite0") is None, reason="needs 'features'"),
+        ),
+    ],
+)
 def test_every_preset_trains(name: str) -> None:
     """Its form at a tiny width: a step of the warm-up, and one of all networks."""
-    trained = engine(load_config(name, SMALL))
+    learns_to_see = load_config(name, {}).critic.features is None
+    critic = {"critic": {"width": 4}} if learns_to_see else {}
+    trained = engine(load_config(name, SMALL | critic))
     before = {name: tensor.clone() for name, tensor in trained.weights().items()}
 
     def bigger(step: int, part: int) -> Batch:

@@ -4,6 +4,7 @@ B batch, C image channels, K classes, H x W pixels, h x w patches.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -102,13 +103,21 @@ class Critic(nn.Module):
 
 def read(reader: nn.Module, image: Tensor) -> Tensor:
     """The features [B, F] that a critic's ``reader`` finds in images [B, C, H, W]."""
-    if isinstance(reader, ClassTower):
+    if isinstance(reader, Reader):
         return reader.features(image).float()
     pooled: Tensor = reader(image).mean((2, 3))
     return pooled.float()
 
 
-class ClassTower(nn.Module):
+class Reader(nn.Module, ABC):
+    """What reads an image for a classifier and pools what it finds by itself."""
+
+    @abstractmethod
+    def features(self, image: Tensor) -> Tensor:
+        """Pooled, [B, F]."""
+
+
+class ClassTower(Reader):
     """A small residual classifier [B, C, H, W] -> [B, K].
 
     Its features are pooled by maximum and by mean over the image: one place that shows the defect

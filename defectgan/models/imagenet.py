@@ -122,6 +122,7 @@ class ImagenetFeatures(nn.Module):
         super().__init__()
         self.name, self.sha256 = name, digest
         release = RELEASES[name]
+        self.channels = (STEM, *release.channels)
         self.stem = SameConv(3, STEM, 3, stride=2)
         before, stages = STEM, []
         for after, count, (kernel, stride, wider) in zip(
@@ -157,10 +158,12 @@ class ImagenetFeatures(nn.Module):
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
 
-    def stages_of(self, image: Tensor) -> list[Tensor]:
-        """What comes out of the stem and of each stage."""
+    def stages_of(self, image: Tensor, *, last: int | None = None) -> list[Tensor]:
+        """What comes out of the stem and of each stage up to the ``last``, [B, channels[i], h_i,
+        w_i].
+        """
         found = [F.relu6(self.stem(_as_seen(image)))]
-        for stage in self.stages:
+        for stage in self.stages[:last]:
             found.append(stage(found[-1]))
         return found
 

@@ -26,7 +26,9 @@ from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels, Picture
 from defectgan.models.critic import Critic
+from defectgan.models.fixed_critic import FixedCritic
 from defectgan.models.generator import Generator
+from defectgan.models.imagenet import RELEASES
 from defectgan.names import name_fault, safe_folders
 from defectgan.runs import RunFolder
 from defectgan.training.formats import FORMAT, as_today
@@ -73,6 +75,7 @@ class ModelInfo:
             index.channels,
             multi_label=index.multi_label,
             levels=index.levels,
+            taught_by=(RELEASES[fixed].sha256,) if (fixed := config.critic.features) else (),
             training=config.model_dump_json(),
         )
 
@@ -115,9 +118,14 @@ class ModelInfo:
         """A generator of this kind with fresh weights."""
         return Generator(self.channels, len(self.classes), self.form.generator)
 
-    def critic(self) -> Critic:
-        """A critic of this kind with fresh weights."""
-        return Critic(self.channels, len(self.classes), self.form.critic)
+    def critic(self) -> Critic | FixedCritic:
+        """A critic of this kind with fresh weights.
+
+        Raises:
+            SettingError, ModelError: if its fixed network is not here, as ``imagenet``.
+        """
+        kind = FixedCritic if self.form.critic.features else Critic
+        return kind(self.channels, len(self.classes), self.form.critic)
 
     def metadata(self) -> dict[str, str]:
         """As strings, for the header of a weights file."""
@@ -265,7 +273,7 @@ class Model:
 
     info: ModelInfo
     generator: Generator
-    critic: Critic | None
+    critic: Critic | FixedCritic | None
     path: Path
     sha256: str
 

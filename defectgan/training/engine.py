@@ -21,7 +21,7 @@ from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import (
     Sides,
     Terms,
-    classification,
+    classifier_loss,
     critic_loss,
     cycle,
     draw_noise,
@@ -35,6 +35,8 @@ NOISE_STREAM = 2_000_000
 # The weight of the running average approaches its decay as (1 + t) / (10 + t): early averages
 # forget their start.
 EMA_RAMP = 10
+# The parts of a critic that learn at a rate of their own.
+CLASSIFIERS = ("tower.", "heads.")
 # Batches of the classifier's lead are told apart from those of the steps by this part number.
 LEAD_PART = 1_000_000
 
@@ -99,8 +101,8 @@ class Engine:
 
     def _optimiser(self, network: nn.Module) -> torch.optim.Adam:
         optim = self.config.optim
-        tower = [p for name, p in network.named_parameters() if name.startswith("tower.")]
-        others = [p for name, p in network.named_parameters() if not name.startswith("tower.")]
+        tower = [p for name, p in network.named_parameters() if name.startswith(CLASSIFIERS)]
+        others = [p for name, p in network.named_parameters() if not name.startswith(CLASSIFIERS)]
         groups = [
             {"params": params, "lr": lr, "first_lr": lr}
             for params, lr in ((others, optim.lr), (tower, optim.tower_lr or optim.lr))
@@ -138,7 +140,7 @@ class Engine:
         """A step of the classifier alone, before the generator's first one."""
         batch = self._sides(batches(t, LEAD_PART))
         with self._autocast():
-            loss = classification(self.critic.classify(batch.images), batch.source, batch)
+            loss = classifier_loss(self.critic, batch)
         self._update("critic", self.config.loss.cls_r * loss)
         return {"cls_r": loss.detach()}
 

@@ -24,6 +24,7 @@ from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.memory import Portions
 from defectgan.models.critic import Critic
+from defectgan.models.fixed_critic import FixedCritic
 from defectgan.models.generator import Generator
 from defectgan.training.share import FEWEST_JUDGED, Estimate, distance, error_of_share, share
 from defectgan.training.step import paint_class
@@ -92,7 +93,7 @@ class Judge:
         self._features = features
 
     @torch.no_grad()
-    def __call__(self, generator: Generator, critic: Critic) -> Judgement:
+    def __call__(self, generator: Generator, critic: Critic | FixedCritic) -> Judgement:
         """Paint every class on the normal images, and take it away again."""
         features, confirmed, agreed = [], [], []
         for k in range(1, len(self._index.classes)):

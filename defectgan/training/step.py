@@ -24,9 +24,11 @@ from defectgan.control import constant_map, normal_label, one_hot
 from defectgan.data.dataset import Batch
 from defectgan.memory import Portions
 from defectgan.models.critic import Critic, Verdict, score_of
+from defectgan.models.fixed_critic import FixedCritic, either
 from defectgan.models.generator import Generator
 
 Terms = dict[str, Tensor]
+AnyCritic = Critic | FixedCritic
 
 
 class Passes(NamedTuple):
@@ -89,15 +91,26 @@ def paint_class(
     return painted, masks
 
 
+def classifier_loss(critic: AnyCritic, batch: Sides) -> Tensor:
+    """The classification loss of real images alone."""
+    if isinstance(critic, FixedCritic):
+        pairs = critic.pairs(batch.images)
+        return losses.paired_classification(
+            pairs, batch.source, painted=False, multi_label=batch.multi_label
+        )
+    return classification(critic.classify(batch.images), batch.source, batch)
+
+
 def critic_loss(
-    critic: Critic,
+    critic: AnyCritic,
     batch: Sides,
     fake: Tensor,
     t: Tensor,
     weights: LossWeights,
 ) -> tuple[Tensor, Terms]:
-    """``L_D`` and its named terms, and how probable the true classes of real images are to
-    the classifier (``sureness``).
+    """``L_D`` and its named terms, and how sure the critic is of the real images that it learns
+    from (``sureness``), in [0, 1]: how probable their true classes are to the classifier; to a
+    critic on fixed features, that they are real.
 
     Args:
         critic: D.
@@ -106,6 +119,8 @@ def critic_loss(
         t: [B], U[0, 1], where between real and fake the penalty is taken.
         weights: the weights of the terms.
     """
+    if isinstance(critic, FixedCritic):
+        return _fixed_critic_loss(critic, batch, fake, weights)
     real, label = batch.real, batch.target
     on_real, on_fake = verdicts(critic, real, fake)
     terms = {
@@ -123,6 +138,25 @@ def critic_loss(
         on_real.logits.detach(), label, multi_label=batch.multi_label
     ).mean()
     return total, terms | {"sureness": sureness}
+
+
+def _fixed_critic_loss(
+    critic: FixedCritic, batch: Sides, fake: Tensor, weights: LossWeights
+) -> tuple[Tensor, Terms]:
+    label, multi_label = batch.target, batch.multi_label
+    on_real, on_fake = critic.pairs(torch.cat([batch.real, fake])).chunk(2, dim=1)
+    terms = {
+        "cls_r": losses.paired_classification(
+            on_real, label, painted=False, multi_label=multi_label
+        ),
+        "cls_p": losses.paired_classification(
+            on_fake, label, painted=True, multi_label=multi_label
+        ),
+    }
+    # Whether it knows its real images from painted ones is what it overfits in, not their class.
+    sure = (on_real.detach().softmax(3)[..., 0] * label).sum(2) / label.sum(1)
+    total = weights.cls_r * (terms["cls_r"] + terms["cls_p"])
+    return total, terms | {"sureness": sure.mean()}
 
 
 def verdicts(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Verdict, Verdict]:
@@ -158,7 +192,7 @@ def cycle(
 
 
 def generator_loss(
-    critic: Critic,
+    critic: AnyCritic,
     batch: Sides,
     passes: Passes,
     weights: LossWeights,
@@ -176,32 +210,42 @@ def generator_loss(
         warmup: share of the sparsity weight that is in force, in [0, 1].
         shown: what the critic is shown of ``passes.there``; None: just that.
     """
-    verdict = critic(passes.there if shown is None else shown)
+    logits, terms = _opinion(critic, passes.there if shown is None else shown, batch)
     share = torch.ones(len(passes.there), device=passes.there.device)
     if weights.sparsity_by_class:
         # First learn to paint, then to paint little: an image that is not recognised pays nothing
         # for its mask, so the mask cannot die before the critic has a class to ask for.
-        logits = verdict.logits.detach()
-        share = losses.probability(logits, batch.target, multi_label=batch.multi_label)
+        share = losses.probability(logits.detach(), batch.target, multi_label=batch.multi_label)
     n = len(passes.back)
     came_back = n / len(passes.there)  # an image weighs as much whether the others come back or not
-    terms = {
-        "adv": losses.wasserstein_generator(verdict.of(batch.target)),
-        "cls_f": classification(verdict.logits, batch.target, batch),
+    terms |= {
         "rec": came_back * losses.reconstruction(batch.images[:n], passes.back),
         "sd_cyc": came_back * losses.mask_cycle(passes.mask[:n], passes.back_mask),
         "sd_con": losses.mask_sparsity(passes.mask, share)
         + came_back * losses.mask_sparsity(passes.back_mask, share[:n]),
     }
     total = (
-        weights.adv * terms["adv"]
-        + weights.cls_f * terms["cls_f"]
+        weights.cls_f * terms["cls_f"]
         + weights.rec * terms["rec"]
         + weights.sd_cyc * terms["sd_cyc"]
         + warmup * weights.sd_con * terms["sd_con"]
     )
+    if "adv" in terms:
+        total = total + weights.adv * terms["adv"]
     if weights.mask_supervision:
         restored = passes.mask.chunk(2)[1]
         terms["mask_supervision"] = losses.mask_supervision(restored, batch.truth)
         total = total + weights.mask_supervision * terms["mask_supervision"]
     return total, terms
+
+
+def _opinion(critic: AnyCritic, shown: Tensor, batch: Sides) -> tuple[Tensor, Terms]:
+    """The class logits of painted images, and what the generator is charged for them."""
+    if isinstance(critic, FixedCritic):
+        pairs = critic.pairs(shown)
+        return either(pairs), {"cls_f": losses.authenticity(pairs, batch.target)}
+    verdict = critic(shown)
+    return verdict.logits, {
+        "adv": losses.wasserstein_generator(verdict.of(batch.target)),
+        "cls_f": classification(verdict.logits, batch.target, batch),
+    }

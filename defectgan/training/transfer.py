@@ -13,7 +13,7 @@ from defectgan.errors import ModelError
 # control map with, and the heads of the critic.
 CLASS_AXES = (
     (re.compile(r"(^|\.)shared\.weight$"), 1),
-    (re.compile(r"^(logits|score|tower\.head)\.(weight|bias)$"), 0),
+    (re.compile(r"^(logits|score|tower\.head|heads\.\d+\.(real|painted))\.(weight|bias)$"), 0),
 )
 
 
