@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages of docs/ show works as it stands there."""
 
 import re
 import shlex
@@ -17,6 +17,10 @@ from defectgan.training.checkpoint import load_model
 from tests.conftest import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In the order in which a person reads them: what one makes, those after it may use.
+PAGES = ("training", "generating", "judging-masks", "does-it-look-right", "does-it-help", "exporting")
+DOCS = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")}
+OTHERS = sorted(DOCS.keys() - set(PAGES))
 runner = CliRunner()
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -24,13 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
 
 def commands() -> list[str]:
     """The lines that call defectgan in shell blocks, in order; comments cut off."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    text = "\n".join((README, *(DOCS[page] for page in (*OTHERS, *PAGES))))
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("defectgan ")]
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs(
+def test_every_command_of_the_readme_and_the_docs_runs(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, in a folder that holds what the README assumes; with a tiny network."""
@@ -63,20 +68,35 @@ def test_every_command_of_the_readme_runs(
 
 
 @pytest.mark.slow
-def test_the_program_of_the_readme_paints_with_onnxruntime(
+def test_the_program_of_the_docs_paints_with_onnxruntime(
     run: Path, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(load_model(run), tmp_path, ["onnx"])
     shutil.copy(boards / "normal" / "0000.png", tmp_path / "good.png")
     monkeypatch.chdir(tmp_path)
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", DOCS["exporting"], flags=re.DOTALL)
     exec(program, {})
     assert read_picture(tmp_path / "painted.png").size == (32, 32)
 
 
-def test_every_link_and_picture_of_the_readme_is_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in sorted(DOCS))])
+def test_every_link_and_picture_is_there(page: str) -> None:
+    file = ROOT / page
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text(encoding="utf-8")):
+        path, _, heading = target.partition("#")
+        found = file.parent / path if path else file
+        assert found.exists(), target
+        assert not heading or heading in headings(found), target
+
+
+def headings(page: Path) -> list[str]:
+    """What links to the headings of a page call them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= 8192
 
 
 def test_the_readme_names_every_command() -> None:
