@@ -18,7 +18,10 @@ from tests.conftest import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In the order in which a person reads them: what one makes, those after it may use.
-PAGES = ("training", "generating", "judging-masks", "does-it-look-right", "does-it-help", "exporting")
+PAGES = (
+    *("training", "generating", "judging-masks", "does-it-look-right", "does-it-help"),
+    "exporting",
+)
 DOCS = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")}
 OTHERS = sorted(DOCS.keys() - set(PAGES))
 runner = CliRunner()
