@@ -63,7 +63,7 @@ def test_without_a_model_one_is_trained_on_the_training_images_and_all_is_report
     first = json.loads(call(f"{line} --json").stdout)
     assert first.keys() == {"says", "table", "out", "files"}
     assert [(row["arm"], row["seeds"]) for row in first["table"]] == [("real", 2), ("synthetic", 2)]
-    assert {"accuracy", "macro_f1", "macro_f1_gain", "macro_f1_p"} <= first["table"][1].keys()
+    assert {"accuracy", "macro_f1", "macro_f1_gain", "gains"} <= first["table"][1].keys()
     assert all(Path(file).is_file() for file in first["files"].values())
     split = read_split(place / "out/runs/latest/split.json")
     listed = index_data(place / "out" / "labels.csv", DataConfig())
@@ -277,6 +277,11 @@ def test_segmenters_learn_from_painted_procedural_and_true_masks(place: Path) ->
     assert kinds == [("procedural", None), ("synthetic", "procedural"), ("true", None)]
     assert all(0 <= row["ap"] <= 1 and 0 <= row["iou"] <= 1 for row in made["table"])
     assert made["table"][0]["class_ap"].keys() == {"brushing", "thread", "tin", "wound"}
+    for row in made["table"]:
+        value, low, high = row["figures"]["ap"][""]
+        assert value == pytest.approx(row["ap"]) and low <= value <= high
+    assert made["table"][1]["gains"].keys() == {"iou", "ap"}
+    assert "luck of its training" in (place / "out/segmentation.md").read_text()
     assert call(line).stdout.strip().endswith("out/segmentation.md")
     shutil.rmtree(place / "pcb" / "masks")
     # Black masks, also of good images, are no better than none.

@@ -10,10 +10,8 @@ is tested sees them once, at its end.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from defectgan.data.samples import SPLITS
@@ -23,12 +21,12 @@ from defectgan.evaluation.classifier import CLASSICAL, SMALL, Recipe, build
 from defectgan.evaluation.frozen import FROZEN, PENALTIES
 from defectgan.evaluation.gain_figures import scores
 from defectgan.evaluation.images import pixels
-from defectgan.evaluation.ledger import SAYS, Key, Row, by_key, go_through
+from defectgan.evaluation.ledger import Key, Row, by_key, go_through, keep_said
 from defectgan.evaluation.painting import NOBODY, Painter
 from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.trainers import Trainers
-from defectgan.files import sha256, write_atomically
+from defectgan.files import sha256
 from defectgan.training.checkpoint import Model
 
 FOLDER, CHOICE = "classifiers", "choice"
@@ -225,9 +223,7 @@ def _go_through(
 
         def make(key: Key) -> Row:
             row, said = run_task(key, trainers, test.real.classes, tested=tested, done=test.done)
-            row[SAYS] = f"predictions/{key.name}.safetensors"
-            write_atomically(place / row[SAYS], save(said))
-            return row
+            return row | keep_said(place, key, said)
 
         return make
 
@@ -263,8 +259,3 @@ def run_task(
     if tested:
         row |= scores(said["test"].numpy(), [len(members) for members in material.test], classes)
     return row | {"seconds": round(time.perf_counter() - started, 1)}, said
-
-
-def said_by(folder: Path, row: Row) -> dict[str, Tensor]:
-    """What the network of a row said of the images."""
-    return load_file(folder / row[SAYS])

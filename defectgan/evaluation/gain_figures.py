@@ -7,7 +7,7 @@ defect score of one that knows no classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,26 @@ class Part(NamedTuple):
     of: str = ""
 
 
+class Measure(Protocol):
+    """Tells the figures of a network from what it says of N images."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """The names of the figures, in their order."""
+        ...
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """What pieces are drawn within, [N]."""
+        ...
+
+    def __call__(self, said: NDArray[Any], counts: Figures) -> Figures:
+        """The figures [R, M] of what is said [N, ...] of images that each of R resamples holds so
+        often, counts [R, N].
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Yardstick:
     """Tells the figures of a network on images of K classes, of which ``counts`` says how many of
@@ -60,6 +80,11 @@ class Yardstick:
     def truth(self) -> NDArray[np.int64]:
         """The class of each image, [N]."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """What pieces are drawn within, [N]: no resample is without a class."""
+        return self.truth
 
     @property
     def parts(self) -> list[Part]:

@@ -1,8 +1,8 @@
 """How sure the figures of a test are: each arm, and each beside its baseline, with 95 % intervals
 over the test pieces, the generators and the classifiers.
 
-Arrays are [G, S, N, K]: what S classifiers say of N images in K classes, of each of G generators;
-an arm without one has G = 1.
+Arrays are [G, S, N, ...]: what S networks say of N images, of each of G generators; an arm without
+one has G = 1. A classifier says [K], a logit a class, a segmenter [P], a number a pixel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.samples import Sample
-from defectgan.evaluation.gain import said_by
-from defectgan.evaluation.gain_figures import Said, Yardstick
+from defectgan.evaluation.gain_figures import Measure, Yardstick
+from defectgan.evaluation.ledger import said_by
 from defectgan.evaluation.real import RealSplit
+from defectgan.evaluation.segmentation_figures import PixelYardstick
 from defectgan.metrics.bootstrap import Interval, interval, paired_interval
 
 Rows = Sequence[Mapping[str, Any]]
 # Value, lower and upper bound by the name of the figure, and by class, "" for all.
 Told = dict[str, dict[str, list[float]]]
+Said = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,14 @@ class Answers:
         """What tells the figures of networks; ``named`` where they name the class."""
         return Yardstick(self.classes, self.counts, named)
 
+    def measure(self, *said: Said) -> Measure:
+        """What tells the figures that these [G, S, N, ...] have in common; where one of them knows
+        no classes, those of defects alone.
+        """
+        return self.yardstick(named=min(one.shape[-1] for one in said) > 1)
+
     def said(self, net: str, arm: str) -> Said:
-        """[G, S, N, K], generators and classifiers in the order of the rows."""
+        """[G, S, N, ...], generators and classifiers in the order of the rows."""
         mine = [row for row in self.rows if (row["net"], row["arm"]) == (net, arm)]
         generators = list(dict.fromkeys(row["generator"] for row in mine))
         seeds = sorted({row["seed"] for row in mine})
@@ -65,14 +73,14 @@ class Answers:
         )
 
     def _of(self, row: Mapping[str, Any]) -> Said:
-        said: Said = said_by(self.folder, dict(row))[self.split].numpy()
+        said: Said = said_by(self.folder, row)[self.split].numpy()
         return said
 
     def level(self, net: str, arm: str) -> Told:
         """The figures of an arm."""
         said = self.said(net, arm)
-        yardstick = self.yardstick(named=said.shape[-1] > 1)
-        return _told(yardstick, interval(said, self.pieces, yardstick, strata=yardstick.truth))
+        measure = self.measure(said)
+        return _told(measure, interval(said, self.pieces, measure, strata=measure.strata))
 
     def each(self, net: str, arm: str, figure: str) -> NDArray[np.float64]:
         """A figure of all images of each training of an arm, [G, S]."""
@@ -90,14 +98,21 @@ class Answers:
         two knows no classes, those that both have.
         """
         ours, base = (self.said(*kind) for kind in (one, other))
-        yardstick = self.yardstick(named=min(ours.shape[-1], base.shape[-1]) > 1)
-        found = paired_interval(ours, base, self.pieces, yardstick, strata=yardstick.truth)
-        return _told(yardstick, found)
+        measure = self.measure(ours, base)
+        found = paired_interval(ours, base, self.pieces, measure, strata=measure.strata)
+        return _told(measure, found)
 
 
-def _told(yardstick: Yardstick, found: Interval) -> Told:
+class SegmenterAnswers(Answers):
+    """The same of segmenters."""
+
+    def measure(self, *said: Said) -> Measure:
+        return PixelYardstick.of(said[0][0, 0], self.classes, self.counts)
+
+
+def _told(measure: Measure, found: Interval) -> Told:
     told: Told = {}
-    for i, part in enumerate(yardstick.parts):
+    for i, part in enumerate(measure.parts):
         bounds = [float(side[i]) for side in found]
         told.setdefault(part.name, {})[part.of] = bounds
     return told

@@ -61,21 +61,15 @@ def catching(figure: str) -> Sheet:
     return CLASSIFIERS._replace(metrics=(*CLASSIFIERS.metrics, figure), each=f"{figure} of each")
 
 
-# Differences that vary by no more are the same: this much is left by rounding.
-ROUNDING = 1e-9
-PACKAGES = {"sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
-
-
 def require_packages() -> None:
     """Make sure before hours of training that what a result needs is installed.
 
     Raises:
         SettingError: if a package is missing.
     """
-    if missing := [name for module, name in PACKAGES.items() if find_spec(module) is None]:
+    if find_spec("matplotlib") is None:
         raise SettingError(
-            f"a test of the gain needs {' and '.join(missing)}: install the extra 'evaluate' of "
-            "defectgan"
+            "a test of the gain needs matplotlib: install the extra 'evaluate' of defectgan"
         )
 
 
@@ -87,10 +81,9 @@ def compare(rows: Rows, sheet: Sheet) -> list[dict[str, Any]]:
         sheet: which of their scores are averaged and compared.
 
     Returns:
-        Of each metric the mean and standard deviation (n - 1) over trainings, of each class the
-        mean; where the arm has a baseline, ``<metric>_gain``, its ``_sd``, and ``<metric>_p`` of a
-        paired t-test, None where that is not defined: for one seed, or where all differences are
-        the same. A metric that an arm does not have is None.
+        Of each metric and each class the mean over trainings; where the arm has a baseline,
+        ``<metric>_gain`` and its ``_sd``, the standard deviation (n - 1) of the paired differences,
+        None of one. A metric that an arm does not have is None.
     """
     entries = []
     kinds = dict.fromkeys((row["net"], row["arm"], row["ratio"]) for row in rows)
@@ -108,8 +101,7 @@ def compare(rows: Rows, sheet: Sheet) -> list[dict[str, Any]]:
         }
         for metric in sheet.metrics:
             values = [row[metric] for row in mine if metric in row]
-            mean = float(np.mean(values)) if values else None
-            entry |= {metric: mean, f"{metric}_sd": _deviation(values)}
+            entry[metric] = float(np.mean(values)) if values else None
         entry[sheet.each] = _means([row[sheet.each] for row in mine])
         entry["baseline"] = baseline
         if baseline is not None:
@@ -143,25 +135,14 @@ def _paired(mine: Rows, other: Rows) -> Iterator[tuple[Mapping[str, Any], Mappin
 def _gain(
     metric: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> dict[str, float | None]:
-    from scipy.stats import ttest_rel
-
     ours, theirs = ([pair[i][metric] for pair in pairs] for i in (0, 1))
     differences = np.subtract(ours, theirs)
-    deviation = _deviation(differences)
-    defined = deviation is not None and deviation > ROUNDING
-    return {
-        f"{metric}_gain": float(differences.mean()),
-        f"{metric}_gain_sd": deviation,
-        f"{metric}_p": float(ttest_rel(ours, theirs).pvalue) if defined else None,
-    }
-
-
-def _deviation(values: Any) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+    deviation = float(np.std(differences, ddof=1)) if len(differences) > 1 else None
+    return {f"{metric}_gain": float(differences.mean()), f"{metric}_gain_sd": deviation}
 
 
 def with_intervals(entries: Rows, answers: Answers) -> list[dict[str, Any]]:
-    """Entries of classifiers with all their figures and gains, each with its bounds of 95 %: by the
+    """Entries with all their figures and gains, each with its bounds of 95 %: by the
     name of the figure and by class, "" for all.
     """
     told = []
@@ -175,40 +156,30 @@ def with_intervals(entries: Rows, answers: Answers) -> list[dict[str, Any]]:
 def columns(entries: Rows, sheet: Sheet) -> tuple[str, ...]:
     """The heads of the table."""
     names = [sheet.title(metric) for metric in sheet.metrics]
-    sure = "95 %" if any("figures" in entry for entry in entries) else "p"
-    gains = ("over", f"gain in {names[-1]}", sure)
-    return ("net", "arm", "added", *names, *gains, *(entries[0][sheet.each] if entries else ()))
+    sure = [f"{name} (95 %)" for name in (*names, f"gain in {names[-1]}")]
+    each = entries[0][sheet.each] if entries else ()
+    return ("net", "arm", "added", *sure[:-1], "over", sure[-1], *each)
 
 
 def cells(entry: Mapping[str, Any], sheet: Sheet) -> list[str]:
-    """An entry as a person reads it; behind ± stands the standard deviation over trainings."""
+    """An entry of ``with_intervals`` as a person reads it: figures with their bounds of 95 %."""
     return [
         entry["net"],
         entry["arm"],
         f"{entry['ratio']:g}x" if entry["ratio"] else "",
-        *(_spread(entry, metric) for metric in sheet.metrics),
+        *(_bounded(entry["figures"].get(metric)) for metric in sheet.metrics),
         entry["baseline"] or "",
-        _spread(entry, f"{sheet.main}_gain", sign="+") if entry["baseline"] else "",
-        _sure(entry, sheet.main),
+        _bounded(entry.get("gains", {}).get(sheet.main), sign="+"),
         *(f"{value:.2f}" for value in entry[sheet.each].values()),
     ]
 
 
-def _sure(entry: Mapping[str, Any], metric: str) -> str:
-    """The bounds of the gain where they are known, else p."""
-    if gains := entry.get("gains"):
-        _, low, high = gains[metric][""]
-        return f"{low:+.3f} to {high:+.3f}"
-    p = entry.get(f"{metric}_p")
-    return "" if p is None or "figures" in entry else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _spread(entry: Mapping[str, Any], name: str, *, sign: str = "") -> str:
-    if entry[name] is None:
+def _bounded(figure: Mapping[str, Sequence[float]] | None, *, sign: str = "") -> str:
+    """A figure of all classes and its bounds; nothing of one that there is not."""
+    if figure is None:
         return ""
-    deviation = entry[f"{name}_sd"]
-    spread = "" if deviation is None else f" ± {deviation:.3f}"
-    return f"{entry[name]:{sign}.3f}{spread}"
+    value, low, high = figure[""]
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 def about(real: RealSplit, models: Sequence[Model], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -271,9 +242,7 @@ def said(value: Any) -> str:
 
 
 def plot_gain(path: Path, entries: Rows, sheet: Sheet) -> None:
-    """Draw the arms' gains as PNG, with their intervals of 95 % where they are known, else with
-    their standard deviations.
-    """
+    """Draw the arms' gains as PNG, with their intervals of 95 %."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -282,8 +251,7 @@ def plot_gain(path: Path, entries: Rows, sheet: Sheet) -> None:
     figure = Figure(figsize=(7.5, 1.2 + 0.36 * len(compared)), layout="constrained")
     axes = figure.subplots()
     for place, entry in enumerate(compared):
-        mean = entry[f"{sheet.main}_gain"]
-        low, high = _bounds(entry, sheet.main)
+        mean, low, high = entry["gains"][sheet.main][""]
         axes.errorbar(
             [mean], [place], xerr=[[max(mean - low, 0)], [max(high - mean, 0)]], fmt="o", capsize=4
         )
@@ -298,11 +266,3 @@ def plot_gain(path: Path, entries: Rows, sheet: Sheet) -> None:
     axes.set_xlabel(f"gain in {sheet.title(sheet.main)}")
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=120)
-
-
-def _bounds(entry: Mapping[str, Any], metric: str) -> tuple[float, float]:
-    if gains := entry.get("gains"):
-        _, low, high = gains[metric][""]
-        return low, high
-    mean, spread = entry[f"{metric}_gain"], entry[f"{metric}_gain_sd"] or 0
-    return mean - spread, mean + spread

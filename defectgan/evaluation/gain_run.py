@@ -10,7 +10,7 @@ from defectgan.errors import SettingError
 from defectgan.evaluation.classifier import known_net
 from defectgan.evaluation.frozen import FROZEN
 from defectgan.evaluation.gain import FOLDER, Choice, GainPlan, choose, run_gain
-from defectgan.evaluation.gain_intervals import Answers
+from defectgan.evaluation.gain_intervals import Answers, SegmenterAnswers
 from defectgan.evaluation.gain_page import write_gain_page
 from defectgan.evaluation.gain_report import (
     SEGMENTERS,
@@ -24,6 +24,7 @@ from defectgan.evaluation.gain_report import (
 from defectgan.evaluation.gain_verdict import Verdict, judge, main_figure, share_of
 from defectgan.evaluation.plan import Bench, prepare
 from defectgan.evaluation.real import RealSplit
+from defectgan.evaluation.segmentation_gain import FOLDER as SEGMENTERS_FOLDER
 from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
 from defectgan.metrics.refusal import per_thousand
 from defectgan.models.imagenet import JUDGE, weights_of
@@ -118,8 +119,10 @@ def answer(
     """
     if isinstance(plan, GainPlan):
         return _of_classifiers(plan, test, notes, defect_rate)
-    entries = compare(run_segmentation(plan, test), SEGMENTERS)
-    facts = about(test.real, test.models, notes) | plan.facts()
+    rows = run_segmentation(plan, test)
+    answers = SegmenterAnswers.of(test.out / SEGMENTERS_FOLDER, rows, test.real, TEST)
+    entries = with_intervals(compare(rows, SEGMENTERS), answers)
+    facts = about(test.real, test.models, notes) | plan.facts() | one_generator(test.models)
     return Answer(entries, SEGMENTERS, None, write_gain(test.out, entries, SEGMENTERS, facts))
 
 
@@ -165,9 +168,14 @@ def told(choice: Choice, models: Sequence[Any]) -> dict[str, Any]:
             f"{counted(choice.plan.candidates, 'candidate')} each, by the balanced accuracy of "
             f"{choice.plan.chooser}: {', '.join(trained)}"
         )
-    if len(models) == 1:
-        facts["one generator"] = "the intervals do not hold the luck of its training"
-    return facts
+    return facts | one_generator(models)
+
+
+def one_generator(models: Sequence[Any]) -> dict[str, Any]:
+    """What intervals lack where there is a single generator, for a person."""
+    if len(models) != 1:
+        return {}
+    return {"one generator": "the intervals do not hold the luck of its training"}
 
 
 def settings(choice: Choice) -> list[tuple[str, float, bool]]:

@@ -4,9 +4,12 @@ that it goes on where it was cut short.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from defectgan.data.facts import digests
 from defectgan.errors import DataError
@@ -102,6 +105,20 @@ def open_test(folder: Path, record: dict[str, Any]) -> None:
             f"{folder} holds the results of another test (see {JOB}): name another folder, "
             "nothing was written"
         )
+
+
+def keep_said(folder: Path, key: Key, said: Mapping[str, Tensor]) -> Row:
+    """Write down what the network of a key says of images, by split; returns the entry of its row
+    that names the file.
+    """
+    name = f"predictions/{key.name}.safetensors"
+    write_atomically(folder / name, save(dict(said)))
+    return {SAYS: name}
+
+
+def said_by(folder: Path, row: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What the network of a row said of images, by split."""
+    return load_file(folder / row[SAYS])
 
 
 def by_key(rows: Sequence[Row]) -> dict[Key, Row]:

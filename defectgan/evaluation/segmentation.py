@@ -32,8 +32,8 @@ from defectgan.errors import DataError
 from defectgan.evaluation.arms import Classes, Material
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
 from defectgan.evaluation.painting import NOBODY, Painter, added
+from defectgan.evaluation.segmentation_figures import Said, pixel_scores, said_of
 from defectgan.images import unit
-from defectgan.inspection.ranking import HALF, Ranks, average_precision, ious, rank
 
 Origin = Literal["synthetic", "procedural", "true"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
@@ -181,42 +181,31 @@ def _truth(seen: Seen) -> NDArray[np.bool_]:
     return half_covered(seen.truth)
 
 
-def segmentation_scores(net: nn.Module, test: Classes, names: Sequence[str]) -> dict[str, Any]:
-    """Pixel AP, and IoU where the probability is above 0.5: over all pixels of all test images,
-    good ones too, and for each class over those of its own.
+def answers(net: nn.Module, test: Classes) -> Said:
+    """What a segmenter says of the pixels of test images, [N, P], those of a class side by side.
 
     Args:
         net: the segmenter.
-        test: what is seen of real images; defects without a true mask cannot be tested on.
-        names: of the classes, the normal one first.
+        test: what is seen of real images of each class, normal ones first; defects without a true
+            mask cannot be tested on.
 
     Raises:
         DataError: if no defect has a true mask that shows any.
     """
-    ranks: dict[str, Ranks] = {}
-    for k, (name, members) in enumerate(zip(names, test, strict=True)):
-        if usable := [seen for seen in members if not k or seen.truth is not None]:
-            ranks[name] = _ranked(net, usable)
-    defects = [name for name in names[1:] if name in ranks]
-    if not any(ranks[name][1].any() for name in defects):
+    good, flat = len(test[0]), [seen for members in test for seen in members]
+    logits = outputs(net, [seen.image for seen in flat])
+    said = np.stack(
+        [
+            said_of(p, _truth(seen)[..., 0]) * np.int16(i < good or seen.truth is not None)
+            for i, (p, seen) in enumerate(zip(logits.sigmoid()[:, 0].numpy(), flat, strict=True))
+        ]
+    )
+    if not (said[good:] > 0).any():
         raise DataError(
             "no test image of a defect has a true mask: a segmenter is tested on those; give some "
             "of them a mask"
         )
-    whole = np.sum(list(ranks.values()), axis=0)
-    return _scores(whole) | {"classes": {name: _scores(ranks[name]) for name in defects}}
-
-
-def _scores(ranks: Ranks) -> dict[str, float | None]:
-    return {"ap": average_precision(ranks), "iou": float(ious(ranks)[HALF])}
-
-
-def _ranked(net: nn.Module, images: Sequence[Seen]) -> Ranks:
-    """How the pixels of images are ranked by the probability of being defect."""
-    logits = outputs(net, [seen.image for seen in images])
-    found = logits.sigmoid()[:, 0].numpy()
-    counted = (rank(p, _truth(s)[..., 0]) for p, s in zip(found, images, strict=True))
-    return np.asarray(np.sum(list(counted), axis=0))
+    return said
 
 
 def segment(
@@ -229,8 +218,9 @@ def segment(
     painter: Painter = NOBODY,
     device: torch.device = CPU,
     done: Callable[[int], None] = lambda count: None,
-) -> dict[str, Any]:
-    """Train one segmenter and test it, once: a row of the table.
+) -> tuple[dict[str, Any], Said]:
+    """Train one segmenter and test it, once: a row of the table, and what it says of the pixels of
+    the test images.
 
     Raises:
         DataError: if the images have no masks to learn from or to test on.
@@ -238,11 +228,12 @@ def segment(
     started = time.perf_counter()
     pools = learned_from(material, origin, ratio, painter)
     net = train_segmenter(pools, recipe, device=device, done=done)
+    said = answers(net, material.test)
     return {
         "arm": origin,
         "ratio": ratio if origin != "true" else 0.0,
         "seed": recipe.seed,
         "steps": recipe.steps,
-        **segmentation_scores(net, material.test, names),
+        **pixel_scores(said, names, [len(members) for members in material.test]),
         "seconds": round(time.perf_counter() - started, 1),
-    }
+    }, said

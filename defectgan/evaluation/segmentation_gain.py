@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, cast
 
+import torch
+
 from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
-from defectgan.evaluation.ledger import Key, Row, go_through
+from defectgan.evaluation.ledger import Key, Row, go_through, keep_said
 from defectgan.evaluation.painting import NOBODY, Painter
 from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
@@ -87,7 +89,7 @@ def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[Row]:
         material = prepare(plan, test)
 
         def make(key: Key) -> Row:
-            row = segment(
+            row, said = segment(
                 material,
                 cast(Origin, key.arm),
                 replace(plan.recipe, seed=key.seed),
@@ -97,8 +99,7 @@ def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[Row]:
                 device=test.device,
                 done=test.done,
             )
-            each = {name: scores["ap"] for name, scores in row["classes"].items()}
-            return row | {"class_ap": {k: ap for k, ap in each.items() if ap is not None}}
+            return row | keep_said(test.out / FOLDER, key, {TEST: torch.from_numpy(said)})
 
         return make
 

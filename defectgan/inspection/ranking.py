@@ -7,6 +7,8 @@ by its last digits. All pixels of a class need no more memory than those counts,
 differ from those of the exact ranking by rounding alone.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,11 +24,12 @@ Ranks = NDArray[np.int64]
 
 def rank(scores: Mask, truth: Region) -> Ranks:
     """Count the pixels of scores [H, W] in [0, 1] by their code, outside and inside the truth."""
-    codes = _codes(np.asarray(scores, np.float32))
+    codes = codes_of(np.asarray(scores, np.float32))
     return np.stack([np.bincount(codes[side], minlength=CODES) for side in (~truth, truth)])
 
 
-def _codes(scores: Mask) -> NDArray[np.int64]:
+def codes_of(scores: Mask) -> NDArray[np.int64]:
+    """The code of each score in [0, 1]."""
     # An absolute value has no negative zero, whose code would not be 0.
     near = np.abs(np.minimum(scores, 1 - scores).clip(0)).astype(np.float16)
     codes = near.view(np.uint16).astype(np.int64)
@@ -38,11 +41,18 @@ def average_precision(ranks: Ranks) -> float | None:
 
     A score that says nothing has the share of true pixels.
     """
-    false, true = _found(ranks)
-    if not ranks[1].any():
-        return None
-    precision = true / np.maximum(true + false, 1)
-    return float((precision * ranks[1]).sum() / ranks[1].sum())
+    return float(average_precisions(ranks)) if ranks[1].any() else None
+
+
+def average_precisions(ranks: NDArray[Any]) -> NDArray[np.float64]:
+    """As ``average_precision``, of any number of ranks [..., 2, codes] at once, to [...]; NaN
+    without a true pixel.
+    """
+    false, true = np.moveaxis(_found(ranks), -2, 0)
+    inside = ranks[..., 1, :]
+    whole = inside.sum(axis=-1, dtype=np.float64)
+    found = (true / np.maximum(true + false, 1) * inside).sum(axis=-1)
+    return np.asarray(np.divide(found, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
 
 
 def auroc(ranks: Ranks) -> float | None:
@@ -67,7 +77,7 @@ def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:
     """The opacity from ``least`` on at which a curve [CODES] is largest; the middle one where it is
     flat there.
     """
-    first = int(_codes(np.array([least], np.float32))[0])
+    first = int(codes_of(np.array([least], np.float32))[0])
     best = first + np.flatnonzero(curve[first:] == curve[first:].max())
     code = int(best[len(best) // 2])
     if code == first:
@@ -76,6 +86,6 @@ def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:
     return near if code <= HALF else 1 - near
 
 
-def _found(ranks: Ranks) -> Ranks:
-    """How many pixels outside and inside have at least each opacity."""
-    return np.cumsum(ranks[:, ::-1], axis=1)[:, ::-1]
+def _found(ranks: NDArray[Any]) -> NDArray[Any]:
+    """How many pixels outside and inside have at least each opacity, [..., 2, codes]."""
+    return np.cumsum(ranks[..., ::-1], axis=-1)[..., ::-1]
