@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,17 @@ from defectgan.config import DataConfig
 from defectgan.data.facts import digests
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.threshold import Result, choose
-from defectgan.evaluation.threshold_images import gather, generated_defects, refuse_seen_by
+from defectgan.evaluation.threshold_images import (
+    gather,
+    generated_defects,
+    refuse_seen_by,
+    refuse_unseen,
+)
+from defectgan.evaluation.threshold_intervals import Scored
 from defectgan.evaluation.threshold_report import write_thresholds
-from defectgan.files import sha256, write_json_lines
+from defectgan.files import read_json_lines, sha256, write_json_lines
 from defectgan.images import Picture, read_picture, write_picture
+from defectgan.training.checkpoint import Model, load_model
 from tests.conftest import CPU
 
 SHARE = 0.1
@@ -107,21 +115,23 @@ def test_no_threshold_refuses_more_than_it_may_and_generated_defects_never_lower
 ) -> None:
     for share in (0.0, 0.05, SHARE, 0.3):
         good, generated = thresholds(parts, made, share=share).choices
-        assert max(good.refused, generated.refused) <= share
-        assert generated.threshold >= good.threshold
-        assert generated.found - generated.refused >= good.found - good.refused
+        assert max(good.refused.value, generated.refused.value) <= share
+        assert generated.threshold.value >= good.threshold.value
+        told = [c.found.value - c.refused.value for c in (generated, good)]
+        assert told[0] >= told[1]
 
 
 def test_what_is_found_is_told_of_each_class(parts: Path, made: Path) -> None:
     result = thresholds(parts, made)
     good, generated = result.choices
     for choice in (good, generated):
-        assert choice.by_class == {"tin": 1, "wound": 1}
+        assert choice.by_class == {"tin": (1, 1, 1), "wound": (1, 1, 1)}
         assert choice.transfer is not None
-        assert choice.transfer.by_class["tin"] == 1 > choice.transfer.by_class["wound"]
-        assert 0 < choice.transfer.f1 <= 1
-        assert 0 < choice.transfer.of_best_f1 <= 1
-    assert result.auroc["generated"] > 0.99 > result.auroc["real"] > 0.5
+        assert choice.transfer.by_class["tin"].value == 1 > choice.transfer.by_class["wound"].value
+        assert 0 < choice.transfer.f1.value <= 1
+        assert 0 < choice.transfer.of_best_f1.value <= 1
+    painted, real = result.auroc["generated"], result.auroc["real"]
+    assert painted.value > 0.99 > real.value > 0.5 and real.low < real.value < real.high
     # Wounds are painted plainer than they are: that threshold lies too high for them.
     assert good.transfer is not None and generated.transfer is not None
     assert generated.transfer.by_class["wound"] <= good.transfer.by_class["wound"]
@@ -135,6 +145,59 @@ def test_real_defects_do_not_move_a_threshold(parts: Path, made: Path, tmp_path:
     one, two = (thresholds(folder, made) for folder in (parts, other))
     assert [c.threshold for c in one.choices] == [c.threshold for c in two.choices]
     assert [c.transfer for c in one.choices] != [c.transfer for c in two.choices]
+
+
+def scored(groups: int) -> Scored:
+    """200 good images and 100 defects, several of each piece."""
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0, 1, 200), rng.normal(2, 1, 100)])
+    classes = np.repeat([0, 1, 2], [200, 50, 50])
+    return Scored(
+        ("good", "tin", "wound"),
+        scores,
+        classes,
+        [f"{k}-{i % groups}" for i, k in enumerate(classes)],
+    )
+
+
+def test_the_figures_of_a_threshold_have_the_bounds_of_a_share() -> None:
+    """Of independent images those are 1.96 sqrt(p (1 - p) / n) away."""
+    told = scored(1000).found(1.0)
+    for share, n in ((told.refused, 200), (told.by_class["tin"], 50), (told.found, 100)):
+        error = (share.value * (1 - share.value) / n) ** 0.5
+        assert share.low == pytest.approx(share.value - 1.96 * error, abs=0.4 * error)
+        assert share.high == pytest.approx(share.value + 1.96 * error, abs=0.4 * error)
+    assert told.f1.low < told.f1.value < told.f1.high
+    assert told.of_best_f1.low < told.of_best_f1.value <= told.of_best_f1.high <= 1
+
+
+def test_images_of_one_piece_make_a_threshold_no_surer() -> None:
+    """The same images, each four times over, know no more."""
+    one = scored(1000)
+    four = Scored(
+        one.names,
+        np.repeat(one.scores, 4),
+        np.repeat(one.classes, 4),
+        np.repeat(one.pieces, 4).tolist(),
+    )
+    for limit in (Scored.threshold_by_good, Scored.threshold_by_defects):
+        narrow, wide = limit(one, 0.1), limit(four, 0.1)
+        assert narrow.low < narrow.value < narrow.high
+        assert (wide.low, wide.high) == pytest.approx((narrow.low, narrow.high), abs=0.05)
+
+
+def test_what_is_painted_on_a_piece_shows_that_piece(
+    good: Path, made: Path, tmp_path: Path
+) -> None:
+    material = gather(good, DataConfig(group_regex=r"piece\d+"), holdout=0.0, seed=0)
+    one = material.held_out.samples[0]
+    shutil.copytree(made, tmp_path / "set")
+    folder = manifest(tmp_path / "set", [one.file, made / "tin" / "piece0-0.png"])
+    kept, _ = generated_defects(folder, material)
+    pieces = {s.piece for s in kept.samples}
+    assert one.group in pieces and len(pieces) == 2
+    alone, _ = generated_defects(made, material)
+    assert len({s.piece for s in alone.samples}) == len(alone.samples)
 
 
 def test_good_images_are_enough(good: Path, made: Path) -> None:
@@ -156,7 +219,7 @@ def test_images_of_16_bits_are_seen_as_those_of_8(good: Path, made: Path, tmp_pa
         deep = read_picture(file).pixels.astype(np.uint16) * 257
         write_picture(tmp_path / "normal" / file.name, Picture(deep))
     limits = [
-        [choice.threshold for choice in thresholds_of_good(folder, made).choices]
+        [choice.threshold.value for choice in thresholds_of_good(folder, made).choices]
         for folder in (good, tmp_path)
     ]
     # Those of 8 bits are rounded to them once more where they are resized.
@@ -211,7 +274,7 @@ def test_a_share_that_so_few_images_cannot_show_is_said(good: Path, made: Path) 
     generated, _ = generated_defects(made, material)
     arguments = {"image_size": (32, 32), "device": CPU}
     result = choose(material, generated, Coarse().maps, share=0.01, **arguments)  # type: ignore[arg-type]
-    assert result.choices[0].refused == 0
+    assert result.choices[0].refused.value == 0
     assert "40 good images cannot show that 1.00% of them are refused" in result.notes[0]
     assert "takes 100" in result.notes[0]
 
@@ -220,6 +283,35 @@ def test_defects_that_no_threshold_finds_are_said(good: Path, tmp_path: Path) ->
     draw(tmp_path / "tin", 20, bright=0, seed=5)
     result = thresholds_of_good(good, manifest(tmp_path))
     assert "hardly tells generated defects from good images" in result.notes[-1]
+
+
+def test_windows_that_the_detector_hardly_sees_are_refused_with_the_size_that_shows_them(
+    boards: Path, run: Path, made: Path, tmp_path: Path
+) -> None:
+    """A model of 32 pixels paints a third of the sides of a board."""
+    material = gather(boards, DataConfig(), holdout=0.0, seed=0)
+    model = load_model(run)
+    refuse_unseen(material, (16, 16), model=model)  # it sees images whole
+
+    def windows_of(size: int) -> Model:
+        view = model.info.form.view.model_copy(update={"fit": "crop", "crop_size": size})
+        info = replace(model.info, form=model.info.form.model_copy(update={"view": view}))
+        return replace(model, info=info)
+
+    refuse_unseen(material, (48, 48), model=windows_of(16))
+    with pytest.raises(DataError, match=r"11 pixels wide or high.*images at 48 pixels") as said:
+        refuse_unseen(material, (32, 32), model=windows_of(16))
+    assert said.value.mend == ("image_size", "48")
+    with pytest.raises(DataError, match="that would take images of 1536 pixels"):
+        refuse_unseen(material, (32, 64), model=windows_of(1))
+    folder = tmp_path / "set"
+    shutil.copytree(made, folder)
+    refuse_unseen(material, (16, 16), generated=folder)
+    rows = read_json_lines(folder / "manifest.jsonl")
+    write_json_lines(folder / "manifest.jsonl", [r | {"window": [0, 0, 8, 32]} for r in rows])
+    refuse_unseen(material, (64, 64), generated=folder)
+    with pytest.raises(DataError, match="see images at 64 pixels"):
+        refuse_unseen(material, (32, 32), generated=folder)
 
 
 def test_a_set_of_an_unknown_model_is_refused_where_real_defects_test(
@@ -246,6 +338,8 @@ def test_a_report_is_never_overwritten(parts: Path, made: Path, tmp_path: Path) 
     text = report.read_text(encoding="utf-8")
     assert result.verdict[1:] in text
     assert "| wound |" in text
+    value, low, high = result.choices[0].found
+    assert f"| {value:.1%} ({low:.1%} to {high:.1%}) |" in text
     assert json.loads(record.read_text(encoding="utf-8"))["table"] == result.table()
     with pytest.raises(DataError, match="is there already"):
         write_thresholds(tmp_path, result, {"data": "parts"})

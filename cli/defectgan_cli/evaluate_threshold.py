@@ -103,6 +103,7 @@ def threshold(
         generated_defects,
         paint,
         refuse_seen_by,
+        refuse_unseen,
     )
     from defectgan.evaluation.threshold_report import (
         as_record,
@@ -130,8 +131,10 @@ def threshold(
     if generated is None:
         assert painter is not None
         trained, each = load_model(painter, device=place), n or EACH
+        refuse_unseen(material, size, model=trained)
         with CountReport(reporter, "images painted", each * len(trained.info.classes[1:])) as bar:
             paint(trained, material, made, each=each, seed=seed, device=place, done=bar.advance)
+    refuse_unseen(material, size, generated=generated)
     defects, about_made = generated_defects(made, material)
     with CountReport(reporter, "images", images_seen(material, defects)) as bar:
         result = choose(

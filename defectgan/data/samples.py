@@ -45,6 +45,11 @@ class Sample:
     header: Header | None = None
     threshold: float | None = None
 
+    @property
+    def piece(self) -> str:
+        """The piece that it shows; an image that belongs to none is its own."""
+        return self.group or f"file {self.file}"
+
     def marks_of(self, defect: str) -> list[Mark]:
         """Where defects of a class lie, or defects of an unknown one."""
         return [mark for mark in self.marks if mark.label in (None, defect)]

@@ -42,8 +42,8 @@ class Answers:
 
     @property
     def pieces(self) -> list[str]:
-        """The piece that each image shows; one that belongs to none is its own."""
-        return [s.group or f"file {s.file}" for members in self.members for s in members]
+        """The piece that each image shows."""
+        return [s.piece for members in self.members for s in members]
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -14,12 +14,11 @@ found. Where there are real defects, held out from all this, both are held again
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from defectgan.config import DataConfig
@@ -29,53 +28,29 @@ from defectgan.devices import upload
 from defectgan.evaluation.detector import Detector, Maps, fit_detector
 from defectgan.evaluation.images import batches
 from defectgan.evaluation.threshold_images import Material
+from defectgan.evaluation.threshold_intervals import Found, Scored, Scores, Sure
 from defectgan.images import unit
-from defectgan.metrics.refusal import (
-    FEWEST,
-    auroc,
-    best_f1,
-    best_told_at,
-    f1_at,
-    measurable_shares,
-    threshold_at,
-)
+from defectgan.metrics.refusal import FEWEST, measurable_shares
 
 By = Literal["good", "generated"]
-Scores = NDArray[np.float64]
-# The scores of the images of each class [N], good ones first.
-ByClass = Sequence[Scores]
-
 BATCH = 32
 # Below this AUROC a detector is of little use.
 TOLD = 0.7
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """What a threshold is worth on real images that nothing has learned from: the share of good
-    ones refused, of defects ``found``, of all and of each class; ``f1`` of the defects, and what
-    share it is of the highest at any threshold.
-    """
-
-    refused: float
-    found: float
-    by_class: Mapping[str, float]
-    f1: float
-    of_best_f1: float
-
-
-@dataclass(frozen=True)
 class Choice:
     """A threshold: ``refused`` is the share of the good images that set it which lie above,
-    ``found`` that of the generated defects, of all and of each class.
+    ``found`` that of the generated defects, of all and of each class; ``transfer`` is what it is
+    worth on real images that nothing has learned from. All with their bounds.
     """
 
     by: By
-    threshold: float
-    refused: float
-    found: float
-    by_class: Mapping[str, float]
-    transfer: Transfer | None
+    threshold: Sure
+    refused: Sure
+    found: Sure
+    by_class: Mapping[str, Sure]
+    transfer: Found | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +62,7 @@ class Result:
 
     share: float
     choices: tuple[Choice, ...]
-    auroc: Mapping[str, float]
+    auroc: Mapping[str, Sure]
     images: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
 
@@ -97,7 +72,7 @@ class Result:
         good, generated = self.choices
         if good.transfer is None or generated.transfer is None:
             return "no real defects are held out: how the thresholds transfer is not known"
-        ours, theirs = generated.transfer.f1, good.transfer.f1
+        ours, theirs = generated.transfer.f1.value, good.transfer.f1.value
         told = f"F1 {max(ours, theirs):.3f} against {min(ours, theirs):.3f} on real images"
         if ours == theirs:
             return f"both thresholds transfer alike: F1 {ours:.3f} on real images"
@@ -105,8 +80,10 @@ class Result:
         return f"the threshold by {better} transfers better: {told}"
 
     def table(self) -> list[dict[str, Any]]:
-        """The choices as plain objects."""
-        return [asdict(choice) for choice in self.choices]
+        """The choices as plain objects; a figure is its value, lower and upper bound of 95 %."""
+        return [
+            {name: _plain(value) for name, value in vars(choice).items()} for choice in self.choices
+        ]
 
 
 def choose(
@@ -148,26 +125,24 @@ def choose(
         return [_scores(detector, of_class(index, k)) for k in range(len(index.classes))]
 
     detector = fit_detector(maps, of_class(material.fit, 0), seed=seed)
-    good = scored(material.held_out)[0]
-    painted = scored(generated)[1:]
-    defects = np.concatenate(painted)
-    together = _together([good, *painted])
-    thresholds: dict[By, float] = {
-        "good": threshold_at(good, share),
-        "generated": best_told_at(*together, share=share),
+    good, painted = scored(material.held_out)[0], scored(generated)[1:]
+    setting = Scored.of(
+        generated.classes,
+        [good, *painted],
+        [material.held_out.members[0], *generated.members[1:]],
+    )
+    real = None
+    if (test := material.test) is not None:
+        real = Scored.of(test.classes, scored(test), test.members)
+    thresholds: dict[By, Sure] = {
+        "good": setting.threshold_by_good(share),
+        "generated": setting.threshold_by_defects(share),
     }
-    real = None if material.test is None else scored(material.test)
-    choices = [
-        Choice(
-            by,
-            limit,
-            _above(good, limit),
-            _above(defects, limit),
-            _by_class(painted, generated.classes, limit),
-            None if real is None else _transfer(real, material.fit.classes, limit),
-        )
-        for by, limit in thresholds.items()
-    ]
+    choices = []
+    for by, limit in thresholds.items():
+        set_by = setting.found(limit.value)
+        transfer = None if real is None else real.found(limit.value)
+        choices.append(Choice(by, limit, set_by.refused, set_by.found, set_by.by_class, transfer))
     parts = {
         "learned from": material.fit,
         "set the threshold": material.held_out,
@@ -175,9 +150,9 @@ def choose(
         **({} if material.test is None else {"tested": material.test}),
     }
     images = {name: {c: n for c, n in p.counts().items() if n} for name, p in parts.items()}
-    told = {"generated": auroc(*together)}
+    told = {"generated": setting.auroc()}
     if real is not None:
-        told["real"] = auroc(*_together(real))
+        told["real"] = real.auroc()
     about = (*notes, *_about_few(len(good), share), *_about_untold(told))
     return Result(share, tuple(choices), told, images, about)
 
@@ -197,8 +172,8 @@ def _about_few(good: int, share: float) -> Iterator[str]:
         )
 
 
-def _about_untold(told: Mapping[str, float]) -> Iterator[str]:
-    for kind, area in told.items():
+def _about_untold(told: Mapping[str, Sure]) -> Iterator[str]:
+    for kind, (area, *_) in told.items():
         if area < TOLD:
             yield (
                 f"the detector hardly tells {kind} defects from good images (AUROC {area:.2f}; 0.5 "
@@ -206,35 +181,17 @@ def _about_untold(told: Mapping[str, float]) -> Iterator[str]:
             )
 
 
-def _together(by_class: ByClass) -> tuple[Scores, NDArray[np.bool_]]:
-    """All scores [N], and which are those of defects."""
-    scores = np.concatenate(by_class)
-    return scores, np.arange(len(scores)) >= len(by_class[0])
+def _plain(value: Any) -> Any:
+    """As JSON has it: a figure is a list."""
+    if isinstance(value, Sure):
+        return list(value)
+    if isinstance(value, Found):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value
 
 
 def _scores(detector: Detector, images: Iterator[Tensor]) -> Scores:
     parts = [detector(batch)[0].double().cpu().numpy() for batch in images]
     return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _transfer(real: ByClass, names: Sequence[str], limit: float) -> Transfer:
-    good, *defects = real
-    scores, is_defect = _together(real)
-    f1 = f1_at(scores, is_defect, limit)
-    return Transfer(
-        refused=_above(good, limit),
-        found=_above(np.concatenate(defects), limit),
-        by_class=_by_class(defects, names, limit),
-        f1=f1,
-        of_best_f1=f1 / best_f1(scores, is_defect)[0],
-    )
-
-
-def _by_class(defects: ByClass, names: Sequence[str], limit: float) -> dict[str, float]:
-    """Of the classes that have images."""
-    parts = zip(names[1:], defects, strict=True)
-    return {name: _above(scores, limit) for name, scores in parts if len(scores)}
-
-
-def _above(scores: Scores, limit: float) -> float:
-    return float((scores > limit).mean())

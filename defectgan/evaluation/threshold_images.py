@@ -2,9 +2,11 @@
 generated defects.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts, digests
 from defectgan.data.index import Index
-from defectgan.data.samples import TEST, VAL
+from defectgan.data.samples import TEST, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.evaluation.comparison import refuse_seen, run_of_set
 from defectgan.evaluation.images import generated_index, generated_rows
@@ -22,11 +24,17 @@ from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.generation.job import Job
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
+from defectgan.images import probe
 from defectgan.runs import runs_folder
 from defectgan.training.checkpoint import Model
+from defectgan.views import Viewer
 
 # The detector learns from so many good images at most, and from half of those that there are.
 FIT_IMAGES, FIT_SHARE = 400, 0.5
+# A window is seen from so many pixels of the detector on, twice a cell of its finest features; its
+# sides are multiples of the next number, up to the last.
+SHOWN, STEP, LARGEST = 16, 16, 1024
+Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,8 @@ def _parted(index: Index, seed: int) -> tuple[Index, Index]:
 
 def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[str, ...]]:
     """A generated set, without what was painted on images that the detector learns from: those it
-    knows by heart but for the defect, as it knows no image to come.
+    knows by heart but for the defect, as it knows no image to come. Each image shows the piece that
+    it was painted on.
 
     Raises:
         DataError: if nothing is left, or it is empty or damaged.
@@ -104,7 +113,8 @@ def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[st
     made = generated_index(folder, replace(index, classes=tuple(names)))
     learned = set(digests(s.file for s in index.samples).values())
     known = {folder / row["output"] for row in rows if row.get("source_sha256") in learned}
-    left = tuple(s for s in made.samples if s.file not in known)
+    pieces = _pieces(folder, rows, material.held_out)
+    left = tuple(replace(s, group=pieces.get(s.file)) for s in made.samples if s.file not in known)
     if not left:
         raise DataError(
             f"all images of {folder} are painted on good images that the detector learns from: "
@@ -115,6 +125,81 @@ def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[st
         "detector learns from: left out"
     )
     return replace(made, samples=left), (*missing, *((note,) if known else ()))
+
+
+def _pieces(folder: Path, rows: Sequence[Mapping[str, Any]], good: Index) -> dict[Path, str]:
+    """The piece of each generated image whose row tells what it was painted on: that of the good
+    image, or the source itself.
+    """
+    found = digests(s.file for s in good.samples)
+    of_source = {found[s.file]: s.piece for s in good.samples}
+    return {
+        folder / row["output"]: of_source.get(source, f"source {source}")
+        for row in rows
+        if (source := row.get("source_sha256"))
+    }
+
+
+def refuse_unseen(
+    material: Material,
+    image_size: tuple[int, int],
+    *,
+    model: Model | None = None,
+    generated: Path | None = None,
+) -> None:
+    """Make sure that a detector, which sees images whole, sees what is painted into a window.
+
+    Args:
+        material: the good images that a ``model`` is to paint on.
+        image_size: height and width at which the detector sees images.
+        model: what paints; None where a set is there.
+        generated: that set; windows that its rows do not tell are taken to be whole images.
+
+    Raises:
+        DataError: if a window is too small there; names the size at which none is.
+    """
+    shown = [
+        side * seen / whole
+        for window, shape in _windows(material, model, generated)
+        for side, seen, whole in zip(window, image_size, shape, strict=True)
+    ]
+    if not shown or min(shown) >= SHOWN:
+        return
+    larger = math.ceil(max(image_size) * SHOWN / min(shown) / STEP) * STEP
+    raise DataError(
+        "the defects are painted into windows of larger images, which the detector sees whole: at "
+        f"{image_size[1]} x {image_size[0]} pixels a window is {min(shown):.0f} pixels wide or "
+        f"high, and it takes {SHOWN} to see anything in it; "
+        + (
+            f"let it see images at {larger} pixels"
+            if larger <= LARGEST
+            else f"that would take images of {larger} pixels, and {LARGEST} is the most: cut them "
+            "into parts, good ones and those to test on alike"
+        ),
+        mend=("image_size", str(larger)) if larger <= LARGEST else None,
+    )
+
+
+def _windows(
+    material: Material, model: Model | None, generated: Path | None
+) -> Iterator[tuple[Shape, Shape]]:
+    """Height and width of each window that is painted into, and of its image."""
+    if model is not None:
+        viewer = Viewer(model.info.form.view)
+        for sample in material.held_out.samples:
+            shape = _shape(sample)
+            window = viewer(shape).window
+            yield (window.height, window.width), shape
+    elif generated is not None:
+        for row in generated_rows(generated)[0]:
+            if "window" in row:
+                header = probe(generated / row["output"])
+                yield (row["window"][3], row["window"][2]), (header.height, header.width)
+
+
+def _shape(sample: Sample) -> Shape:
+    header = sample.header or probe(sample.file)
+    return header.height, header.width
 
 
 def refuse_seen_by(

@@ -7,6 +7,7 @@ from typing import Any
 
 from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.threshold import Choice, Result
+from defectgan.evaluation.threshold_intervals import Sure
 from defectgan.files import new_files, write_atomically
 
 REPORT, RECORD = "threshold.md", "threshold.json"
@@ -25,23 +26,29 @@ def summary(result: Result) -> Table:
 
 
 def _cells(choice: Choice) -> list[str]:
-    shares = [f"{choice.refused:.2%}", f"{choice.found:.1%}"]
+    shares = [_said(choice.refused, ".2%"), _said(choice.found, ".1%")]
     if (real := choice.transfer) is not None:
-        shares += [f"{real.refused:.2%}", f"{real.found:.1%}"]
-        shares += [f"{real.f1:.3f}", f"{real.of_best_f1:.3f}"]
-    return [NAMES[choice.by], f"{choice.threshold:.4g}", *shares]
+        shares += [_said(real.refused, ".2%"), _said(real.found, ".1%")]
+        shares += [_said(real.f1, ".3f"), _said(real.of_best_f1, ".3f")]
+    return [NAMES[choice.by], _said(choice.threshold, ".4g"), *shares]
+
+
+def _said(figure: Sure, form: str) -> str:
+    """A figure and its bounds of 95 %."""
+    value, low, high = (f"{number:{form}}" for number in figure)
+    return f"{value} ({low} to {high})"
 
 
 def classes(result: Result) -> Table:
     """Heads and cells: a row a class, the share of it that is found at each threshold."""
-    sides: list[tuple[str, Mapping[str, float]]] = []
+    sides: list[tuple[str, Mapping[str, Sure]]] = []
     for choice in result.choices:
         sides.append((f"generated found, by {NAMES[choice.by]}", choice.by_class))
         if choice.transfer is not None:
             sides.append((f"real found, by {NAMES[choice.by]}", choice.transfer.by_class))
     names = dict.fromkeys(name for _, found in sides for name in found)
     rows = [
-        [name, *(f"{found[name]:.1%}" if name in found else "" for _, found in sides)]
+        [name, *(_said(found[name], ".1%") if name in found else "" for _, found in sides)]
         for name in names
     ]
     return ("class", *(head for head, _ in sides)), rows
@@ -74,7 +81,7 @@ def as_record(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **facts,
         "share": result.share,
-        "auroc": dict(result.auroc),
+        "auroc": {kind: list(area) for kind, area in result.auroc.items()},
         "images": result.images,
         "verdict": result.verdict,
         "notes": list(result.notes),
@@ -87,7 +94,7 @@ def _markdown(result: Result, facts: Mapping[str, Any]) -> str:
         name: ", ".join(f"{c} {n}" for c, n in classes.items())
         for name, classes in result.images.items()
     }
-    told = ", ".join(f"{kind} {area:.3f}" for kind, area in result.auroc.items())
+    told = ", ".join(f"{kind} {_said(area, '.3f')}" for kind, area in result.auroc.items())
     return "\n".join(
         [
             f"# Thresholds that refuse at most {result.share:.2%} of good images",
@@ -96,6 +103,7 @@ def _markdown(result: Result, facts: Mapping[str, Any]) -> str:
             "",
             *(f"- {name}: {value}" for name, value in {**facts, **counts}.items()),
             f"- AUROC of defects: {told}",
+            "- in brackets: intervals of 95 % over the pieces that the images show",
             *(f"- {note}" for note in result.notes),
             "",
             *table_lines(*summary(result)),
