@@ -31,7 +31,7 @@ from defectgan.evaluation.gain_report import (
     with_intervals,
     write_gain,
 )
-from defectgan.evaluation.ledger import RESULTS, TABLE, Key, claim
+from defectgan.evaluation.ledger import JOB, RESULTS, TABLE, Key, claim, material, open_test
 from defectgan.evaluation.painting import (
     UNDONE,
     Painter,
@@ -46,7 +46,7 @@ from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
 from defectgan.generation.canvas import row_noise
 from defectgan.generation.layer import model_view, paint_source
-from defectgan.images import read_picture, write_picture
+from defectgan.images import Picture, read_picture, write_picture
 from defectgan.training.checkpoint import Model, load_model
 from defectgan.views import Viewer
 from tests.conftest import CPU
@@ -317,6 +317,61 @@ def test_a_result_is_of_the_content_of_images_and_masks_and_of_their_levels(
             run()
         file.write_bytes(whole)
     run()
+
+
+def test_a_result_is_of_the_content_of_further_real_images_too(
+    boards: Path, tmp_path: Path
+) -> None:
+    """Those that are left out for fewer shots, which the arm more-real learns from."""
+    shutil.copytree(boards, tmp_path / "pcb")
+    shares = replace(SHARES, shots=1)
+
+    def record() -> dict[str, Any]:
+        return material(split_real(tmp_path / "pcb", DataConfig(), shares))
+
+    before, real = record(), split_real(tmp_path / "pcb", DataConfig(), shares)
+    assert real.left_out
+    picture = read_picture(real.left_out[0].file)
+    write_picture(real.left_out[0].file, replace(picture, pixels=255 - picture.pixels))
+    assert record() != before
+
+
+def test_a_mask_is_the_same_wherever_and_however_it_is_kept(
+    real: RealSplit, tmp_path: Path
+) -> None:
+    first = next(s for s in real.index.samples if s.mask)
+
+    def moved(*, turned: bool) -> RealSplit:
+        """With that mask in another file, of other values and bytes."""
+        assert first.mask is not None
+        region = read_picture(first.mask).pixels > 127
+        file = tmp_path / f"{turned}.png"
+        write_picture(file, Picture((region[::-1] if turned else region).astype(np.uint8)))
+        samples = (replace(s, mask=file) if s is first else s for s in real.index.samples)
+        return replace(real, index=replace(real.index, samples=tuple(samples)))
+
+    out = tmp_path / "out"
+    claim(out, real)
+    claim(out, moved(turned=False))
+    assert str(tmp_path / "False.png") in (out / TABLE).read_text()
+    assert material(moved(turned=False)) == material(real) != material(moved(turned=True))
+    with pytest.raises(DataError, match="other images or splits"):
+        claim(out, moved(turned=True))
+
+
+def test_results_of_another_version_are_not_gone_on_with(real: RealSplit, tmp_path: Path) -> None:
+    claim(tmp_path, real)
+    open_test(tmp_path, {"seed": 1})
+    open_test(tmp_path, {"seed": 1})
+    job = tmp_path / JOB
+    (tmp_path / TABLE).write_text("file,labels,mask,split,group,sha256\n")
+    for record in ('{\n "seed": 1\n}', '{"format": 1, "seed": 1}', '{"form', "[1]"):
+        job.write_text(record)
+        with pytest.raises(DataError, match=r"of another version .* start anew in another") as said:
+            open_test(tmp_path, {"seed": 1})
+        assert said.value.mend == ("out", "FOLDER") and job.read_text() == record
+    with pytest.raises(DataError, match=r"labels.csv.* start anew in another folder"):
+        claim(tmp_path, real)
 
 
 def test_classes_whose_names_differ_in_punctuation_alone_do_not_share_a_folder(

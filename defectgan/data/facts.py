@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from defectgan.data.masks import region_digest
 from defectgan.errors import DataError
 from defectgan.files import cache_folder, sha256
 from defectgan.images import probe
@@ -139,7 +140,20 @@ def digests(files: Iterable[Path]) -> dict[Path, str]:
     Raises:
         DataError: if one cannot be read.
     """
-    found = Facts().of("sha256", files, sha256)
+    return _all("sha256", files, sha256)
+
+
+def mask_digests(files: Iterable[Path]) -> dict[Path, str]:
+    """The SHA-256 of the pixels of each true mask.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    return _all("region_sha256", files, region_digest)
+
+
+def _all(kind: str, files: Iterable[Path], look: Callable[[Path], str]) -> dict[Path, str]:
+    found = Facts().of(kind, files, look)
     for digest in found.values():
         if isinstance(digest, DataError):
             raise digest

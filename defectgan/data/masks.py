@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.samples import Box
+from defectgan.files import digest
 from defectgan.images import read_picture
 
 # A pixel of a frame is defect where at least half of what it shows of the image is.
@@ -41,6 +42,16 @@ def read_region(path: Path, threshold: float | None = None) -> NDArray[np.bool_]
     if threshold is None:
         return _region(pixels)
     return is_defect(pixels.max(axis=2), threshold)
+
+
+def region_digest(path: Path) -> str:
+    """The SHA-256 of the defect of a true mask, whatever file it is kept in.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    region = read_region(path)
+    return digest(repr(region.shape).encode() + np.packbits(region).tobytes())
 
 
 def is_defect(opacity: NDArray[Any], threshold: float) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import torch
 
 from defectgan.config import Config, load_config
 from defectgan.errors import DataError
-from defectgan.evaluation.real import RealSplit, as_table
+from defectgan.evaluation.real import RealSplit, as_table, same_table
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
@@ -63,7 +63,7 @@ def train_generator(
     job = Job(config, real.index)
     if (run := run_of_seed(runs, config.training.seed)) is not None:
         job = resumed_job(run.path, config.model_dump())
-        if as_table(job.index) != as_table(real.index):
+        if not same_table(as_table(job.index), as_table(real.index)):
             raise DataError(
                 f"{run.path} learns from other images than the split says now (see "
                 f"{run.split.name}): name another folder, nothing was trained"

@@ -5,15 +5,16 @@ that it goes on where it was cut short.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from defectgan.data.facts import digests
+from defectgan.data.facts import digests, mask_digests
 from defectgan.errors import DataError
-from defectgan.evaluation.real import RealSplit, as_table
+from defectgan.evaluation.real import RealSplit, as_table, has_our_columns, same_table
 from defectgan.files import (
     append_json_lines,
     read_json_lines,
@@ -23,6 +24,11 @@ from defectgan.files import (
 
 TABLE = "labels.csv"
 JOB, RESULTS = "job.json", "results.jsonl"
+# What a result means: raise it with every change by which the same record would give other results,
+# or rows that cannot be compared. Folders of another one are not gone on with.
+FORMAT = 2
+# What stands for the split of real images that are not learned from but by the arm that may.
+LEFT_OUT = "left out"
 Row = dict[str, Any]
 # The entry of a row that names the file with what its network says of each image.
 SAYS = "predictions"
@@ -61,27 +67,40 @@ def claim(out: Path, real: RealSplit) -> None:
     """
     table, text = out / TABLE, as_table(real.index)
     if table.is_file():
-        if table.read_text(encoding="utf-8") != text:
+        before = table.read_text(encoding="utf-8")
+        if not has_our_columns(before):
+            raise _of_another_version(out, TABLE)
+        if not same_table(before, text):
             raise DataError(
                 f"{out} holds a test of other images or splits (see {TABLE}): name another "
                 "folder, nothing was written"
             )
+        if before == text:
+            return
     elif out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty: name another folder, nothing was written")
-    else:
-        write_atomically(table, text.encode())
+    write_atomically(table, text.encode())
+
+
+def _of_another_version(folder: Path, name: str) -> DataError:
+    return DataError(
+        f"{folder} holds the results of another version of this test (see {name}), which may mean "
+        "something else: start anew in another folder, nothing was written",
+        mend=("out", "FOLDER"),
+    )
 
 
 def material(real: RealSplit) -> dict[str, Any]:
-    """What every result depends on: the images by their content, and what is black and white in
-    them.
+    """What every result depends on: the images by their content, those included that further arms
+    learn from, their masks by the pixels that they mean, and what is black and white in them.
 
     Raises:
         DataError: if an image cannot be read.
     """
-    samples = real.index.all_samples
-    content = digests(file for s in samples for file in (s.file, s.mask) if file is not None)
-    rows = [(content[s.file], s.mask and content[s.mask], s.labels, s.split) for s in samples]
+    samples = (*real.index.all_samples, *(replace(s, split=LEFT_OUT) for s in real.left_out))
+    content = digests(s.file for s in samples)
+    regions = mask_digests(s.mask for s in samples if s.mask is not None)
+    rows = [(content[s.file], s.mask and regions[s.mask], s.labels, s.split) for s in samples]
     return {
         "classes": list(real.classes),
         "images": real.counts(),
@@ -95,16 +114,29 @@ def open_test(folder: Path, record: dict[str, Any]) -> None:
     """Write down what a folder's results depend on, or make sure that it is the same.
 
     Raises:
-        DataError: if the folder holds the results of another test.
+        DataError: if the folder holds the results of another test, or of another format.
     """
-    path, text = folder / JOB, json.dumps(record, indent=1)
+    path, text = folder / JOB, json.dumps({"format": FORMAT, **record}, indent=1)
     if not path.is_file():
         write_atomically(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
+        return
+    before = path.read_text(encoding="utf-8")
+    if _format(before) != FORMAT:
+        raise _of_another_version(folder, JOB)
+    if before != text:
         raise DataError(
             f"{folder} holds the results of another test (see {JOB}): name another folder, "
             "nothing was written"
         )
+
+
+def _format(record: str) -> Any:
+    """The format that a record names; None where it names none, or is none."""
+    try:
+        found = json.loads(record)
+    except ValueError:
+        return None
+    return found.get("format") if isinstance(found, dict) else None
 
 
 def keep_said(folder: Path, key: Key, said: Mapping[str, Tensor]) -> Row:

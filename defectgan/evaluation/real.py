@@ -15,13 +15,15 @@ import numpy as np
 
 from defectgan.config import DataConfig
 from defectgan.data import splits
-from defectgan.data.facts import Facts, digests
+from defectgan.data.facts import Facts, digests, mask_digests
 from defectgan.data.index import Index, index_data
 from defectgan.data.layouts import LABEL_SEPARATOR
 from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.words import counted
 
+MASK = "mask"
+COLUMNS = ("file", "labels", MASK, "split", "group", "sha256", "mask_sha256")
 Members = tuple[tuple[Sample, ...], ...]
 
 
@@ -178,8 +180,9 @@ def _draw(members: Sequence[Sample], wanted: int | None, seed: list[int]) -> lis
 
 
 def as_table(index: Index) -> str:
-    """An index as a table (``labels.csv``) with absolute paths, a split column and the SHA-256 of
-    each image: what a training on it learns from is exactly what is called ``train`` here.
+    """An index as a table (``labels.csv``) with absolute paths, a split column, the SHA-256 of each
+    image and that of its mask's pixels: what a training on it learns from is exactly what is called
+    ``train`` here.
 
     Raises:
         DataError: if the name of a class would be read as two, a file's name is no text, or a file
@@ -191,15 +194,33 @@ def as_table(index: Index) -> str:
             f"{LABEL_SEPARATOR} stands between labels: call it otherwise"
         )
     content = digests(s.file for s in index.all_samples)
+    regions = mask_digests(s.mask for s in index.all_samples if s.mask is not None)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "labels", "mask", "split", "group", "sha256"))
+    writer.writerow(COLUMNS)
     for s in index.all_samples:
-        mask = "" if s.mask is None else s.mask.absolute()
+        mask, region = ("", "") if s.mask is None else (s.mask.absolute(), regions[s.mask])
         labels = LABEL_SEPARATOR.join(s.labels)
         digest = content[s.file]
-        writer.writerow((s.file.absolute(), labels, mask, s.split, s.group or "", digest))
+        writer.writerow((s.file.absolute(), labels, mask, s.split, s.group or "", digest, region))
     return _text(text.getvalue())
+
+
+def has_our_columns(table: str) -> bool:
+    """Whether a table is one of ``as_table``, and none of an earlier version."""
+    return table.partition("\n")[0] == ",".join(COLUMNS)
+
+
+def same_table(one: str, other: str) -> bool:
+    """Whether two tables of ``as_table`` are of the same images, wherever their masks are kept:
+    those of outlines lie in a cache.
+    """
+    return _but_for_masks(one) == _but_for_masks(other)
+
+
+def _but_for_masks(table: str) -> list[list[str]]:
+    place = COLUMNS.index(MASK)
+    return [row[:place] + row[place + 1 :] for row in csv.reader(io.StringIO(table))]
 
 
 def _text(table: str) -> str:
