@@ -34,7 +34,7 @@ from defectgan.control import normal_label
 from defectgan.data.dataset import Batch, make_batches
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
-from defectgan.devices import bf16_serves, pick_device
+from defectgan.devices import bf16_serves, pick_device, synchronize
 from defectgan.models.critic import Critic, score_of
 from defectgan.models.generator import Generator
 from defectgan.models.layers import Conv, HeadConv
@@ -194,19 +194,14 @@ def draw(root: Path, side: int) -> None:
         large.save(folder / f"{i}.jpg")
 
 
-def settle(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def seconds_a_step(
     step: Callable[[int], Any], first: int, count: int, device: torch.device
 ) -> float:
-    settle(device)
+    synchronize(device)
     started = time.perf_counter()
     for t in range(first, first + count):
         step(t)
-    settle(device)
+    synchronize(device)
     return (time.perf_counter() - started) / count
 
 

@@ -119,7 +119,7 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def settle(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has done all that it was asked to: a GPU is behind the program."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -9,7 +9,7 @@ from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
-from defectgan.evaluation.images import batches, generated_index, pixels, see
+from defectgan.evaluation.images import batches, generated_index, pixels, see, views
 from defectgan.files import read_json_lines, write_json_lines
 from defectgan.images import Picture, unit, write_mask, write_picture
 
@@ -77,7 +77,7 @@ def test_images_come_in_parts_as_they_come_at_once(index: Index) -> None:
     whole = pixels(see(index, config))
     images = ImageSet(index, config)
     for k, members in enumerate(whole):
-        parts = list(batches(images, k, size=3))
+        parts = list(batches(views(images, k), size=3))
         assert [len(part) for part in parts[:-1]] == [3] * (len(parts) - 1)
         np.testing.assert_array_equal([i for part in parts for i in part], members)
 

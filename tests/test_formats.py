@@ -27,13 +27,13 @@ from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import (
     MODEL,
     ModelInfo,
-    digest,
     identities,
     load_model,
     load_tensors,
     read_info,
     record_threshold,
     save_tensors,
+    tensors_digest,
 )
 from defectgan.training.formats import CONVERTERS, FORMAT, REFUSED
 from defectgan.training.job import Job
@@ -214,7 +214,7 @@ def test_a_models_identity_is_its_tensors(tmp_path: Path) -> None:
         {**tensors, name: tensors[name][None]},
         {n + "x" if n == name else n: t for n, t in tensors.items()},
     ):
-        assert digest(other) != before
+        assert tensors_digest(other) != before
 
 
 def sources(boards: Path) -> Sources:
@@ -261,7 +261,7 @@ def test_a_run_is_found_by_either_identity_of_its_weights(run: Path) -> None:
 
 def test_weights_of_a_format_that_is_not_read_are_known_all_the_same(tmp_path: Path) -> None:
     path = unpacked("defectgan-1.safetensors", tmp_path)
-    assert identities(path) == {digest(load_file(path)), sha256(path)}
+    assert identities(path) == {tensors_digest(load_file(path)), sha256(path)}
     path.write_bytes(b"damaged")
     assert identities(path) == {sha256(path)}
 

@@ -437,14 +437,14 @@ def test_the_clock_waits_for_the_device_over_the_first_steps_and_each_line(
     """On a GPU a step returns before it is done: reading the sums is what waits for it."""
     flush, settled, behind = Averages.flush, [0], 0.3
 
-    def settle(device: torch.device) -> None:
+    def synchronize(device: torch.device) -> None:
         settled[0] += 1
 
     def late(self: Averages) -> dict[str, float]:
         time.sleep(behind)
         return flush(self)
 
-    monkeypatch.setattr(loop, "settle", settle)
+    monkeypatch.setattr(loop, "synchronize", synchronize)
     monkeypatch.setattr(Averages, "flush", late)
     watcher = Silent()
     steps = 2 * TIMED_STEPS

@@ -25,7 +25,7 @@ from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import ModelError, SettingError
-from defectgan.evaluation.images import Pixels, Pools
+from defectgan.evaluation.images import Pixels, Pools, uploaded
 from defectgan.images import unit
 from defectgan.memory import Portions, enough_memory
 from defectgan.words import counted
@@ -220,7 +220,7 @@ def outputs(net: nn.Module, images: Sequence[Pixels], *, batch_size: int = 32) -
     device = next(net.parameters()).device
 
     def say_of(part: slice) -> Tensor:
-        said: Tensor = net(upload(to_tensor([unit(i) for i in images[part]]), device))
+        said: Tensor = net(uploaded(images[part], device))
         return said.cpu()
 
     return torch.cat(Portions(batch_size, "images to judge")(len(images), say_of))

@@ -7,7 +7,7 @@ images, by their cross-entropy, which says more than a share of so few.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -21,7 +21,7 @@ from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.evaluation.classifier import CPU, Recipe
-from defectgan.evaluation.images import Pixels, Pools
+from defectgan.evaluation.images import Pixels, Pools, batches
 from defectgan.images import unit
 from defectgan.models.imagenet import BATCH
 
@@ -65,7 +65,7 @@ class Features:
     def _of(self, wanted: Sequence[tuple[Pixels, int]], augment: Augment | None) -> Tensor:
         keys = [(hashlib.sha256(image.tobytes()).digest(), number) for image, number in wanted]
         missing = {k: w for k, w in zip(keys, wanted, strict=True) if k not in self._known}
-        for part in _parts(list(missing)):
+        for part in batches(missing, size=BATCH):
             drawn = (self._drawn(key, missing[key], augment) for key in part)
             seen = self._net(to_tensor(list(drawn)).to(self._device)).cpu()
             self._known.update(zip(part, seen, strict=True))
@@ -81,11 +81,6 @@ class Features:
         # Two images of one number would be turned alike.
         start = int.from_bytes(key[0][:4], "big")
         return augment(unit(image), seed=(start + number) % 2**31)
-
-
-def _parts(keys: list[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
-    for start in range(0, len(keys), BATCH):
-        yield keys[start : start + BATCH]
 
 
 def copies_of(count: int) -> int:

@@ -1,23 +1,28 @@
 """Real and generated images, decoded once, all seen in the same way."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from defectgan.config import DataConfig
-from defectgan.data.dataset import ImageSet, Seen
+from defectgan.data.dataset import ImageSet, Seen, to_tensor
 from defectgan.data.index import Index
 from defectgan.data.samples import Mark, Sample
+from defectgan.devices import upload
 from defectgan.errors import DataError
 from defectgan.generation.writers import MANIFEST, present_rows
-from defectgan.images import probe
+from defectgan.images import probe, unit
 from defectgan.training.checkpoint import MASK_THRESHOLD
 
 # [H, W, C], black and white at the ends of the range of their type.
 Pixels = NDArray[Any]
+Thing = TypeVar("Thing")
 # The images [H, W, C] of each class, normal ones first.
 Pools = Sequence[Sequence[Pixels]]
 
@@ -84,17 +89,27 @@ def see(index: Index, config: DataConfig, *, truths: bool = False) -> list[list[
     ]
 
 
-def batches(images: ImageSet, k: int, *, size: int) -> Iterator[list[Pixels]]:
-    """The images of class k as ``see`` gives them, so many at a time: a set need not fit into
+def views(images: ImageSet, k: int) -> Iterator[Pixels]:
+    """The images of class k as ``see`` gives them, one after the other: a set need not fit into
     memory.
 
     Raises:
         DataError: as ``see``.
     """
-    members = images.index.members[k]
-    for start in range(0, len(members), size):
-        part = members[start : start + size]
-        yield [images.view(sample, images.image(sample), k).image for sample in part]
+    for sample in images.index.members[k]:
+        yield images.view(sample, images.image(sample), k).image
+
+
+def batches(things: Iterable[Thing], *, size: int) -> Iterator[list[Thing]]:
+    """Images or what stands for them, so many at a time."""
+    waiting = iter(things)
+    while part := list(islice(waiting, size)):
+        yield part
+
+
+def uploaded(images: Sequence[Pixels], device: torch.device) -> Tensor:
+    """Images of one size as a network takes them, [B, C, H, W] in [-1, 1]."""
+    return upload(to_tensor([unit(image) for image in images]), device)
 
 
 def pixels(classes: Sequence[Sequence[Seen]]) -> list[list[Pixels]]:

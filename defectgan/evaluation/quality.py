@@ -29,7 +29,7 @@ from defectgan.errors import DataError
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features
 from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
-from defectgan.evaluation.images import batches
+from defectgan.evaluation.images import batches, views
 from defectgan.evaluation.leak import refuse_taught
 
 Kind = Literal["generated", "floor", "ceiling"]
@@ -159,7 +159,7 @@ def _features(
     found = []
     for k, members in enumerate(index.members):
         parts = []
-        for batch in batches(images, k, size=BATCH):
+        for batch in batches(views(images, k), size=BATCH):
             parts.append(features(batch))
             done(len(batch))
         found.append(torch.cat(parts) if members else torch.empty(0, 0))

@@ -22,14 +22,12 @@ import torch
 from torch import Tensor
 
 from defectgan.config import DataConfig
-from defectgan.data.dataset import ImageSet, to_tensor
+from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index
-from defectgan.devices import upload
 from defectgan.evaluation.detector import Detector, Maps, fit_detector
-from defectgan.evaluation.images import batches
+from defectgan.evaluation.images import batches, uploaded, views
 from defectgan.evaluation.threshold_images import Material
 from defectgan.evaluation.threshold_intervals import Found, Scored, Scores, Sure
-from defectgan.images import unit
 from defectgan.metrics.refusal import FEWEST, measurable_shares
 
 By = Literal["good", "generated"]
@@ -117,8 +115,8 @@ def choose(
     seen = DataConfig(image_size=image_size, cache="none")
 
     def of_class(index: Index, k: int) -> Iterator[Tensor]:
-        for batch in batches(ImageSet(index, seen), k, size=BATCH):
-            yield upload(to_tensor([unit(image) for image in batch]), device)
+        for batch in batches(views(ImageSet(index, seen), k), size=BATCH):
+            yield uploaded(batch, device)
             done(len(batch))
 
     def scored(index: Index) -> list[Scores]:

@@ -7,16 +7,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from defectgan.data.dataset import to_tensor
 from defectgan.evaluation.arms import ARMS, GOOD_ONLY, Material
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, train_classifier
 from defectgan.evaluation.detector import fit_detector
 from defectgan.evaluation.frozen import FROZEN, train_head
-from defectgan.evaluation.images import Pixels, pixels
+from defectgan.evaluation.images import Pixels, batches, pixels, uploaded
 from defectgan.evaluation.ledger import Key
 from defectgan.evaluation.painting import Painter
 from defectgan.evaluation.plan import Bench
-from defectgan.images import unit
 from defectgan.models.imagenet import BATCH
 
 
@@ -75,9 +73,7 @@ class Trainers:
         return GoodOnly(scores)
 
     def _batches(self, images: Sequence[Pixels]) -> Iterator[Tensor]:
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            yield to_tensor([unit(image) for image in part]).to(self._bench.device)
+        return (uploaded(part, self._bench.device) for part in batches(images, size=BATCH))
 
 
 @dataclass(frozen=True)

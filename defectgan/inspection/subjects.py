@@ -1,6 +1,5 @@
 """What can be inspected: a model on real images in both directions, or a generated set."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from defectgan.data.index import Index
 from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
+from defectgan.files import digest
 from defectgan.generation.canvas import row_noise
 from defectgan.generation.layer import model_view
 from defectgan.images import (
@@ -155,7 +155,7 @@ class RealImages:
             after=after,
             mask=_plane(mask),
             change=_plane(change),
-            digest=_digest(after),
+            digest=_pixels_digest(after),
         )
 
 
@@ -195,7 +195,7 @@ class GeneratedSet:
             after=_shown(made, window, _levels(made)),
             mask=window.cut(mask) / np.float32(255),
             place=_place(window, made.size),
-            digest=_digest(made.pixels),
+            digest=_pixels_digest(made.pixels),
         )
         try:
             original, digest = read_hashed(source)
@@ -234,8 +234,8 @@ def _relative(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _digest(pixels: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+def _pixels_digest(pixels: Any) -> str:
+    return digest(np.ascontiguousarray(pixels).tobytes())
 
 
 def _change(before: Picture, after: Picture) -> Mask:

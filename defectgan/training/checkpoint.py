@@ -290,7 +290,7 @@ class Model:
         return sha256(self.path)
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of tensors: of their names, types, shapes and values, in the order of the names;
     what else their file says makes no difference.
     """
@@ -307,7 +307,7 @@ def identities(path: Path) -> set[str]:
     """
     names = {sha256(path)}
     with suppress(ModelError), _opened(path) as file:
-        names.add(digest(_tensors(file)))
+        names.add(tensors_digest(_tensors(file)))
     return names
 
 
@@ -342,4 +342,4 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
         _fill(critic, critic_tensors, file)
         place(critic, device).eval().requires_grad_(False)
     place(generator, device).eval().requires_grad_(False)
-    return Model(info, generator, critic, file, digest(tensors))
+    return Model(info, generator, critic, file, tensors_digest(tensors))

@@ -12,7 +12,7 @@ from torch import Tensor
 from defectgan.config import LEAD_SHARE, TrainingConfig
 from defectgan.data.index import Index
 from defectgan.data.loader import Loader
-from defectgan.devices import settle
+from defectgan.devices import synchronize
 from defectgan.errors import TrainingError
 from defectgan.training import TIMED_STEPS
 from defectgan.training.engine import Engine
@@ -69,7 +69,7 @@ def take_lead(
             return None
         window = [*window[1 - WINDOW :], engine.lead_step(t, batches)["cls_r"]]
         if t < TIMED_STEPS:
-            settle(engine.device)
+            synchronize(engine.device)
         watcher.warmed(t + 1, longest)
         if (t + 1) % WINDOW and t + 1 < longest:
             continue

@@ -13,7 +13,7 @@ from defectgan.config import Config
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
-from defectgan.devices import bf16_serves, settle
+from defectgan.devices import bf16_serves, synchronize
 from defectgan.errors import ModelError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.memory import attempt
@@ -160,7 +160,7 @@ class Training:
                 self._averages.add(self._one_step(batches))
                 self._step += 1
                 if self._step <= timed:
-                    settle(device)
+                    synchronize(device)
                 self._watcher.stepped(self._step)
                 last = self._step == training.steps
                 if last or self._step % training.log_every == 0:
