@@ -16,8 +16,10 @@ SAID = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED", "A
 MAKE_ROOM = "end other programs that hold memory of this device, or compute on another one"
 
 
-def ends_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device has no memory left."""
+def ends_memory(error: Exception) -> bool:
+    """Whether an error, torch's or numpy's, says that a device has no memory left."""
+    if isinstance(error, MemoryError):
+        return True
     return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in SAID)
 
 
@@ -25,7 +27,7 @@ def attempt(compute: Callable[[], Made]) -> Made | None:
     """What is computed, None where memory ends over it: what it had taken is free again then."""
     try:
         return compute()
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not ends_memory(error):
             raise
     # Behind that block, within which the error's traceback keeps the tensors.
@@ -44,7 +46,7 @@ def enough_memory(
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not ends_memory(error):
             raise
         raise OutOfMemory(f"{what} does not fit into memory: {instead}", mend=mend) from error

@@ -1,5 +1,6 @@
 """Where memory ends: what is halved, what is said, and that results stay the same."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -59,6 +60,19 @@ def test_an_attempt_gives_back_what_it_held_and_hides_no_other_error() -> None:
     assert attempt(ended) is None
     with pytest.raises(RuntimeError, match="shapes do not match"):
         attempt(wrong)
+
+
+def test_numpys_memory_ends_as_torchs_does() -> None:
+    def full() -> None:
+        np.empty(ALL_OF_IT, np.uint8)
+
+    with pytest.raises(MemoryError):
+        full()
+    assert attempt(full) is None
+    with pytest.raises(OutOfMemory, match="not even one of the numbers"):
+        Portions(2, "numbers")(2, lambda part: full())
+    with pytest.raises(OutOfMemory, match="a batch does not fit"), enough_memory("a batch", "-"):
+        full()
 
 
 def test_what_has_no_smaller_form_says_what_to_do_instead() -> None:

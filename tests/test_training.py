@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -451,6 +452,42 @@ def test_the_clock_waits_for_the_device_over_the_first_steps_and_each_line(
     start(tiny_with(training={"steps": steps, "log_every": 5}), boards, tmp_path, watcher=watcher)
     assert settled == [TIMED_STEPS]
     assert all(line["seconds_per_step"] * 5 > behind for line in watcher.lines)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_without_memory_for_a_judgement_or_a_sheet_the_training_is_saved_and_goes_on(
+    error: Exception,
+    run: Path,
+    tiny: Config,
+    boards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And comes to the same weights as one that had memory enough."""
+    paint = Generator.paint
+
+    def short_of_memory(self: Generator, image: torch.Tensor, *given: Any) -> Any:
+        if not self.head.weight.requires_grad:  # the average, which alone is looked at
+            raise error
+        return paint(self, image, *given)
+
+    class Looks(Silent):
+        def warn(self, text: str) -> None:
+            super().warn(text)
+            if match := re.match(r"no (judgement|sample sheet) at step (\d+): it does", text):
+                (state,) = tmp_path.rglob("state.safetensors")
+                assert load_tensors(state)[1].step == int(match[2])
+                missing.append((match[1], int(match[2])))
+
+    missing: list[tuple[str, int]] = []
+    monkeypatch.setattr(Generator, "paint", short_of_memory)
+    again = start(tiny, boards, tmp_path, watcher=Looks()).run
+    steps = tiny.training.steps
+    assert missing[0] == ("sample sheet", 0)
+    assert {("judgement", steps), ("sample sheet", steps)} <= set(missing)
+    ours, theirs = (load_tensors(RunFolder(r).weights)[0] for r in (again, run))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
 
 
 def test_sums_of_an_interval_go_back_to_the_device_of_its_terms() -> None:

@@ -1,11 +1,16 @@
-"""Files that a training can do without for a while."""
+"""What a training can do without for a while: files, and what somebody looks at."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from defectgan.errors import TrainingError
+from defectgan.errors import OutOfMemory, TrainingError
+from defectgan.memory import attempt
+from defectgan.training.peers import Peers
+
+Made = TypeVar("Made")
 
 # Writings of one kind that failed, one after the other, before the training stops.
 MAX_UNWRITTEN = 4
@@ -50,3 +55,31 @@ class Guard:
 
     def _describe(self, kind: str, error: OSError) -> str:
         return f"{kind} not written to {error.filename or self._run}: {error.strerror or error}"
+
+
+class Spared:
+    """What the first process alone makes for somebody to look at. Where memory ends over it, what
+    has been trained is saved, that is said, and the training goes on without.
+    """
+
+    def __init__(self, peers: Peers, save: Callable[[], None], warn: Callable[[str], None]) -> None:
+        """Args: the processes, what all of them save by, and who is told."""
+        self._peers = peers
+        self._save = save
+        self._warn = warn
+
+    def __call__(self, what: str, look: Callable[[], Made]) -> Made | None:
+        """What ``look`` makes; None where it does not fit, and for the other processes, which must
+        call this too.
+        """
+        made = None
+        if self._peers.first:
+            with suppress(OutOfMemory):  # not even one image at a time
+                made = attempt(lambda: (look(),))
+        if self._peers.any(self._peers.first and made is None):
+            self._save()
+            self._warn(
+                f"no {what}: it does not fit into memory; the training is saved, and goes on "
+                "without it"
+            )
+        return made and made[0]

@@ -21,7 +21,7 @@ from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
 from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine, not_finite
-from defectgan.training.guard import Guard
+from defectgan.training.guard import Guard, Spared
 from defectgan.training.judge import Judge
 from defectgan.training.lead import NO_LEAD, NO_YARDSTICK, chance_loss, missed_goal, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
@@ -68,6 +68,7 @@ class Training:
         rows = peers.part(config.training.batch_size // 2)
         self._batches = make_batches(config, index, folder=run.path, rows=rows)
         self._workers = worker_count(config.data.workers, self._batches, device)
+        self._spared = Spared(peers, self._save, watcher.warn)
         self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
         self._yardstick: Standing | None = None
         self._best = Best()
@@ -300,20 +301,27 @@ class Training:
         # A function of the step alone, so that it does not matter where a run was stopped.
         before = (self._step - 1) // training.log_every * training.log_every
         due = self._step // training.eval_every > before // training.eval_every
-        if not self.peers.first or not (due or self._step == training.steps):
+        if not (due or self._step == training.steps):
             return {}
-        judged = self._judge(self._engine.average, self._engine.critic)
+        judged = self._spared(
+            f"judgement at step {self._step}",
+            lambda: self._judge(self._engine.average, self._engine.critic),
+        )
+        if judged is None:
+            return {}
         if judged.share is not None and self._best.takes(judged.share):
             with self._guard("best weights"):
                 self._save_weights(self.run.best)
         return judged.measures
 
     def _sample(self) -> None:
-        if not self.peers.first:
-            return
         path = self.run.samples / f"step-{self._step:06d}.png"
-        with self._guard("samples"):
-            self._sampler.sheet(path, self._engine.average)
+
+        def sheet() -> None:
+            with self._guard("samples"):
+                self._sampler.sheet(path, self._engine.average)
+
+        self._spared(f"sample sheet at step {self._step}", sheet)
 
     def _save(self) -> None:
         self._averages.share(self.peers)

@@ -1,6 +1,7 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -182,21 +183,24 @@ class Sampler:
         """Args: where the images come from, where to compute, and who is told where so many at once
         do not fit into memory.
         """
-        index = batches.images.index
-        self._device = device
+        self._batches, self._device = batches, device
         self._portions = Portions(SAMPLES_PER_CLASS, "images of the sample sheet", say)
-        self._normal = batches.fixed(0, SAMPLES_PER_CLASS).to(device)
-        self._defects = [
-            batches.fixed(k, SAMPLES_PER_CLASS).to(device) for k in range(1, len(index.classes))
-        ]
 
     def sheet(self, path: Path, generator: Generator) -> None:
         """Paint and write the sheet."""
         cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-        for k, defects in enumerate(self._defects, start=1):
-            for images, label in ((self._normal, k), (defects, 0)):
+        normal, *defects = self._images
+        for k, known in enumerate(defects, start=1):
+            for images, label in ((normal, k), (known, 0)):
                 rng = torch.Generator(self._device).manual_seed(0)
                 painted, mask = paint_class(generator, images, label, rng, portions=self._portions)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
         save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
+
+    @cached_property
+    def _images(self) -> list[Tensor]:
+        """Those of each class, from the first sheet on."""
+        count = len(self._batches.images.index.classes)
+        fixed = (self._batches.fixed(k, SAMPLES_PER_CLASS) for k in range(count))
+        return [images.to(self._device) for images in fixed]
