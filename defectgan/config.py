@@ -113,6 +113,16 @@ class DataConfig(ReadingConfig, ViewConfig):
     holdout: float = Field(
         0.0, ge=0, lt=1, description="share of each class without test images kept for testing"
     )
+    mask_values: Literal["auto", "plain", "any", "alpha", "inverted"] = Field(
+        "auto",
+        description="what means defect in a mask file: above half of its largest value (plain), "
+        "all but the background's value or colour (any), what is opaque (alpha), what is not above "
+        "half (inverted); auto: by how the masks look, and what was guessed is said",
+    )
+    normal_from_background: bool = Field(
+        False,
+        description="windows from beside the defects are good images too, with the fit crop",
+    )
     strict: bool = Field(False, description="a file that cannot be used is an error")
     cache: Literal["auto", "ram", "disk", "none"] = Field(
         "auto",

@@ -5,8 +5,6 @@ networks see [-1, 1].
 """
 
 import io
-import os
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,49 +12,35 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from defectgan.errors import DataError
 from defectgan.files import digest, write_atomically
+from defectgan.heads import (
+    DEEP,
+    ORIENTATION,
+    SIDEWAYS,
+    UNREADABLE,
+    decoding,
+    half_float,
+    opened,
+    reason,
+)
 
 T = TypeVar("T")
 P = TypeVar("P")
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-EXPECTED = ".png, .jpg, .bmp, .tif or .webp"
-
 LUMA = (0.299, 0.587, 0.114)
 
-# The EXIF tag that says how the camera was held, and its values that swap width and height.
-ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
+# Pixels that are converted at once.
+STRIP = 2**22
 
-# What the last bytes of a whole file hold; some writers pad behind it.
-_ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
-TAIL = 4096
-
-_UNREADABLE = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-
-# In the place of a Pillow mode: OpenCV decodes it.
-DEEP = "deep"
-
-_BITS = {"I;16": 16, DEEP: 16, "F": 32}
 # What so many bits a channel are decoded to.
 DEPTHS: Mapping[int, np.dtype[Any]] = {
     8: np.dtype(np.uint8),
     16: np.dtype(np.uint16),
     32: np.dtype(np.float32),
 }
-
-_GRAY = {"1": "L", "L": "L", "LA": "LA"}
-_COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
 
 
 class Levels(NamedTuple):
@@ -94,106 +78,6 @@ def full_levels(depth: np.dtype[Any]) -> Levels:
     return Levels(0, 1 if depth.kind == "f" else float(np.iinfo(depth).max))
 
 
-class Header(NamedTuple):
-    """What the head of an image file says, upright; ``channels`` is 1 for gray, 3 for colour,
-    ``bits`` are those of a channel.
-    """
-
-    width: int
-    height: int
-    channels: int
-    bits: int
-    pages: int
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Everything at any depth below a folder that is named like an image, sorted by path.
-
-    Links to folders are followed, each folder once. What is no file in spite of its name is listed
-    as well, for ``probe`` to say so.
-    """
-    named: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link back up: it would never end
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        named += [Path(parent, n) for n in (*folders, *files) if is_image_name(n)]
-    return sorted(named)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name would be read."""
-    return Path(name).suffix.lower() in EXTENSIONS
-
-
-def _open(path: Path, data: bytes | None = None) -> Image.Image:
-    try:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder; expected a {EXPECTED} image")
-        if data == b"" or (data is None and path.exists() and path.stat().st_size == 0):
-            raise DataError(f"{path} is empty (0 bytes); replace or remove it")
-        return Image.open(path if data is None else io.BytesIO(data))
-    except _UNREADABLE as error:
-        raise DataError(
-            f"cannot read {path}: {_reason(error)}; expected a {EXPECTED} image"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that is known here"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
-
-
-def probe(path: Path) -> Header:
-    """Look at a file without decoding it: its head, and whether its end is there.
-
-    Raises:
-        DataError: if the file is missing, no image, of a kind that is not supported, or cut short.
-    """
-    with _open(path) as image:
-        mode = _target_mode(path, image)
-        channels = 1 if mode in ("L", "LA", "I;16", "F") else 3
-        pages = getattr(image, "n_frames", 1)
-        width, height = image.size
-        # The method of a PNG file would decode the whole image to look behind it.
-        if Image.Image.getexif(image).get(ORIENTATION, 1) in SIDEWAYS:
-            width, height = height, width
-        end = _ENDS.get(image.format or "")
-    if end is not None:
-        with path.open("rb") as file:
-            file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
-            if end not in file.read():
-                raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
-    return Header(width, height, channels, _BITS.get(mode, 8), pages)
-
-
-def _target_mode(path: Path, image: Image.Image) -> str:
-    """The mode to decode into, so that no bit is lost; ``DEEP`` where Pillow would lose some."""
-    tiles = getattr(image, "tile", None)
-    raw = str(tiles[0][3]) if tiles else ""
-    if image.mode.startswith("I;16"):
-        return "I;16"
-    if image.mode == "F":
-        return "F"
-    # Pillow decodes 16-bit colour files to 8 bits without a word.
-    if image.mode in _COLOUR and "16" in raw:
-        return DEEP
-    if image.mode in _COLOUR:
-        return "RGBA" if "transparency" in image.info else _COLOUR[image.mode]
-    if image.mode in _GRAY and "16" not in raw:
-        return _GRAY[image.mode]
-    raise DataError(
-        f"{path} is of mode {image.mode}{' with 16 bits a channel' if '16' in raw else ''}; "
-        "expected 8- or 16-bit gray or colour, palette, or floating-point gray: convert it first"
-    )
-
-
 def read_hashed(path: Path) -> tuple[Picture, str]:
     """As ``read_picture``, and the SHA-256 of the very bytes that were decoded.
 
@@ -203,7 +87,7 @@ def read_hashed(path: Path) -> tuple[Picture, str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {_reason(error)}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     return read_picture(path, data), digest(data)
 
 
@@ -217,26 +101,81 @@ def read_picture(path: Path, data: bytes | None = None) -> Picture:
     Raises:
         DataError: if the file is missing, damaged, or of a kind that would lose bits.
     """
-    with _open(path, data) as image:
-        mode = _target_mode(path, image)
-        icc = image.info.get("icc_profile")
-        try:
-            if mode == DEEP:
-                array = _read_deep(np.fromfile(path, np.uint8) if data is None else data)
-            else:
-                upright = ImageOps.exif_transpose(image)
-                array = np.asarray(upright if mode in ("I;16", "F") else upright.convert(mode))
-        except _UNREADABLE as error:
-            raise DataError(f"{path} is damaged: {_reason(error)}; replace or remove it") from error
-    if mode == "I;16":
-        array = array.astype(np.uint16)
-    if mode == "F" and not np.isfinite(array).all():
+    half = half_float(path, data)
+    if half is not None:
+        array, icc = _by_tifffile(path, data), None
+    else:
+        with opened(path, data) as image:
+            how, icc = decoding(path, image), image.info.get("icc_profile")
+            try:
+                if how.mode == DEEP:
+                    content = path.read_bytes() if data is None else data
+                    array = turned(_by_opencv(path, content), how.header.turn)
+                else:
+                    array = _by_pillow(image, how.mode)
+            except UNREADABLE as error:
+                raise DataError(
+                    f"{path} is damaged: {reason(error)}; replace or remove it"
+                ) from error
+        if how.mode == "I;16" and how.white_is_zero:
+            array = np.uint16(0xFFFF) - array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path} holds values that are not finite: replace or remove it")
     if array.ndim == 2:
         return Picture(array[..., None], icc=icc)
     if array.shape[2] in (2, 4):
         return Picture(array[..., :-1], alpha=array[..., -1], icc=icc)
     return Picture(array, icc=icc)
+
+
+def _by_pillow(image: Image.Image, mode: str) -> NDArray[Any]:
+    """The pixels of an opened file, upright, [H, W] or [H, W, C]. They are taken strip by strip:
+    no more is in memory than what Pillow decodes and the result.
+    """
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    kept = mode in ("I;16", "F")
+    rows = max(1, STRIP // max(1, image.width))
+    pixels: NDArray[Any] | None = None
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        part = np.asarray(strip if kept else strip.convert(mode))
+        if mode == "I;16":
+            part = part.astype(np.uint16)
+        if pixels is None:
+            pixels = np.empty((image.height, *part.shape[1:]), part.dtype)
+        pixels[top:bottom] = part
+    assert pixels is not None
+    return pixels
+
+
+def _by_tifffile(path: Path, data: bytes | None) -> NDArray[np.float32]:
+    """16-bit floating-point gray [H, W], upright."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path if data is None else io.BytesIO(data)) as file:
+            page = file.pages.first
+            turn = page.tags.get(ORIENTATION)
+            array = page.asarray().astype(np.float32)
+    except (*UNREADABLE, KeyError) as error:
+        raise DataError(
+            f"{path} holds 16-bit floating point that cannot be decoded ({reason(error)}): save it "
+            "uncompressed or as 32-bit floating point"
+        ) from error
+    return turned(array, 1 if turn is None else turn.value)
+
+
+def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Pixels [H, W] or [H, W, C] of a file of this EXIF orientation, upright."""
+    if turn in SIDEWAYS:
+        pixels = pixels.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def first_sound(
@@ -260,16 +199,39 @@ def first_sound(
     return None
 
 
-def _read_deep(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """16-bit colour [H, W, 3 or 4], which Pillow cannot hold."""
+def _by_opencv(path: Path, data: bytes) -> NDArray[np.uint16]:
+    """16-bit colour [H, W, 3 or 4] as it lies in the file, which Pillow cannot hold."""
     # Not in a network's way: OpenCV takes a quarter of a second to import.
     import cv2
 
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        array = cv2.imdecode(_unturned(data), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        array = None
     if array is None or array.dtype != np.uint16 or array.ndim != 3:
-        raise OSError("its 16-bit colours cannot be decoded")
+        raise DataError(
+            f"{path} holds 16-bit colours that cannot be decoded: it is damaged or of a rare kind; "
+            "save it as PNG or uncompressed TIFF"
+        )
     order = [2, 1, 0, 3][: array.shape[2]]
     return np.asarray(array[..., order], dtype=np.uint16)
+
+
+def _unturned(data: bytes) -> NDArray[np.uint8]:
+    """The file as an array; a TIFF file without its orientation, which OpenCV heeds and cannot
+    always follow.
+    """
+    content = np.frombuffer(data, np.uint8)
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        import tifffile
+
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            tag = file.pages.first.tags.get(ORIENTATION)
+            if tag is not None:
+                content = content.copy()
+                upright = (1).to_bytes(2, "little" if file.byteorder == "<" else "big")
+                content[tag.valueoffset : tag.valueoffset + 2] = np.frombuffer(upright, np.uint8)
+    return content
 
 
 def to_image(picture: Picture) -> Image.Image:

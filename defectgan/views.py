@@ -71,6 +71,11 @@ class Viewer:
         self._scale = (config.crop_size or min(self.frame)) / min(self.frame)
 
     @property
+    def reach(self) -> tuple[int, int]:
+        """Height and width in image pixels of a window that fills the frame."""
+        return round(self.frame[0] * self._scale), round(self.frame[1] * self._scale)
+
+    @property
     def whole(self) -> bool:
         """Whether an image has one view only, of all of it."""
         return self._fit != "crop"
@@ -97,8 +102,9 @@ class Viewer:
         if self._fit == "letterbox":
             scale = max(rows / height, columns / width)
             return View(Window(0, 0, columns, rows), self._inside(columns, rows, scale), self.frame)
-        left, across = _place(columns, round(width * self._scale), around and around[0::2], rng)
-        top, down = _place(rows, round(height * self._scale), around and around[1::2], rng)
+        high, wide = self.reach
+        left, across = _place(columns, wide, around and around[0::2], rng)
+        top, down = _place(rows, high, around and around[1::2], rng)
         return View(
             Window(left, top, across, down), self._inside(across, down, self._scale), self.frame
         )

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from defectgan.data.walk import find_images
 from defectgan.errors import DataError
+from defectgan.heads import probe
 from defectgan.images import (
     Levels,
     Picture,
     as_channels,
-    find_images,
-    probe,
     read_mask,
     read_picture,
     resize,
@@ -167,7 +167,7 @@ def test_images_are_found_at_any_depth_whatever_the_case_of_their_ending(tmp_pat
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/one.PNG", "two.jpeg", "three.txt", "a/four.webp"):
         (tmp_path / name).touch()
-    found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)]
+    found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path).images]
     assert found == ["a/b/one.PNG", "a/four.webp", "two.jpeg"]
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
-from defectgan.data.layouts import LAYOUTS
 from defectgan.errors import DataError
 from tests.conftest import CLASSES
 
@@ -74,7 +73,7 @@ def essence(index: Index) -> list[tuple[str, tuple[str, ...]]]:
     return sorted((s.file.name, s.labels) for s in index.samples)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", MAKERS)
 def test_each_layout_is_recognised_and_gives_the_index_of_class_folders(
     layout: str, boards: Path, tmp_path: Path
 ) -> None:
@@ -197,5 +196,5 @@ def test_a_mask_of_another_size_is_named(boards: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_layout_lists_the_known_ones(boards: Path) -> None:
-    with pytest.raises(DataError, match="expected one of coco, table, mvtec, folders"):
+    with pytest.raises(DataError, match=r"expected one of coco, .*, folders"):
         index_data(boards, DataConfig(layout="zip"))

@@ -18,7 +18,7 @@ from defectgan.data.masks import read_region
 from defectgan.data.outlines import box_of, outline_of, region_of, with_masks
 from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
-from defectgan.images import Header
+from defectgan.heads import Header
 
 HEIGHT, WIDTH = 48, 48
 Region = NDArray[np.bool_]
@@ -122,27 +122,38 @@ def test_a_polygon_is_what_another_rasteriser_draws_but_for_its_border(
         ({"size": [24, 48], "counts": [1152]}, "the image is"),
     ],
 )
-def test_an_outline_that_is_none_leaves_its_image_out_with_the_reason(
+def test_an_outline_that_is_none_is_left_out_by_its_id_and_its_image_keeps_the_box(
     segmentation: Any, reason: str, boards: Path, tmp_path: Path
 ) -> None:
     marks = [(0, 1, segmentation), (1, 1, polygon(2, 3, 9, 9))]
     index = index_data(annotated(boards, tmp_path / "data", marks), DataConfig(classes=("tin",)))
-    ((_, told),) = index.skipped
-    assert "outline is damaged" in told and reason in told and index.counts()["tin"] == 1
+    (told,) = (note for note in index.notes if "outline is damaged" in note)
+    assert "annotation 100 of " in told and reason in told and not index.skipped
+    bad, good = sorted(index.members[1], key=lambda s: s.file.name)
+    assert bad.mask is None and bad.marks[0].box == (2, 3, 4, 5) and bad.marks[0].outline is None
+    assert good.mask is not None
 
 
 def annotated(boards: Path, root: Path, marks: list[tuple[int, int, Any]]) -> Path:
     """Two defect images and the good ones; ``marks`` are (image, category, segmentation)."""
     shutil.copytree(boards / "normal", root / "normal")
-    shutil.copytree(boards / "tin", root / "tin")
-    defects = sorted((root / "tin").iterdir())[:2]
+    (root / "tin").mkdir()
+    for path in sorted((boards / "tin").iterdir())[:2]:
+        shutil.copy(path, root / "tin")
+    defects = sorted((root / "tin").iterdir())
     files = [*defects, *sorted((root / "normal").iterdir())]
     tree = {
         "images": [{"id": i, "file_name": str(f.relative_to(root))} for i, f in enumerate(files)],
         "categories": [{"id": 1, "name": "tin"}, {"id": 2, "name": "dirt"}],
         "annotations": [
-            {"image_id": i, "category_id": k, "bbox": [2, 3, 4, 5], "segmentation": shape}
-            for i, k, shape in marks
+            {
+                "id": 100 + n,
+                "image_id": i,
+                "category_id": k,
+                "bbox": [2, 3, 4, 5],
+                "segmentation": shape,
+            }
+            for n, (i, k, shape) in enumerate(marks)
         ],
     }
     (root / "annotations.json").write_text(json.dumps(tree))
@@ -182,7 +193,8 @@ def test_boxes_stay_boxes_and_a_mask_of_some_defects_is_none(boards: Path, tmp_p
     index = index_data(annotated(boards, tmp_path / "data", marks), DataConfig(classes=("tin",)))
     assert [s.mask for s in index.members[1]] == [None, None]
     assert [len(s.marks) for s in index.members[1]] == [2, 1]
-    (note,) = index.notes
+    note, unused = sorted(index.notes)
+    assert unused == "no image shows dirt: left out of the classes"
     assert note.startswith("1 image with outlines of some defects and boxes of others")
 
 

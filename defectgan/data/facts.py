@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from defectgan.data.masks import region_digest
 from defectgan.errors import DataError
 from defectgan.files import cache_folder, sha256
-from defectgan.images import probe
+from defectgan.heads import probe
 
 T = TypeVar("T")
 # Size in bytes and time of change in nanoseconds; None for a file that is not there.
 Stamp = tuple[int, int] | None
 
 # Another number whenever a fact says something else than before.
-FILE = "files-2.sqlite"
+FILE = "files-3.sqlite"
 # Reading heads waits for the disk, not for the processor.
 READERS = 16
 # Files that are looked at before what was found is written down.

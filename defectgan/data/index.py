@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from defectgan.config import DataConfig
-from defectgan.data import splits
+from defectgan.data import checks, splits
+from defectgan.data.background import background, cut_file
 from defectgan.data.facts import Facts, digests
 from defectgan.data.layouts import Listing, read_layout
 from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
-from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.outlines import is_outlined, with_masks
-from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Mark, Sample
+from defectgan.data.samples import PLAIN, SPLITS, TEST, TRAIN, VAL, Cut, Mark, Sample
+from defectgan.data.truths import with_mask, with_truths
 from defectgan.errors import DataError
 from defectgan.files import read_json, write_atomically
-from defectgan.images import EXPECTED, Header, Levels, probe
+from defectgan.heads import EXPECTED, Header
+from defectgan.images import Levels
 from defectgan.names import class_name
 from defectgan.words import counted, found
 
@@ -110,27 +112,17 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
-    samples, skipped = _usable(samples, facts)
+    samples, skipped = checks.usable(samples, facts)
+    samples, unmasked, about_truths = with_truths(samples, facts, config.mask_values)
     samples, unclear = with_masks(samples)
-    skipped += unclear
-    samples, unmasked, about_masks = _with_marks(samples, facts)
-    skipped += unmasked
-    notes = [*listing.notes, *_alike(names), *about_masks]
-    if paged := [s.file for s in samples if s.header is not None and s.header.pages > 1]:
-        notes.append(
-            f"only the first page is read of {counted(len(paged), 'file')} with several: {paged[0]}"
-        )
-    if config.fit == "crop" and (anywhere := [s for s in samples if s.labels and not s.marks]):
-        notes.append(
-            f"windows lie anywhere in {counted(len(anywhere), 'image')} of defects with neither a "
-            f"mask nor a box, the first: {anywhere[0].file}"
-        )
-    partly = [s for s in samples if not is_outlined(s) and any(m.outline for m in s.marks)]
-    if partly:
-        notes.append(
-            f"{counted(len(partly), 'image')} with outlines of some defects and boxes of others: "
-            f"they have no true mask, the first: {partly[0].file}"
-        )
+    samples, damaged, about_masks = checks.with_marks(samples, facts)
+    if config.normal_from_background:
+        samples = background(samples, config)
+    skipped = [*listing.skipped, *skipped, *unmasked, *damaged]
+    notes = [*listing.notes, *_alike(names), *about_truths, *about_masks]
+    notes += [f"{path}: {reason}" for path, reason in unclear]
+    notes += checks.about_files(samples)
+    notes += checks.about_marks(samples, windows=config.fit == "crop")
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
     twins = splits.duplicates(samples, facts)
@@ -147,6 +139,7 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
         raise DataError(
             f"{counted(len(skipped), 'file')} cannot be used, the first: {path}: {reason}"
         )
+    notes += checks.odd_classes(samples, (listing.normal, *names))
     index = Index(
         root=listing.root,
         layout=listing.layout,
@@ -154,7 +147,7 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
         samples=tuple(s for s in samples if s.split == TRAIN),
         channels=max((s.header.channels for s in samples if s.header is not None), default=1),
         held_out=tuple(s for s in samples if s.split != TRAIN),
-        skipped=tuple(skipped),
+        skipped=(*skipped, *listing.aside),
         notes=tuple(notes),
     )
     if not all(index.members[:1] if good_only else index.members):
@@ -205,61 +198,6 @@ def _with_labels(sample: Sample, names: Sequence[str]) -> Sample:
         labels=tuple(name for name in names if name in sample.labels),
         marks=tuple(mark for mark in sample.marks if mark.label is None or mark.label in names),
     )
-
-
-def _usable(samples: Sequence[Sample], facts: Facts) -> tuple[list[Sample], list[tuple[Path, str]]]:
-    """The samples whose files can be used, with their headers, and the others with the reason."""
-    files = [file for s in samples for file in (s.file, s.mask) if file is not None]
-    headers = facts.of("header", files, probe)
-    good, skipped = [], []
-    for sample in samples:
-        header = headers[sample.file]
-        mask = headers[sample.mask] if sample.mask is not None else None
-        if isinstance(header, DataError):
-            skipped.append((sample.file, str(header)))
-        elif isinstance(mask, DataError):
-            skipped.append((sample.file, str(mask)))
-        elif mask is not None and tuple(mask[:2]) != tuple(header[:2]):
-            problem = (
-                f"its mask {sample.mask} is {mask[0]} x {mask[1]}, the image {header[0]} x "
-                f"{header[1]}: give it a mask of its own size"
-            )
-            skipped.append((sample.file, problem))
-        else:
-            good.append(replace(sample, header=Header(*header)))
-    return good, skipped
-
-
-def _with_marks(
-    samples: Sequence[Sample], facts: Facts
-) -> tuple[list[Sample], list[tuple[Path, str]], list[str]]:
-    """The samples with the places of their defects by their masks, those whose mask is damaged, and
-    what a person must know of the masks.
-    """
-    looks = facts.of("mask", [s.mask for s in samples if s.mask is not None], look_at_mask)
-    marked, damaged = [], []
-    soft, empty = [], []
-    for sample in samples:
-        look = looks[sample.mask] if sample.mask is not None else None
-        if look is None:
-            marked.append(sample)
-        elif isinstance(look, DataError):
-            damaged.append((sample.file, str(look)))
-        else:
-            values, boxes = MaskFacts(*look)
-            soft += [sample.mask] if values > 2 else []
-            empty += [sample.mask] if sample.labels and not boxes else []
-            by_mask = tuple(Mark((x, y, w, h)) for x, y, w, h in boxes)
-            marked.append(replace(sample, marks=sample.marks or by_mask))
-    notes = [
-        f"{counted(len(masks), noun)} {what}, the first: {masks[0]}"
-        for masks, noun, what in (
-            (soft, "mask", "with other values than two: above half of the largest is defect"),
-            (empty, "empty mask", "of images of defects"),
-        )
-        if masks
-    ]
-    return marked, damaged, notes
 
 
 def _empty(index: Index, listing: Listing) -> DataError:
@@ -320,10 +258,17 @@ def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict
         "labels": list(sample.labels),
         "split": sample.split,
     }
-    if sample.mask is not None and not is_outlined(sample):
+    if sample.truths:
+        row["truths"] = [_relative(file, root) for file in sample.truths]
+        row["rule"] = sample.rule
+    elif sample.mask is not None and not is_outlined(sample):
         row["mask"] = _relative(sample.mask, root)
     if sample.marks:
         row["marks"] = sample.marks
+    if sample.labelled is not None:
+        row["labelled"] = sample.labelled
+    if sample.cut is not None:
+        row["cut"] = [_relative(sample.cut.file, root), sample.cut.window]
     if sample.group is not None:
         row["group"] = sample.group
     if sample.header is not None:
@@ -343,24 +288,14 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     """
     record = _recorded(path)
     root = root or Path(record["root"])
-    samples = [
-        Sample(
-            file=root / row["file"],
-            labels=tuple(row["labels"]),
-            mask=root / row["mask"] if "mask" in row else None,
-            marks=tuple(Mark(tuple(box), *more) for box, *more in row.get("marks", ())),
-            group=row.get("group"),
-            split=row["split"],
-            header=Header(*row["header"]) if "header" in row else None,
-        )
-        for row in record["samples"]
-    ]
+    samples = [_recorded_sample(row, root) for row in record["samples"]]
     if gone := [s.file for s in samples if s.split == TRAIN and not s.file.is_file()]:
         raise DataError(
             f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
             "back, or say where the data is now",
             mend=("data", "FOLDER"),
         )
+    samples = [with_mask(s) if all(f.is_file() for f in s.truths) else s for s in samples]
     samples, unclear = with_masks(samples)
     if unclear:
         raise DataError(f"{path} is damaged: {unclear[0][0]}: {unclear[0][1]}")
@@ -372,6 +307,23 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
         channels=record["channels"],
         levels=record["levels"] and Levels(*record["levels"]),
         held_out=tuple(s for s in samples if s.split != TRAIN),
+    )
+
+
+def _recorded_sample(row: Mapping[str, Any], root: Path) -> Sample:
+    cut = Cut(root / row["cut"][0], tuple(row["cut"][1])) if "cut" in row else None
+    return Sample(
+        file=root / row["file"] if cut is None else cut_file(cut),
+        labels=tuple(row["labels"]),
+        mask=root / row["mask"] if "mask" in row else None,
+        marks=tuple(Mark(tuple(box), *more) for box, *more in row.get("marks", ())),
+        group=row.get("group"),
+        split=row["split"],
+        header=Header(*row["header"]) if "header" in row else None,
+        truths=tuple(root / file for file in row.get("truths", ())),
+        rule=row.get("rule", PLAIN),
+        labelled=tuple(row["labelled"]) if "labelled" in row else None,
+        cut=cut,
     )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from defectgan.data.facts import Facts
 from defectgan.errors import DataError
-from defectgan.images import Header, Levels, probe, read_picture
+from defectgan.heads import Header, probe
+from defectgan.images import Levels, read_picture
 from defectgan.words import counted
 
 # Images by which black and white are found.

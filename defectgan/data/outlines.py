@@ -1,14 +1,11 @@
 """Outlines of defects as COCO writes them, polygons or run lengths, and the masks that they are.
 
 A mask is kept as a file in the cache, named by its content: whatever reads masks reads these, and
-one that is gone is made again.
+one that is gone is made again. An outline that is none costs its annotation, not the image.
 """
 
-import hashlib
 import json
 import math
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.data.samples import Box, Sample
-from defectgan.errors import DataError
-from defectgan.files import cache_folder
-from defectgan.images import write_mask
+from defectgan.data.kept import WRITERS, kept_mask
+from defectgan.data.samples import Box, Mark, Sample
+from defectgan.files import digest
+from defectgan.heads import SIDEWAYS, Header
+from defectgan.images import turned
 
-FOLDER = "outlines"
-WRITERS = 4
 # A polygon has three corners at least.
 CORNERS = 6
 
@@ -43,8 +39,8 @@ def box_of(segmentation: Any) -> Box:
         ValueError: if it is none.
     """
     if isinstance(segmentation, dict):
-        height, width = segmentation["size"]
-        rows, columns = np.nonzero(_by_runs(segmentation, int(height), int(width)))
+        height, width = map(int, segmentation["size"])
+        rows, columns = np.nonzero(_by_runs(segmentation, height, width))
         if not len(rows):
             raise ValueError("an empty run-length mask without a bbox")
         left, top = int(columns.min()), int(rows.min())
@@ -66,12 +62,29 @@ def region_of(outline: str, height: int, width: int) -> Region:
         return _by_runs(segmentation, height, width)
     from pycocotools import mask
 
-    polygons = _polygons(segmentation)
-    if any(abs(v) > 2 * max(height, width) for polygon in polygons for v in polygon):
-        raise ValueError(f"a polygon lies far outside of the {width} x {height} pixels")
+    polygons = _near(_polygons(segmentation), height, width)
     # Its own decoder warns of a numpy that it does not know yet.
     merged = mask.merge(mask.frPyObjects(polygons, height, width))
     return _drawn(_runs(merged["counts"].decode()), height, width)
+
+
+def check_outline(outline: str, height: int, width: int) -> None:
+    """See whether an outline can be drawn in an image of this size.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    segmentation = json.loads(outline)
+    if isinstance(segmentation, dict):
+        _checked_runs(segmentation, height, width)
+    else:
+        _near(_polygons(segmentation), height, width)
+
+
+def _near(polygons: list[list[float]], height: int, width: int) -> list[list[float]]:
+    if any(abs(v) > 2 * max(height, width) for polygon in polygons for v in polygon):
+        raise ValueError(f"a polygon lies far outside of the {width} x {height} pixels")
+    return polygons
 
 
 def _polygons(segmentation: Any) -> list[list[float]]:
@@ -86,6 +99,10 @@ def _polygons(segmentation: Any) -> list[list[float]]:
 
 
 def _by_runs(segmentation: dict[str, Any], height: int, width: int) -> Region:
+    return _drawn(_checked_runs(segmentation, height, width), height, width)
+
+
+def _checked_runs(segmentation: dict[str, Any], height: int, width: int) -> list[int]:
     size, counts = list(segmentation["size"]), segmentation["counts"]
     if size != [height, width]:
         raise ValueError(
@@ -93,13 +110,13 @@ def _by_runs(segmentation: dict[str, Any], height: int, width: int) -> Region:
             f"{height} high"
         )
     runs = _runs(counts) if isinstance(counts, str) else [int(n) for n in counts]
-    return _drawn(runs, height, width)
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"a run-length mask of {sum(runs)} pixels, the image has {height * width}")
+    return runs
 
 
 def _drawn(runs: Sequence[int], height: int, width: int) -> Region:
     """What run lengths mean: down the columns, outside and inside in turn."""
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise ValueError(f"a run-length mask of {sum(runs)} pixels, the image has {height * width}")
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T
 
@@ -126,49 +143,91 @@ def _runs(counts: str) -> list[int]:
     return runs
 
 
+def runs_of(region: Region) -> dict[str, Any]:
+    """The run lengths of a region [H, W], as a segmentation."""
+    flat = np.concatenate([[False], region.T.reshape(-1)])
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], ends, [region.size]]))
+    return {"size": list(region.shape), "counts": counts.tolist()}
+
+
 def is_outlined(sample: Sample) -> bool:
     """Whether each defect of an image has an outline: boxes alone do not say which pixels."""
     return bool(sample.marks) and all(mark.outline is not None for mark in sample.marks)
 
 
+def lies(sample: Sample) -> bool:
+    """Whether an image was labelled as its file holds it, while it is upright here: where the
+    camera was held sideways the size that the labels are for tells.
+    """
+    header = sample.header
+    if header is None or sample.labelled is None or header.turn not in SIDEWAYS:
+        return False
+    return sample.labelled == (header.height, header.width) != (header.width, header.height)
+
+
+def upright_box(box: Box, header: Header) -> Box:
+    """A box of an image as its file holds it, in the upright image."""
+    x, y, width, height = box
+    if header.turn in SIDEWAYS:
+        x, y, width, height = y, x, height, width
+    if header.turn in (3, 4, 7, 8):
+        y = header.height - y - height
+    if header.turn in (2, 3, 6, 7):
+        x = header.width - x - width
+    return x, y, width, height
+
+
 def with_masks(samples: Sequence[Sample]) -> tuple[list[Sample], list[tuple[Path, str]]]:
-    """The samples, those that are outlined with a mask of all their defects, and those whose
-    outlines are damaged, each with the reason.
+    """The samples, those that are outlined with a mask of all their defects; and of each outline
+    that is none the image and the reason: its box stays, and the image has no true mask.
     """
 
-    def attempt(sample: Sample) -> Sample | str:
-        if not is_outlined(sample) or sample.header is None:
-            return sample
-        try:
-            return replace(sample, mask=_mask_file(sample))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            return f"its outline is damaged: {error}; mend or remove it"
+    def attempt(sample: Sample) -> tuple[Sample, list[str]]:
+        if not any(mark.outline for mark in sample.marks) or sample.header is None:
+            return sample, []
+        height, width = sample.header.height, sample.header.width
+        if lies(sample):
+            height, width = width, height
+        marks, bad = _sound(sample.marks, height, width)
+        sample = replace(sample, marks=marks)
+        if is_outlined(sample) and sample.mask is None:
+            sample = replace(sample, mask=_mask_file(sample, height, width))
+        return sample, bad
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        made = list(zip(samples, pool.map(attempt, samples), strict=True))
-    good = [result for _, result in made if isinstance(result, Sample)]
-    return good, [(s.file, result) for s, result in made if isinstance(result, str)]
+        made = list(pool.map(attempt, samples))
+    good = [sample for sample, _ in made]
+    return good, [(sample.file, reason) for sample, bad in made for reason in bad]
 
 
-def _mask_file(sample: Sample) -> Path:
+def _sound(marks: Sequence[Mark], height: int, width: int) -> tuple[tuple[Mark, ...], list[str]]:
+    """The marks, without the outlines that are none, and why they are none."""
+    kept, bad = [], []
+    for mark in marks:
+        try:
+            if mark.outline is not None:
+                check_outline(mark.outline, height, width)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            what = mark.origin or "an annotation"
+            bad.append(f"{what}: its outline is damaged: {error}; its box alone is used")
+            mark = mark._replace(outline=None)
+        kept.append(mark)
+    return tuple(kept), bad
+
+
+def _mask_file(sample: Sample, height: int, width: int) -> Path:
     """The mask of a sample's outlines together, drawn if it is not there."""
     assert sample.header is not None
-    height, width = sample.header.height, sample.header.width
     outlines = [str(mark.outline) for mark in sample.marks]
-    content = hashlib.sha256(json.dumps([height, width, outlines]).encode()).hexdigest()
-    path = cache_folder() / FOLDER / content[:2] / f"{content}.png"
-    if not path.is_file():
+    turn = sample.header.turn if lies(sample) else 1
+    # The names of what was kept before there were turned ones hold.
+    key: list[Any] = [height, width, outlines] if turn == 1 else [height, width, outlines, turn]
+
+    def drawn() -> Region:
         region = np.zeros((height, width), dtype=np.bool_)
         for outline in outlines:  # one at a time: large images may have hundreds
             region |= region_of(outline, height, width)
-        # Images may have the same outlines, and several processes read the same images.
-        own = path.with_name(f"{content}-{os.getpid()}-{threading.get_ident()}.png")
-        try:
-            write_mask(own, np.uint8(255) * region)
-            os.replace(own, path)
-        except OSError as error:
-            raise DataError(
-                f"the mask of {sample.file} cannot be kept in {path.parent}: {error.strerror}; "
-                "free some room, or name another folder (DEFECTGAN_CACHE)"
-            ) from error
-    return path
+        return turned(region, turn)
+
+    return kept_mask(digest(json.dumps(key).encode()), drawn, sample.file)

@@ -1,28 +1,52 @@
 """A sample: one image, the defects that are in it, and what is known of where they are."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from defectgan.images import Header
+from defectgan.heads import Header
 
 NORMAL_NAMES = ("normal", "good", "ok", "free", "defect-free")
+# What good images are called besides, letters alone.
+_MORE_NAMES = frozenset(
+    (
+        *("defectfree", "nodefect", "nodefects", "nondefective", "nondefect", "faultless"),
+        *("undefective", "flawless", "anomalyfree", "noanomaly", "nonanomalous", "okay", "intact"),
+    )
+)
 
 # An image that belongs together with others stays in the last of their splits.
 SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training", "train2017"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "val2017"), VAL),
+    **dict.fromkeys(("test", "testing", "test2017"), TEST),
+}
 
 # Left, top, width, height in pixels of the image.
 Box = tuple[float, float, float, float]
 
+# How the values of a mask file mean defect, see ``truths``.
+PLAIN = "plain"
+
 
 class Mark(NamedTuple):
     """Where a defect lies; ``label`` is None where only the image's labels are known; ``outline``
-    is its true outline where there is one, see ``outlines``.
+    is its true outline where there is one, see ``outlines``; ``origin`` says where it is written.
     """
 
     box: Box
     label: str | None = None
     outline: str | None = None
+    origin: str | None = None
+
+
+class Cut(NamedTuple):
+    """A window [left, top, width, height] of an image, beside its defects."""
+
+    file: Path
+    window: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -31,9 +55,11 @@ class Sample:
 
     ``labels`` names the defect classes in it, none for a normal image; ``mask`` is a file with the
     true mask, or one that was painted, whose pixels are defect above the opacity ``threshold``;
-    ``marks`` say where the defects lie, by the layout or by the mask; images of one
+    ``truths`` are the files that a true mask is made of where they are not that themselves, by the
+    ``rule`` of ``truths``; ``marks`` say where the defects lie, by the layout or by the mask, in an
+    image of the size ``labelled``, width and height, where the layout says it; images of one
     ``group`` show the same piece and stay on one side of a split; ``header`` is what the file's
-    head says, None before it has been looked at.
+    head says, None before it has been looked at; ``cut`` is what the file was cut from.
     """
 
     file: Path
@@ -44,6 +70,10 @@ class Sample:
     split: str = TRAIN
     header: Header | None = None
     threshold: float | None = None
+    truths: tuple[Path, ...] = ()
+    rule: str = PLAIN
+    labelled: tuple[int, int] | None = None
+    cut: Cut | None = None
 
     @property
     def piece(self) -> str:
@@ -57,4 +87,9 @@ class Sample:
 
 def is_normal_name(name: str) -> bool:
     """Whether a folder or label of this name holds good images by itself."""
-    return name.lower() in NORMAL_NAMES
+    return name.lower() in NORMAL_NAMES or re.sub(r"[\W_]", "", name.lower()) in _MORE_NAMES
+
+
+def split_name(name: str) -> str | None:
+    """The split that a folder or a table calls so; None if it is none."""
+    return _SPLIT_NAMES.get(name.strip().lower())

@@ -28,9 +28,13 @@ def group_by_name(samples: Sequence[Sample], pattern: str) -> list[Sample]:
         raise SettingError(f"the group expression {pattern} is not one: {error}") from error
     grouped = []
     for sample in samples:
-        match = expression.search(sample.file.name)
+        file = sample.cut.file if sample.cut else sample.file
+        match = expression.search(file.name)
         if match is None:
-            raise DataError(f"the group expression {pattern} does not match {sample.file}")
+            raise DataError(
+                f"the group expression {pattern} does not match {file.name} ({file}): expected one "
+                "that finds in each name which piece the image shows"
+            )
         name = match.group(1) if expression.groups else match.group(0)
         grouped.append(replace(sample, group=name))
     return grouped

@@ -17,7 +17,8 @@ from defectgan.data.samples import Mark, Sample
 from defectgan.devices import upload
 from defectgan.errors import DataError
 from defectgan.generation.writers import MANIFEST, present_rows
-from defectgan.images import probe, unit
+from defectgan.heads import probe
+from defectgan.images import unit
 from defectgan.training.checkpoint import MASK_THRESHOLD
 
 # [H, W, C], black and white at the ends of the range of their type.

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from defectgan.data.facts import readable
+from defectgan.data.places import is_file, is_folder
+from defectgan.data.walk import Found, find_images
 from defectgan.errors import DataError
 from defectgan.generation.choose import CAP
-from defectgan.images import EXPECTED, find_images, is_image_name
+from defectgan.heads import EXPECTED, is_image_name
 from defectgan.names import clipped
 
 
@@ -48,14 +50,16 @@ def find_sources(normal: str) -> Sources:
         DataError: if there is none that can be read.
     """
     path = Path(normal)
-    if path.is_dir():
+    found = Found([], [], [])
+    if is_folder(path):
         found = find_images(path)
-    elif path.is_file():
-        found = [path]
+    elif is_file(path):
+        found.images.append(path)
     else:
         matches = (Path(p) for p in sorted(glob.glob(normal, recursive=True)))
-        found = [p for p in matches if is_image_name(p.name) and p.is_file()]
-    files, rejected = readable(found)
+        found.images.extend(p for p in matches if is_image_name(p.name) and p.is_file())
+    files, unreadable = readable(found.images)
+    rejected = [*found.skipped, *unreadable, *found.aside]
     if not files:
         detail = f"; the first of {len(rejected)}: {rejected[0][1]}" if rejected else ""
         raise DataError(

@@ -6,12 +6,13 @@ from pathlib import Path
 from defectgan.config import DataConfig
 from defectgan.data.facts import readable
 from defectgan.data.index import Index, index_data, read_split
-from defectgan.data.layouts import COCO_FILE, TABLES
+from defectgan.data.layouts import is_annotated
 from defectgan.data.samples import Sample
+from defectgan.data.walk import find_images
 from defectgan.devices import pick_device
 from defectgan.errors import DataError, SettingError
 from defectgan.generation.writers import JOB, MANIFEST, present_rows
-from defectgan.images import EXPECTED, find_images
+from defectgan.heads import EXPECTED
 from defectgan.inspection.subjects import GeneratedSet, RealImages
 from defectgan.runs import RunFolder, beside, find_model, unused
 from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
@@ -130,21 +131,18 @@ def _own_images(run: Path) -> tuple[Index, str]:
 
 
 def _images(data: Path, model: Model) -> Index:
-    if data.is_dir() and _is_plain(data):
+    if data.is_dir() and not is_annotated(data):
         return _unlabelled(data)
     normal = model.info.form.reading.normal_class
     wanted = DataConfig(classes=model.info.classes[1:], normal_class=normal)
     return index_data(data, wanted)
 
 
-def _is_plain(folder: Path) -> bool:
-    """Whether a folder holds images and nothing that could say what is in them."""
-    return not any(path.is_dir() or path.name in (*TABLES, COCO_FILE) for path in folder.iterdir())
-
-
 def _unlabelled(folder: Path) -> Index:
     """Images of one class that only can be restored."""
-    files, skipped = readable(find_images(folder))
+    found = find_images(folder)
+    files, skipped = readable(found.images)
+    skipped = [*found.skipped, *skipped, *found.aside]
     if not files:
         raise DataError(f"no images in {folder}: expected {EXPECTED} files, or one folder a class")
     return Index(

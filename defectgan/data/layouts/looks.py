@@ -1,0 +1,70 @@
+"""What a folder looks like that cannot be read as it is named: what to name instead."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from defectgan.data.layouts.base import is_mask_folder, letters, subfolders
+from defectgan.data.samples import is_normal_name, split_name
+
+# Names that no class has: where all folders are called so, none of them is the one of good images.
+_NO_CLASSES = frozenset(
+    (
+        *("images", "imgs", "image", "img", "data", "dataset", "datasets", "jpegimages", "raw"),
+        *("trainimages", "testimages", "trainimg", "imagesets", "xml", "json", "txt", "csv"),
+    )
+)
+_SHOWN = 3
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a folder of this name is part of a layout rather than a class."""
+    return split_name(name) is not None or is_mask_folder(name) or letters(name) in _NO_CLASSES
+
+
+def advice(root: Path, folders: Mapping[str, Path]) -> str:
+    """What a person can do where no folder is that of good images; nothing where one of them may
+    be, and is to be named.
+    """
+    below = [p for p in folders.values() if any(map(is_normal_name, subfolders(p)))]
+    if below:
+        first = " and ".join(map(str, below[:_SHOWN]))
+        more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
+        return f"; {first}{more} would do: name one of them"
+    if folders and not any(map(is_no_class, folders)):
+        return ""
+    if (seen := _annotations(root)) is not None:
+        return f"; it looks like {seen}"
+    splits = [name for name in folders if split_name(name) is not None]
+    if splits:
+        inside = sorted({n for name in splits for n in subfolders(folders[name])})
+        if inside:
+            return (
+                f"; {', '.join(splits)} look like splits with the folders {', '.join(inside[:8])}, "
+                f"none of which is called like good images: rename that one to normal"
+            )
+        return (
+            f"; {', '.join(splits)} look like splits whose images no folder, table or annotation "
+            "sorts into classes: sort them into folders, or list them in labels.csv"
+        )
+    return (
+        "; these folders hold images and labels rather than classes: expected one folder a class, "
+        "labels.csv, or annotations of a known form"
+    )
+
+
+def _annotations(root: Path) -> str | None:
+    """What the annotation files below a folder look like, where none could be read as such."""
+    kinds: dict[str, int] = {}
+    for path in sorted(root.glob("**/*"))[:5000]:
+        if path.suffix.lower() in (".xml", ".json", ".txt", ".csv") and path.is_file():
+            kinds[path.suffix.lower()] = kinds.get(path.suffix.lower(), 0) + 1
+    if not kinds:
+        return None
+    suffix = max(kinds, key=lambda k: kinds[k])
+    known = {
+        ".xml": "annotations in XML that are not Pascal VOC's",
+        ".json": "annotations in JSON that are neither COCO's nor labelme's",
+        ".txt": "YOLO labels without a data.yaml or classes.txt that names the classes",
+        ".csv": "a table without the columns file and labels",
+    }
+    return f"{known[suffix]} ({kinds[suffix]} {suffix} files)"

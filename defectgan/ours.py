@@ -1,0 +1,23 @@
+"""Folders that this product has made, marked so that it never learns from them by mistake."""
+
+from pathlib import Path
+
+MARKER = ".defectgan"
+_README = "Made by defectgan: {what}. Its images are not learned from or painted on.\n"
+# What older versions have made, by the files that are always there.
+_OLDER = (("config.yaml", "split.json"), ("job.json", "manifest.jsonl"))
+
+
+def mark_own(folder: Path, what: str) -> None:
+    """Make a folder if it is not there, and mark it as this product's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / MARKER
+    if not marker.exists():
+        marker.write_text(_README.format(what=what), encoding="utf-8")
+
+
+def is_own(folder: Path) -> bool:
+    """Whether this product has made a folder."""
+    return (folder / MARKER).is_file() or any(
+        all((folder / name).is_file() for name in names) for names in _OLDER
+    )
