@@ -68,7 +68,7 @@ def locked(path: Path) -> None:
         (cut, "is cut short"),
         (empty, "is empty (0 bytes)"),
         (text, "not an image that is known here"),
-        (bomb, "exceeds limit"),
+        (bomb, "more than 500 megapixels"),
         (folder, "is a folder"),
         (dangling, "No such file"),
         (locked, "Permission denied"),

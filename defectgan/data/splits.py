@@ -32,7 +32,7 @@ def group_by_name(samples: Sequence[Sample], pattern: str) -> list[Sample]:
         match = expression.search(file.name)
         if match is None:
             raise DataError(
-                f"the group expression {pattern} does not match {file.name} ({file}): expected one "
+                f"the group expression {pattern} does not match {file}: expected one "
                 "that finds in each name which piece the image shows"
             )
         name = match.group(1) if expression.groups else match.group(0)
