@@ -25,6 +25,7 @@ SIDEWAYS = (5, 6, 7, 8)
 # What the last bytes of a whole file hold; some writers pad behind it.
 _ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 TAIL = 4096
+_SCAN = 0xDA
 
 # Images of more pixels are refused: a small file may claim to be one that fills all memory.
 MAX_MEGAPIXELS = "DEFECTGAN_MAX_MEGAPIXELS"
@@ -104,13 +105,8 @@ def probe(path: Path) -> Header:
     with opened(path) as image:
         header = decoding(path, image).header
         end = _ENDS.get(image.format or "")
-        if end is not None and not _ends_with(path, end):
-            try:  # others write behind the end what is theirs
-                image.load()
-            except UNREADABLE as error:
-                raise DataError(
-                    f"{path} is cut short: its end is missing; replace or remove it"
-                ) from error
+    if end is not None and not _ends_with(path, end) and not _ends_before(path.read_bytes(), end):
+        raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
     return header
 
 
@@ -118,6 +114,22 @@ def _ends_with(path: Path, end: bytes) -> bool:
     with path.open("rb") as file:
         file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
         return end in file.read()
+
+
+def _ends_before(data: bytes, end: bytes) -> bool:
+    """Whether the end of a PNG or JPEG file comes anywhere: some write behind it what is theirs."""
+    png, place = end == _ENDS["PNG"], 8 if end == _ENDS["PNG"] else 2
+    while place + 8 <= len(data):
+        if png:
+            kind, length = data[place + 4 : place + 8], int.from_bytes(data[place : place + 4])
+            place += 12 + length
+            if kind == end:
+                return place <= len(data)
+        elif data[place + 1] == _SCAN:  # within it, no two bytes look like the end
+            return data.find(end, place) > 0
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return False
 
 
 def opened(path: Path, data: bytes | None = None) -> Image.Image:
@@ -138,7 +150,7 @@ def opened(path: Path, data: bytes | None = None) -> Image.Image:
     if width * height > _most_pixels():
         image.close()
         raise DataError(
-            f"{path} is {width} x {height}, more than {_most_pixels() // 10**6} megapixels: cut it "
+            f"{path} is {width} x {height}, more than {_most_pixels() / 1e6:g} megapixels: cut it "
             f"into parts, or raise the limit ({MAX_MEGAPIXELS})"
         )
     return image

@@ -21,6 +21,7 @@ from defectgan.heads import (
     ORIENTATION,
     SIDEWAYS,
     UNREADABLE,
+    Decoding,
     decoding,
     half_float,
     opened,
@@ -32,6 +33,8 @@ P = TypeVar("P")
 
 LUMA = (0.299, 0.587, 0.114)
 
+# How a TIFF file begins.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pixels that are converted at once.
 STRIP = 2**22
 
@@ -108,17 +111,11 @@ def read_picture(path: Path, data: bytes | None = None) -> Picture:
         with opened(path, data) as image:
             how, icc = decoding(path, image), image.info.get("icc_profile")
             try:
-                if how.mode == DEEP:
-                    content = path.read_bytes() if data is None else data
-                    array = turned(_by_opencv(path, content), how.header.turn)
-                else:
-                    array = _by_pillow(image, how.mode)
+                array = _decoded(path, data, image, how)
             except UNREADABLE as error:
                 raise DataError(
                     f"{path} is damaged: {reason(error)}; replace or remove it"
                 ) from error
-        if how.mode == "I;16" and how.white_is_zero:
-            array = np.uint16(0xFFFF) - array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path} holds values that are not finite: replace or remove it")
     if array.ndim == 2:
@@ -126,6 +123,22 @@ def read_picture(path: Path, data: bytes | None = None) -> Picture:
     if array.shape[2] in (2, 4):
         return Picture(array[..., :-1], alpha=array[..., -1], icc=icc)
     return Picture(array, icc=icc)
+
+
+def _decoded(path: Path, data: bytes | None, image: Image.Image, how: Decoding) -> NDArray[Any]:
+    """The pixels of an opened file, upright, [H, W] or [H, W, C]."""
+    turn = how.header.turn
+    if how.mode == DEEP:
+        content = path.read_bytes() if data is None else data
+        return turned(_deep(path, content), turn)
+    if image.format == "TIFF" and turn != 1:  # by version Pillow turns it, not always well
+        content = path.read_bytes() if data is None else data
+        with opened(path, _unturned(content).tobytes()) as lying:
+            array = turned(_by_pillow(lying, how.mode), turn)
+    else:
+        array = _by_pillow(image, how.mode)
+    white_is_zero = how.mode == "I;16" and how.white_is_zero
+    return np.uint16(0xFFFF) - array if white_is_zero else array
 
 
 def _by_pillow(image: Image.Image, mode: str) -> NDArray[Any]:
@@ -199,8 +212,28 @@ def first_sound(
     return None
 
 
-def _by_opencv(path: Path, data: bytes) -> NDArray[np.uint16]:
+def _deep(path: Path, data: bytes) -> NDArray[np.uint16]:
     """16-bit colour [H, W, 3 or 4] as it lies in the file, which Pillow cannot hold."""
+    if data[:4] not in TIFF:
+        return _by_opencv(path, data)
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        if page.photometric != tifffile.PHOTOMETRIC.RGB or page.samplesperpixel not in (3, 4):
+            raise DataError(
+                f"{path} holds 16-bit {tifffile.PHOTOMETRIC(page.photometric).name.lower()}; expected red, green and "
+                "blue: convert it first"
+            )
+        try:
+            array = page.asarray()
+        except (*UNREADABLE, KeyError):  # of a compression that it does not know
+            return _by_opencv(path, data)
+        separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        return np.asarray(np.moveaxis(array, 0, -1) if separate else array, dtype=np.uint16)
+
+
+def _by_opencv(path: Path, data: bytes) -> NDArray[np.uint16]:
     # Not in a network's way: OpenCV takes a quarter of a second to import.
     import cv2
 
@@ -222,7 +255,7 @@ def _unturned(data: bytes) -> NDArray[np.uint8]:
     always follow.
     """
     content = np.frombuffer(data, np.uint8)
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in TIFF:
         import tifffile
 
         with tifffile.TiffFile(io.BytesIO(data)) as file:
