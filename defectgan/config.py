@@ -6,6 +6,7 @@ they begin with.
 """
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -44,7 +46,16 @@ def _size(value: Any) -> Any:
         value = [part.strip() for part in value.lower().split("x")]
         if len(value) == 1:
             value *= 2
-    return (value, value) if isinstance(value, int) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = value, value
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(map(_is_whole, value)):
+        raise ValueError("expected one number of pixels for both sides, or height x width")
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, or the text of one."""
+    return str(value).isdecimal() and not isinstance(value, bool)
 
 
 Side = Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
@@ -93,6 +104,16 @@ class ReadingConfig(Settings):
     group_regex: str | None = Field(
         None, description="finds in a file's name which piece it shows; pieces are never split"
     )
+
+    @field_validator("group_regex")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from error
+        return value
+
     levels: Literal["full", "minmax", "percentile"] = Field(
         "full",
         description="what is black and white to the networks: the whole range of the files' depth, "
@@ -468,7 +489,13 @@ def _read(path: Path) -> dict[str, Any]:
     """The settings of a file, over those of the preset that it begins with."""
     tree = _own(path)
     preset = tree.pop(BASE, None)
-    return tree if preset is None else _laid_over(_read(_preset(preset)), tree)
+    if preset is None:
+        return tree
+    try:
+        below = _preset(preset)
+    except SettingError as error:
+        raise SettingError(f"{BASE} in {path}: {error}") from error
+    return _laid_over(_read(below), tree)
 
 
 def _own(path: Path) -> dict[str, Any]:

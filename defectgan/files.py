@@ -11,6 +11,9 @@ from typing import Any
 
 from defectgan.errors import DataError
 
+# Letters of a name that leave room for what is put round it.
+LONGEST = 60
+
 
 @contextmanager
 def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
@@ -19,7 +22,11 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    # A name may be as long as a file system takes.
+    name = path.name
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{digest(os.fsencode(name))[:8]}"
+    part = path.with_name(f".{name}.part")
     try:
         yield part
         if sync:

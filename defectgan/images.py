@@ -221,9 +221,10 @@ def _deep(path: Path, data: bytes) -> NDArray[np.uint16]:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         if page.photometric != tifffile.PHOTOMETRIC.RGB or page.samplesperpixel not in (3, 4):
+            kind = tifffile.PHOTOMETRIC(page.photometric).name.lower()
             raise DataError(
-                f"{path} holds 16-bit {tifffile.PHOTOMETRIC(page.photometric).name.lower()}; expected red, green and "
-                "blue: convert it first"
+                f"{path} holds 16-bit {kind} in {page.samplesperpixel} channels; expected red, "
+                "green and blue: convert it first"
             )
         try:
             array = page.asarray()

@@ -72,10 +72,21 @@ def plain_name(name: str) -> str:
     return safe_name(re.sub(r"[^\w.-]+", "-", name), empty="run")
 
 
+def readable_name(name: str) -> str:
+    """The name of a file, with dashes in the place of bytes that are no text."""
+    data = os.fsencode(name)
+    text = data.decode("utf-8", "replace").replace("\N{REPLACEMENT CHARACTER}", "-")
+    return name if text.encode() == data else os.fsdecode(text.encode())
+
+
 def clipped(name: str) -> str:
     """The name, or of a longer one the first LONGEST bytes."""
     data = os.fsencode(name)
-    return name if len(data) <= LONGEST else data[:LONGEST].decode(errors="ignore")
+    return (
+        name
+        if len(data) <= LONGEST
+        else os.fsdecode(data[:LONGEST].decode(errors="ignore").encode())
+    )
 
 
 def safe_folders(names: Iterable[str]) -> dict[str, str]:

@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
+from defectgan.locks import LOCK
+
 MARKER = ".defectgan"
+# What is in a folder in which nothing has been made yet.
+KEPT = (MARKER, LOCK)
 _README = "Made by defectgan: {what}. Its images are not learned from or painted on.\n"
 # What older versions have made, by the files that are always there.
 _OLDER = (("config.yaml", "split.json"), ("job.json", "manifest.jsonl"))
 
 
 def mark_own(folder: Path, what: str) -> None:
-    """Make a folder if it is not there, and mark it as this product's."""
+    """Make a folder if it is not there, and mark it as this product's, if nothing of anybody's is
+    in it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / MARKER
-    if not marker.exists():
-        marker.write_text(_README.format(what=what), encoding="utf-8")
+    if all(path.name in KEPT for path in folder.iterdir()):
+        (folder / MARKER).write_text(_README.format(what=what), encoding="utf-8")
 
 
 def is_own(folder: Path) -> bool:

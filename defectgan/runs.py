@@ -22,6 +22,7 @@ from pathlib import Path
 
 from defectgan.errors import ModelError
 from defectgan.names import plain_name
+from defectgan.ours import mark_own
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -81,12 +82,23 @@ def new_run(runs: Path, name: str) -> RunFolder:
     reused.
     """
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{plain_name(name)}"
-    path = unused(runs / stem)
-    path.mkdir(parents=True)
+    path = _made(runs / stem)
+    mark_own(path, "a training")
     _point(runs / LATEST, path)
     if int(os.environ.get(ELASTIC_LIMIT, "0")):
         _point(runs / f".{plain_name(os.environ[ELASTIC_JOB])}", path)
     return RunFolder(path)
+
+
+def _made(path: Path) -> Path:
+    """A new folder of this name, or with a number behind it."""
+    while True:
+        try:
+            new = unused(path)
+            new.mkdir(parents=True)
+            return new
+        except FileExistsError:  # another training of the same second
+            continue
 
 
 def restarted_run(runs: Path) -> Path | None:

@@ -1,11 +1,12 @@
 """What is asked for, and what is made of it in a folder that may hold a part of it already."""
 
-import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from defectgan.errors import DataError, ModelError
+from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
 from defectgan.generation.writers import JOB, recorded_job, refuse_strange_files
@@ -52,7 +53,7 @@ class Order:
             "binary_masks": self.job.binary_masks,
             "candidates": self.candidates,
             "sources": len(self.job.sources.files),
-            "sources_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+            "sources_sha256": digest(os.fsencode(listed)),
         }
 
 

@@ -17,7 +17,7 @@ from defectgan.data.walk import Found, find_images
 from defectgan.errors import DataError
 from defectgan.generation.choose import CAP
 from defectgan.heads import EXPECTED, is_image_name
-from defectgan.names import clipped
+from defectgan.names import clipped, readable_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Row:
     @property
     def name(self) -> str:
         """The file name of the image and of its mask, without the extension."""
-        return f"{self.number:06d}_{clipped(self.source.stem)}"
+        return f"{self.number:06d}_{clipped(readable_name(self.source.stem))}"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from defectgan.generation.plan import Row, make_plan
 from defectgan.generation.shelf import Shelf
 from defectgan.generation.threshold import find_thresholds
 from defectgan.generation.writers import FolderWriter
+from defectgan.locks import held
 from defectgan.memory import Portions
 from defectgan.training.checkpoint import MODEL, Model
 
@@ -74,14 +75,14 @@ def run_job(
         say: told where so many at once do not fit into memory, and how many do.
 
     Raises:
-        DataError: if all sources are damaged, or the folder holds something else; what was written
-            before stays.
+        DataError: if all sources are damaged, the folder holds something else, or another job is at
+            work in it; what was written before stays.
         ModelError: if the model cannot do it.
         OutOfMemory: if not even one image at a time fits into memory.
     """
-    order = settle(job, model, out)
-    writer = FolderWriter(out, job.binary_masks, model)
-    with ThreadPoolExecutor(IO_THREADS) as pool:
+    with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
+        order = settle(job, model, out)
+        writer = FolderWriter(out, job.binary_masks, model)
         shelf = Shelf(job.sources.files, model.info, pool)
         portions = Portions(batch_size, "images", say)
         paint = partial(paint_rows, shelf, portions, model=model, device=device)
@@ -100,10 +101,10 @@ def run_job(
             for canvas in surest(tries, order.candidates, attrgetter("confidence"))
         )
         _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
-    if begun < job.n:
-        sync_all()
-        if finished:
-            writer.put_in_order()
+        if begun < job.n:
+            sync_all()
+            if finished:
+                writer.put_in_order()
     return Made(len(finished), job.n - begun, shelf.damaged)
 
 

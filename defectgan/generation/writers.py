@@ -24,6 +24,7 @@ from defectgan.files import (
 )
 from defectgan.generation.plan import Row
 from defectgan.images import Picture, encode, read_picture, suffix_of
+from defectgan.ours import KEPT, mark_own
 from defectgan.training.checkpoint import Model
 from defectgan.words import counted
 
@@ -109,7 +110,7 @@ def refuse_strange_files(out: Path) -> None:
     Raises:
         DataError: if it holds anything.
     """
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.name not in KEPT for path in out.iterdir()):
         raise DataError(f"{out} is not empty: name another folder, nothing was written")
 
 
@@ -137,9 +138,11 @@ class FolderWriter:
 
         def whole() -> Iterator[dict[str, Any]]:
             for row in self._whole_rows():
-                numbers.add(row["number"])
-                yield self.model.recognised(row)
+                if row["number"] not in numbers:  # two jobs may have been at work here
+                    numbers.add(row["number"])
+                    yield self.model.recognised(row)
 
+        mark_own(self.out, "a generated set")
         write_atomically(self.out / JOB, json.dumps(job, indent=1).encode())
         write_json_lines(self.out / MANIFEST, whole())
         return numbers

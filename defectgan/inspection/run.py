@@ -15,6 +15,7 @@ from defectgan.inspection.report import Gallery, write_report
 from defectgan.inspection.sheet import ContactSheet
 from defectgan.inspection.tally import Findings, Tally, rounded
 from defectgan.inspection.targets import Target
+from defectgan.ours import mark_own
 
 FILES = ("report.html", "contact_sheet.png", "summary.json", "masks.csv")
 
@@ -54,6 +55,7 @@ def inspect(
             the folder holds such files already.
     """
     files = report_files(target, out)
+    mark_own(files[0].parent, "an inspection")
     used = target.thresholds if threshold is None else dict.fromkeys(target.classes, threshold)
     tally, sheet = Tally(threshold=used), ContactSheet()
     gallery = Gallery(len(target.subjects))

@@ -32,7 +32,7 @@ from defectgan.models.imagenet import RELEASES
 from defectgan.names import name_fault, safe_folders
 from defectgan.runs import RunFolder
 from defectgan.training.formats import FORMAT, as_today
-from defectgan.words import found
+from defectgan.words import counted, found
 
 # The opacity above which a pixel counts as defect, where neither true masks nor painted images have
 # told a better one. More would leave out what a person plainly sees.
@@ -262,7 +262,20 @@ def _fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     try:
         module.load_state_dict({name: t.float() for name, t in tensors.items()})
     except RuntimeError as error:
-        raise ModelError(f"the weights in {path} do not fit their own settings: {error}") from error
+        raise ModelError(
+            f"the weights in {path} do not fit their own settings: {_misfit(module, tensors)}; the "
+            "file is damaged, or was put together by hand: take another one"
+        ) from error
+
+
+def _misfit(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """The first tensor that is not what a network needs, and how many there are."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = [name for name in {**wanted, **there} if wanted.get(name) != there.get(name)]
+    first = wrong[0]
+    found, expected = (kind.get(first, "none") for kind in (there, wanted))
+    return f"{first} has the shape {found}, expected {expected} ({counted(len(wrong), 'tensor')})"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         return text, [
             f"{path} is not UTF-8: read as Windows-1252; save it as UTF-8 if names are wrong"
         ]
-    if "\0" in text:
+    if text.count("\0") > len(text) / 4:
         raise DataError(f"cannot read {path}: it seems to be UTF-16; save it as UTF-8")
     return text, []
 
