@@ -82,11 +82,9 @@ def readable_name(name: str) -> str:
 def clipped(name: str) -> str:
     """The name, or of a longer one the first LONGEST bytes."""
     data = os.fsencode(name)
-    return (
-        name
-        if len(data) <= LONGEST
-        else os.fsdecode(data[:LONGEST].decode(errors="ignore").encode())
-    )
+    if len(data) <= LONGEST:
+        return name
+    return os.fsdecode(data[:LONGEST].decode(errors="ignore").encode())
 
 
 def safe_folders(names: Iterable[str]) -> dict[str, str]:

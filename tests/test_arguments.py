@@ -15,6 +15,8 @@ from defectgan_cli.arguments import rewrite
         ("--resume runs/x --quiet", "--resume runs/x --quiet"),
         ("--resume --steps 9", "--resume latest --steps 9"),
         ("--classes", "--classes"),
+        ("--classes -dash b -q", "--classes -dash --classes b -q"),
+        ("--classes=-dash --steps 3", "--classes -dash --steps 3"),
         ("--steps 3 -- --classes a b", "--steps 3 -- --classes a b"),
     ],
 )

@@ -2,9 +2,13 @@
 results alone.
 """
 
+import io
 import json
+import logging
+import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ from rich.text import Text
 from defectgan.training import TIMED_STEPS
 from defectgan.words import counted
 
+# Of a list of warnings, the lines that are shown.
+LINES_SHOWN = 10
 # Seconds between lines of progress where there is no terminal.
 SECONDS_A_LINE = 10
 # The terms that a line of progress shows; stats.jsonl has them all.
@@ -45,6 +51,8 @@ class Reporter:
         self._log: Path | None = None
         self._unwritten: list[str] = []
         self._log_fails = False
+        # Whether a list was longer than what is shown of it: the log has all of it.
+        self.cut = False
 
     def write_to(self, log: Path) -> None:
         """Write to a log file from here on, what was said before included.
@@ -58,18 +66,35 @@ class Reporter:
         """A sentence about what is done."""
         self._note(text)
         if not self.quiet:
-            show(self.console, Text(text))
+            show(self.console, Text(printable(text)))
 
     def warn(self, text: str) -> None:
         """A sentence that is shown even when quiet."""
         self._note(f"warning: {text}")
         self._show_warning(text)
 
+    def warn_of(self, reasons: Sequence[str], *, all_in: Path | str, head: str = "") -> None:
+        """Warn of many things: what has the same reason in one line, the first lines of them, then
+        how many there are, and what holds them all.
+        """
+        if not reasons:
+            return
+        if head:
+            self.warn(head)
+        for line in reasons[:LINES_SHOWN]:
+            self.warn(f"  {line}" if head else line)
+        if len(reasons) > LINES_SHOWN:
+            self.cut = True
+            self.warn(f"  and {len(reasons) - LINES_SHOWN} more, all in {all_in}")
+            for line in reasons[LINES_SHOWN:]:
+                self._note(f"  {line}")
+
     def _show_warning(self, text: str) -> None:
-        show(self.console, Text.assemble(("warning: ", "bold yellow"), text))
+        show(self.console, Text.assemble(("warning: ", "bold yellow"), printable(text)))
 
     def _note(self, text: str) -> None:
-        self._unwritten.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        said = printable(text)
+        self._unwritten.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {said}\n")
         self._write()
 
     def _write(self) -> None:
@@ -100,6 +125,32 @@ class Reporter:
         )
 
 
+def printable(text: str) -> str:
+    """The text, with bytes of file names that are no text, and control characters but the end of a
+    line, written out.
+    """
+    try:
+        text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def grouped(left_out: Sequence[tuple[Path, str]]) -> list[str]:
+    """A line for each file that was left out; those with the same reason are one line."""
+    by_reason: dict[str, list[Path]] = {}
+    for path, reason in left_out:
+        by_reason.setdefault(reason, []).append(path)
+    return [
+        reason
+        if len(paths) == 1 and str(paths[0]) in reason
+        else f"{paths[0]}: {reason}"
+        if len(paths) == 1
+        else f"{len(paths)} files, the first: {paths[0]}: {reason}"
+        for reason, paths in by_reason.items()
+    ]
+
+
 def show(console: Console, what: RenderableType) -> None:
     """Say something on stderr. Where that is a file on a full disk, or a terminal that is gone, it
     goes unsaid: the work that it is about is not to end by it.
@@ -115,7 +166,23 @@ def show(console: Console, what: RenderableType) -> None:
 def show_error(title: str, message: str) -> None:
     """One boxed message on stderr."""
     console = Console(stderr=True, highlight=False)
-    show(console, Panel(Text(message), title=title, title_align="left", border_style="red"))
+    show(
+        console,
+        Panel(Text(printable(message)), title=title, title_align="left", border_style="red"),
+    )
+
+
+def speak_plainly() -> None:
+    """Let nothing that is said fail on a terminal of another encoding, and nothing be said by other
+    libraries: what is wrong with a file is said here.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    for library in ("PIL", "tifffile"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 
 
 def print_json(result: dict[str, Any]) -> None:
@@ -142,7 +209,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
     """Names and what is known of them, a line each, on stdout."""
     width = max(map(len, facts))
     for name, fact in facts.items():
-        typer.echo(f"{name:{width}}  {fact}")
+        typer.echo(printable(f"{name:{width}}  {fact}"))
 
 
 class CountReport:

@@ -2,13 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from defectgan.generation.choose import CANDIDATES
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, minutes, print_facts, print_json
+from defectgan_cli.console import CountReport, Reporter, grouped, minutes, print_facts, print_json
 from defectgan_cli.options import setting
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from defectgan.generation.run import Made
     from defectgan.training.checkpoint import Model
 
+# Holds what was said, where that is more than is shown.
+LOG = "log.txt"
 # A default folder name spells out so many classes; more are counted.
 NAMED = 3
 # An image whose class the critic finds less probable than this is doubted; where more than half of
@@ -92,8 +94,9 @@ def generate(
     if trained.info.levels is None:
         for note in about_dim(job.sources.files, Facts()):
             reporter.warn(note)
-    for path, reason in job.sources.rejected:
-        reporter.warn(f"left out {path}: {reason}")
+    left_out = counted(len(job.sources.rejected), "file")
+    everything = "the command's --json" if dry_run else f"{folder / LOG}"
+    reporter.warn_of(grouped(job.sources.rejected), all_in=everything, head=f"left out {left_out}:")
     reporter.say(
         f"{counted(n, 'image')} of {', '.join(defects)} on "
         f"{counted(len(job.sources.files), 'source')} with {trained.path}, into {folder}"
@@ -103,13 +106,16 @@ def generate(
         looks = counted(looked_at(job), "painting")
         reporter.say(f"{looks} come before, to find the threshold of each class")
     if dry_run:
-        counts = {
+        counts: dict[str, Any] = {
             "images": n,
             "sources": len(job.sources.files),
             "candidates": order.candidates,
             "paintings": n * order.candidates,
+            "left out": len(job.sources.rejected),
             "out": str(folder),
         }
+        if as_json:
+            counts["rejected"] = [{"file": f, "reason": r} for f, r in job.sources.rejected]
         print_json(counts) if as_json else print_facts(counts)
         return
 
@@ -134,8 +140,9 @@ def generate(
                 f"--out {folder} goes on"
             )
             raise
-    for path, reason in result.damaged.items():
-        reporter.warn(f"left out {path}: {reason}")
+    reporter.warn_of([f"left out {p}: {r}" for p, r in result.damaged.items()], all_in=everything)
+    if reporter.cut:
+        reporter.write_to(folder / LOG)
     doubted = _look(folder, order, reporter)
     if as_json:
         print_json(

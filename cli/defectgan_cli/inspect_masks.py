@@ -10,6 +10,8 @@ from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, print_json, print_table
 from defectgan_cli.options import setting
 
+# Holds what was said, where that is more than is shown.
+LOG = "log.txt"
 GROUPS = (
     *("images", "area", "components", "border", "softness"),
     *("unmasked", "excess", "agreement", "pairwise_iou", "flagged"),
@@ -89,8 +91,8 @@ def inspect_masks(
     gate = Gate(known_flags(fail_on), max_flagged) if fail_on else None
     target = find_target(what, model=model, data=data, per_class=per_class, device=device)
     report_files(target, out)  # before minutes of work, not after
-    for note in target.notes:
-        reporter.warn(note)
+    everything = str((out or target.folder) / LOG)
+    reporter.warn_of(target.notes, all_in=everything)
     if calibrate:
         target, found = calibrated(target)
         reporter.say(
@@ -103,8 +105,10 @@ def inspect_masks(
             )
     with CountReport(reporter, "images", len(target.subjects)) as report:
         result = inspect(target, out=out, threshold=threshold, gate=gate, done=report.advance)
-    for path, reason in target.subjects.damaged.items():
-        reporter.warn(f"left out {path}: {reason}")
+    damaged = target.subjects.damaged.items()
+    reporter.warn_of([f"left out {path}: {reason}" for path, reason in damaged], all_in=everything)
+    if reporter.cut:
+        reporter.write_to(result.report.with_name(LOG))
     reporter.say(f"inspected {target.title}")
     if result.verdict is not None and result.verdict[0]:
         reporter.say(result.verdict[1])

@@ -37,7 +37,8 @@ class Command(TyperCommand):
             option["help"] = escape(option["help"] or "")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, rewrite(args))
+        opts = [name for option in self.params for name in option.opts if name[:2] != "--"]
+        return super().parse_args(ctx, rewrite(args, (*opts, *ctx.help_option_names)))
 
     def invoke(self, ctx: Any) -> Any:
         try:

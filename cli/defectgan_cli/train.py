@@ -1,5 +1,6 @@
 """defectgan train."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -7,7 +8,7 @@ import typer
 
 from defectgan.words import counted
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, TrainingReport, print_facts, print_json
+from defectgan_cli.console import Reporter, TrainingReport, grouped, print_facts, print_json
 from defectgan_cli.launch import gpus_asked_for, launch
 from defectgan_cli.options import PRESET, setting
 from defectgan_cli.train_plan import facts_of, plan_of
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from defectgan.training.watch import Outcome
 
 
-# Files left out that are named one by one on the terminal.
-SKIPPED_SHOWN = 10
+# The file of a run that holds what was said.
+LOG = "the run's log.txt"
 # A class with fewer images to learn from is named.
 FEW = 10
 
@@ -26,7 +27,7 @@ FEW = 10
 def train(
     data: Annotated[
         Path | None,
-        setting("DATA", "Folder with one folder a class; or MVTec AD, a table, a COCO file."),
+        setting("DATA", "Folder with one folder a class, or of another known form, or its table."),
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -42,7 +43,11 @@ def train(
     ] = None,
     layout: Annotated[
         str | None,
-        setting("LAYOUT", "folders, mvtec, table or coco.", default="recognised"),
+        setting(
+            "LAYOUT",
+            "How the images are kept: see docs/your-images.md.",
+            default="recognised",
+        ),
     ] = None,
     val_fraction: Annotated[
         float | None,
@@ -62,6 +67,21 @@ def train(
             "GROUP_REGEX",
             "Finds in a file name which piece it shows; images of a piece are never split.",
             default="none",
+        ),
+    ] = None,
+    normal_from_background: Annotated[
+        bool,
+        setting(
+            "NORMAL_FROM_BACKGROUND",
+            "Fit crop, with good windows from beside the defects of each image.",
+        ),
+    ] = False,
+    mask_values: Annotated[
+        str | None,
+        setting(
+            "MASK_VALUES",
+            "What is defect in mask files: plain, any, alpha or inverted.",
+            default="recognised, and said",
         ),
     ] = None,
     strict: Annotated[
@@ -153,6 +173,7 @@ def train(
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
     from defectgan.errors import SettingError
+    from defectgan.locks import held
     from defectgan.runs import RunFolder, find_model, restarted_run
     from defectgan.training.job import shared_job
     from defectgan.training.peers import join_peers, own_device, restarts
@@ -169,7 +190,8 @@ def train(
     overrides: Overrides = {
         "data": {
             "image_size": image_size,
-            "fit": fit or ("crop" if crop_to_defect is not None else None),
+            "fit": fit
+            or ("crop" if crop_to_defect is not None or normal_from_background else None),
             "crop_size": crop_to_defect,
             "normal_class": normal_class,
             "classes": tuple(classes) if classes else None,
@@ -177,6 +199,8 @@ def train(
             "val_fraction": val_fraction,
             "holdout": holdout,
             "group_regex": group_regex,
+            "normal_from_background": normal_from_background or None,
+            "mask_values": mask_values,
             "strict": strict or None,
         },
         "optim": {"lr": lr},
@@ -189,13 +213,14 @@ def train(
             "init_from": str(find_model(init_from).resolve()) if init_from else None,
         },
     }
+    alone = ExitStack()
     restarted = restarted_run(out) if peers.any(restarts() > 0) else None
     path = ""
     if peers.first:
         asked = Asked(data, config, name, resume, out)
         processes = max(peers.size, len(numbers))
         job = _job(asked, overrides, restarted, target.type, processes, reporter)
-        _describe(job, reporter)
+        _describe(job, reporter, all_in="the plan of --json" if dry_run else LOG)
         if dry_run:
             if preview is not None:
                 job.preview(preview)
@@ -204,6 +229,8 @@ def train(
             plan = plan_of(job, preset=preset, device=str(target), out=out)
             print_json(plan) if as_json else print_facts(facts_of(plan))
         else:
+            if job.resumed is not None:
+                alone.enter_context(held(job.resumed.path))
             path = str(job.begin(out, name or _title(data or job.index.root)).path)
     path = peers.tell(path)
     if not path:
@@ -215,7 +242,11 @@ def train(
     else:
         job = shared_job(folder)
     reporter.say(f"run folder {folder.path}")
-    with stop_signals() as stop, TrainingReport(reporter, job.config.training.steps) as report:
+    with (
+        alone,
+        stop_signals() as stop,
+        TrainingReport(reporter, job.config.training.steps) as report,
+    ):
         outcome = job.run(folder, device=target, watcher=report, stop=stop, peers=peers)
         peers.leave()
     if not peers.first:
@@ -280,22 +311,18 @@ def _title(data: Path) -> str:
     return (data if data.is_dir() else data.parent).resolve().name
 
 
-def _describe(job: "Job", reporter: Reporter) -> None:
+def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
     counts = ", ".join(f"{name} {count}" for name, count in job.index.counts().items())
     reporter.say(f"images ({job.index.layout}): {counts}")
     if len(splits := job.index.split_counts()) > 1:
         reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
-    for note in job.index.notes:
-        reporter.warn(note)
+    reporter.warn_of(job.index.notes, all_in=all_in)
     if few := [f"{name} {n}" for name, n in job.index.counts().items() if n < FEW]:
         better = "" if job.config.loss.mask_supervision else ": --config small-data is made for few"
         reporter.warn(f"fewer than {FEW} images to learn from, {', '.join(few)}{better}")
-    if skipped := job.index.skipped:
-        reporter.warn(f"left out {counted(len(skipped), 'file')}:")
-        for _, reason in skipped[:SKIPPED_SHOWN]:
-            reporter.warn(f"  {reason}")
-        if len(skipped) > SKIPPED_SHOWN:
-            reporter.warn(f"  and {len(skipped) - SKIPPED_SHOWN} more, all in skipped.jsonl")
+    skipped = job.index.skipped
+    head = f"left out {counted(len(skipped), 'file')}:"
+    reporter.warn_of(grouped(skipped), all_in=all_in, head=head)
 
 
 def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ def plan_of(job: "Job", *, preset: str, device: str, out: Path) -> dict[str, Any
         "masks": sum(sample.mask is not None for sample in index.samples),
         "sizes": index.sizes(),
         "skipped": [{"file": str(path), "reason": reason} for path, reason in index.skipped],
+        "notes": list(index.notes),
         "multi_label": index.multi_label,
         "split": index.split_counts(),
         "parameters": job.parameters(),

@@ -113,7 +113,7 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
         folder=unused(beside(path) / FOLDER),
         thresholds=dict.fromkeys(index.classes[1:], model.info.threshold),
         weights=model.path,
-        notes=tuple(f"left out {file}: {reason}" for file, reason in index.skipped),
+        notes=(*index.notes, *(f"left out {file}: {reason}" for file, reason in index.skipped)),
     )
 
 
