@@ -70,7 +70,7 @@ class Command(TyperCommand):
         """The option that would mend an error, if this command has it."""
         name, value = error.mend or ("", "")
         options = {option.name: option.opts[0] for option in self.params}
-        return f": {options[name]} {value}" if name in options else ""
+        return f": {options[name]} {value}".rstrip() if name in options else ""
 
 
 @contextmanager

@@ -204,6 +204,11 @@ def _empty(index: Index, listing: Listing) -> DataError:
     """What is wrong with each class that has no images, and how to go on without them."""
     empty = [k for k, members in enumerate(index.members) if not members]
     text = "\n".join(_empty_class(index, listing, k) for k in empty)
+    if empty[0] == 0 and any(s.marks or s.mask for s in index.samples):
+        return DataError(
+            f"{text}; or take good windows from beside the defects",
+            mend=("normal_from_background", ""),
+        )
     others = [name for k, name in enumerate(index.classes) if k and k not in empty]
     if not others or empty[0] == 0:
         return DataError(text)

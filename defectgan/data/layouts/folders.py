@@ -45,6 +45,9 @@ def read(root: Path, normal: str | None) -> Listing:
     name = find_normal(base, list(folders), normal, hint=advice(root, folders))
     samples: list[Sample] = []
     found = Found([], [], folders_in(base)[1])
+    for path in subfolders(base).values():
+        if path not in (*folders.values(), *masks_at):  # all in it is aside
+            found.aside.extend(find_images(path).aside)
     for split, part in parts.items():
         classes, masks, told = (
             (folders, masks_at, notes) if part == base else _class_folders(part, facts)

@@ -31,7 +31,7 @@ def advice(root: Path, folders: Mapping[str, Path]) -> str:
         more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
         return f"; {first}{more} would do: name one of them"
     if folders and not any(map(is_no_class, folders)):
-        return ""
+        return ""  # one of them may be, and is to be named
     if (seen := _annotations(root)) is not None:
         return f"; it looks like {seen}"
     splits = [name for name in folders if split_name(name) is not None]
@@ -40,16 +40,14 @@ def advice(root: Path, folders: Mapping[str, Path]) -> str:
         if inside:
             return (
                 f"; {', '.join(splits)} look like splits with the folders {', '.join(inside[:8])}, "
-                f"none of which is called like good images: rename that one to normal"
+                "none of which is called like good images: call that one normal"
             )
         return (
             f"; {', '.join(splits)} look like splits whose images no folder, table or annotation "
             "sorts into classes: sort them into folders, or list them in labels.csv"
         )
-    return (
-        "; these folders hold images and labels rather than classes: expected one folder a class, "
-        "labels.csv, or annotations of a known form"
-    )
+    what = "these folders hold images and labels rather than classes: " if folders else ""
+    return f"; {what}or list the images in labels.csv, or bring annotations of a known form"
 
 
 def _annotations(root: Path) -> str | None:
