@@ -324,6 +324,11 @@ def test_a_preview_shows_each_class_as_the_networks_see_it(place: Path) -> None:
     call("train --data pcb --dry-run --preview sheet.png")
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.size == (8 * 34 - 2, 5 * 34 - 2)
+        red = [
+            sum(p == (255, 0, 0) for p in sheet.crop((0, y, 270, y + 32)).getdata())
+            for y in range(0, 5 * 34, 34)
+        ]
+    assert red[0] == 0 and min(red[1:]) > 8  # the masks of defects are outlined
     assert not (place / "runs").exists()
     assert "add --dry-run" in call("train --data pcb --preview sheet.png", code=2).output
 

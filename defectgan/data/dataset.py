@@ -310,7 +310,12 @@ class Batches:
 
 
 def make_batches(
-    config: Config, index: Index, *, folder: Path | None = None, rows: slice = slice(None)
+    config: Config,
+    index: Index,
+    *,
+    folder: Path | None = None,
+    rows: slice = slice(None),
+    truths: bool = False,
 ) -> Batches:
     """The batches of a training with these settings.
 
@@ -319,8 +324,9 @@ def make_batches(
         index: the images.
         folder: where on the disk they may be kept, if anywhere.
         rows: which rows of each half of a batch are made.
+        truths: whether true masks are in them even where nobody learns from them.
     """
-    truths = config.loss.mask_supervision > 0
+    truths = truths or config.loss.mask_supervision > 0
     training = config.training
     return Batches(
         ImageSet(index, config.data, folder=folder, truths=truths),

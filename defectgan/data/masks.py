@@ -100,6 +100,15 @@ def find_parts(region: NDArray[np.bool_]) -> list[list[int]]:
     return sorted(found, key=lambda part: -part[cv2.CC_STAT_AREA])
 
 
+def outline(region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """1 at the pixels that touch a region [H, W] from outside."""
+    import cv2
+
+    inside = region.astype(np.uint8)
+    wider = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    return (wider - inside).astype(np.float32)
+
+
 def _region(pixels: NDArray[np.generic]) -> NDArray[np.bool_]:
     values = pixels.max(axis=2)
     return np.asarray(values > values.max() / 2)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from defectgan.data.masks import outline
 from defectgan.inspection.flags import FLAGS
-from defectgan.inspection.subject import Mask, Pixels, Region, Subject
+from defectgan.inspection.subject import Mask, Pixels, Subject
 from defectgan.inspection.tally import Findings, Judged, rounded
 from defectgan.pages import encoded, write_page
 
@@ -90,13 +91,6 @@ def stencil(mask: Mask) -> Pixels:
     """White [H, W, 4], as opaque as the mask: the page gives it its colour."""
     alpha = (mask * 255).round().astype(np.uint8)
     return np.dstack([np.full((*mask.shape, 3), 255, np.uint8), alpha])
-
-
-def outline(truth: Region) -> Mask:
-    """The pixels that touch a region from outside."""
-    region = truth.astype(np.uint8)
-    wider = cv2.dilate(region, np.ones((3, 3), np.uint8))
-    return (wider - region).astype(np.float32)
 
 
 def write_report(

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from defectgan.data.masks import outline
 from defectgan.errors import DataError
 from defectgan.images import save_png
-from defectgan.inspection.report import outline
 from defectgan.inspection.subject import Mask, Pixels, Region, Subject
 
 CELL = 128

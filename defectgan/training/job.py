@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from defectgan.config import Config, dump_config, load_config, names_setting, parse_config
 from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index, index_data, read_split, write_split
+from defectgan.data.masks import outline
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import append_json_lines, write_atomically
@@ -25,6 +26,8 @@ from defectgan.training.watch import Outcome, Watcher
 Overrides = Mapping[str, Mapping[str, Any]]
 
 PREVIEW_COLUMNS = 8
+# The colour of the line round a true mask.
+OUTLINE = (255, 0, 0)
 # What a resumed run may do otherwise than it began; all else would make it another training.
 RESUMABLE = frozenset({"steps", "precision", "save_every", "save_minutes"})
 
@@ -50,16 +53,17 @@ class Job:
 
     def preview(self, path: Path) -> None:
         """Draw what the networks will see, after augmentation: a row of normal images, and one of
-        each class of defects; as PNG.
+        each class of defects with their true masks outlined; as PNG.
         """
-        batches = make_batches(self.config, self.index)
+        batches = make_batches(self.config, self.index, truths=True)
         rows: list[list[NDArray[np.uint8]]] = [[] for _ in self.index.classes]
         step = 0
         while min(map(len, rows)) < PREVIEW_COLUMNS:
             batch = batches(step, 0)
             rows[0] += [to_bytes(image) for image in batch.normal]
-            for image, label in zip(batch.defect, batch.label, strict=True):
-                rows[int(label.argmax())].append(to_bytes(image))
+            seen = zip(batch.defect, batch.label, batch.truth, strict=True)
+            for image, label, truth in seen:
+                rows[int(label.argmax())].append(_outlined(to_bytes(image), truth))
             step += 1
         save_png(path, tile([c for r in rows for c in r[:PREVIEW_COLUMNS]], PREVIEW_COLUMNS))
 
@@ -92,6 +96,17 @@ class Job:
         )
         training.resume()
         return training.go(stop)
+
+
+def _outlined(image: NDArray[np.uint8], truth: torch.Tensor) -> NDArray[np.uint8]:
+    """An image [H, W, C] in colour, its true mask [1, H, W] tinted, with a line round it; neither
+    where the mask is unknown, NaN.
+    """
+    colour = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
+    region = truth[0].numpy() > 0.5
+    colour[region] = (3 * colour[region] + np.array(OUTLINE)) // 4
+    colour[outline(region) > 0] = OUTLINE
+    return colour
 
 
 def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
