@@ -37,6 +37,8 @@ LUMA = (0.299, 0.587, 0.114)
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pixels that are converted at once.
 STRIP = 2**22
+# An image of more pixels is resized in strips.
+LARGE = 2**24
 
 # What so many bits a channel are decoded to.
 DEPTHS: Mapping[int, np.dtype[Any]] = {
@@ -354,18 +356,30 @@ def resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Resize [H, W, C] to height x width, bilinear and antialiased; the dtype stays."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    planes = [
-        np.asarray(
-            Image.fromarray(pixels[..., c].astype(np.float32)).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-        )
-        for c in range(pixels.shape[2])
-    ]
+    planes = [_resize_plane(pixels[..., c], width, height) for c in range(pixels.shape[2])]
     stacked = np.stack(planes, axis=2)
     if np.issubdtype(pixels.dtype, np.integer):
         stacked = stacked.round()
     return stacked.astype(pixels.dtype)
+
+
+def _resize_plane(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    """Resize [H, W]. A large one is brought to its width strip by strip, then to its height: that
+    is what Pillow does, but for rounding.
+    """
+    if plane.size <= LARGE:
+        return _resampled(plane, width, height)
+    rows = max(1, STRIP // plane.shape[1])
+    strips = [
+        _resampled(part, width, len(part))
+        for part in (plane[top : top + rows] for top in range(0, len(plane), rows))
+    ]
+    return _resampled(np.concatenate(strips), width, height)
+
+
+def _resampled(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    image = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def as_channels(picture: Picture, channels: int) -> NDArray[Any]:
@@ -375,8 +389,12 @@ def as_channels(picture: Picture, channels: int) -> NDArray[Any]:
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    luma = (pixels * np.array(LUMA)).sum(axis=2, keepdims=True)
-    return np.asarray(luma if pixels.dtype.kind == "f" else luma.round(), dtype=pixels.dtype)
+    gray = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    rows = max(1, STRIP // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), rows):
+        luma = (pixels[top : top + rows] * np.array(LUMA)).sum(axis=2, keepdims=True)
+        gray[top : top + rows] = luma if pixels.dtype.kind == "f" else luma.round()
+    return gray
 
 
 def to_signed(pixels: NDArray[Any], levels: Levels) -> NDArray[np.float32]:

@@ -63,6 +63,11 @@ def is_defect(opacity: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
         opacity: of any shape, in [0, 1]; integers as a mask file has them, their largest value 1.
         threshold: in [0, 1].
     """
+    if opacity.dtype in (np.uint8, np.uint16):
+        most = np.iinfo(opacity.dtype).max
+        values = np.arange(most + 1) / np.float32(most)
+        # By a table: large masks take no more than they are.
+        return np.asarray(is_defect(values, threshold)[opacity])
     if opacity.dtype.kind in "iu":
         opacity = opacity / np.float32(np.iinfo(opacity.dtype).max)
     # In one precision, whatever form the mask has: 51 of 255 is not above 0.2.

@@ -1,5 +1,6 @@
 """The model's layer, composed into the pixels of a source image at its own size and depth."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from defectgan.views import View
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
 # image would be touched.
 INVISIBLE = 0.04
+# Pixels of a window that are composed at once: in floating point they take many times their size.
+AT_ONCE = 2**24
 
 
 class Painted(NamedTuple):
@@ -44,25 +47,32 @@ def paint_source(
         mask: [1, h, w] in [0, 1], the layer's opacity.
         levels: the pixel values of the original that are -1 and 1.
     """
-    window, channels = view.window, source.pixels.shape[2]
-    part = view.window.cut(source.pixels.transpose(2, 0, 1))
-    opacity = _put_back(seen_opacity(mask), view)
-    written = (opacity[0] * 255).round().to(torch.uint8).numpy()
-    change = _put_back(_match(foreground - image, channels), view)
-    original = torch.from_numpy(part.astype(np.float32))
-    covered = original + change * ((levels.white - levels.black) / 2)
-    painted = compose(
-        original[None],
-        covered.clamp(*levels if part.dtype.kind == "f" else source.full)[None],
-        torch.from_numpy(written / np.float32(255))[None, None],
-    )[0].numpy()
-    if part.dtype.kind != "f":
-        painted = painted.round()
-    touched = np.where(written > 0, painted.astype(part.dtype), part)
     pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
-    window.cut(pixels.transpose(2, 0, 1))[:] = touched
-    window.cut(whole)[:] = written
+    part, written = view.window.cut(pixels.transpose(2, 0, 1)), view.window.cut(whole)
+    limits = levels if part.dtype.kind == "f" else source.full
+    opacity = _PutBack(seen_opacity(mask), view)
+    change = _PutBack(_match(foreground - image, source.pixels.shape[2]), view)
+    for rows in _bands(view):
+        written[rows] = (opacity(rows)[0] * 255).round().to(torch.uint8).numpy()
+        original = torch.from_numpy(part[:, rows].astype(np.float32))
+        covered = original + change(rows) * ((levels.white - levels.black) / 2)
+        painted = compose(
+            original[None],
+            covered.clamp(*limits)[None],
+            torch.from_numpy(written[rows] / np.float32(255))[None, None],
+        )[0].numpy()
+        if part.dtype.kind != "f":
+            painted = painted.round()
+        part[:, rows] = np.where(written[rows] > 0, painted.astype(part.dtype), part[:, rows])
     return Painted(pixels, whole)
+
+
+def _bands(view: View) -> Iterator[slice]:
+    """The rows of a window, all at once or, of a large one, some after the other."""
+    height, width = view.window.height, view.window.width
+    rows = height if height * width <= AT_ONCE else max(1, AT_ONCE // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def seen_opacity(mask: Tensor) -> Tensor:
@@ -88,8 +98,24 @@ def _match(planes: Tensor, channels: int) -> Tensor:
     return (planes * torch.tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True)
 
 
-def _put_back(planes: Tensor, view: View) -> Tensor:
+class _PutBack:
     """What belongs to the image of planes [C, h, w] of a frame, at the size of the window."""
-    inside = view.inside.cut(planes)[None]
-    size = (view.window.height, view.window.width)
-    return F.interpolate(inside, size=size, mode="bilinear", antialias=True)[0]
+
+    def __init__(self, planes: Tensor, view: View) -> None:
+        inside = view.inside.cut(planes)
+        self._height = view.window.height
+        self._whole = len(list(_bands(view))) == 1
+        high = self._height if self._whole else inside.shape[1]
+        size = (high, view.window.width)
+        self._planes = F.interpolate(inside[None], size=size, mode="bilinear", antialias=True)[0]
+
+    def __call__(self, rows: slice) -> Tensor:
+        """Some rows, [C, rows, W]."""
+        if self._whole:
+            return self._planes[:, rows]
+        high = self._planes.shape[1]
+        place = (torch.arange(rows.start, rows.stop) + 0.5) * (high / self._height) - 0.5
+        above = place.floor().long()
+        share = (place - above)[:, None]
+        upper, lower = (self._planes[:, i.clamp(0, high - 1)] for i in (above, above + 1))
+        return upper + (lower - upper) * share

@@ -184,7 +184,7 @@ def _finish(
 
 def _box(found: NDArray[np.bool_]) -> list[int] | None:
     """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
-    rows, columns = np.nonzero(found)
+    rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
     top, left = int(rows.min()), int(columns.min())
