@@ -45,7 +45,7 @@ def train(
         str | None,
         setting(
             "LAYOUT",
-            "How the images are kept: see docs/your-images.md.",
+            "How the images are kept: see docs/layouts.md.",
             default="recognised",
         ),
     ] = None,
