@@ -177,6 +177,17 @@ def test_a_foreign_table_is_read_whatever_its_columns_and_letters(
     assert any("read as Windows-1252" in n for n in index.notes) == (encoding == "cp1252")
 
 
+def test_class_folders_say_more_than_a_table_of_another_name(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for split in ("train", "test"):
+        parts(root / split)
+    rows = [f"train/{name}/{name[0]}{i}.png,{name}" for name in ("good", "crack") for i in (0, 1)]
+    write(root / "manifest.csv", "\n".join(["file,class", *rows]))
+    index = read(root)
+    assert index.layout == "folders"
+    assert index.split_counts() == {"train": 6, "test": 6}
+
+
 def test_odd_rows_of_a_table_are_left_out_by_their_number(tmp_path: Path) -> None:
     text = "# of the line\n\nfile,labels\nimgs/a0.png,good\nimgs/a1.png,tin,and,more\n# late\n"
     text += ",tin\nimgs/a2.png,tin\nimgs/a2.png,dent\n"

@@ -63,6 +63,14 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in folders_in(folder)[0]}
 
 
+def has_class_folders(root: Path) -> bool:
+    """Whether a folder, or its folder of images to learn from, holds one of good images."""
+    folders = subfolders(root)
+    below = [p for n, p in folders.items() if split_name(n) is not None or letters(n) == "images"]
+    names = [*folders, *(name for part in below for name in subfolders(part))]
+    return any(is_normal_name(name) for name in names)
+
+
 def named(root: Path, names: Iterable[str]) -> Path | None:
     """The file itself, or the first of these names in the folder."""
     if root.is_file():
