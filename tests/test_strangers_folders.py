@@ -287,3 +287,48 @@ def test_what_is_made_in_a_link_is_found_once(tmp_path: Path) -> None:
     photo(tmp_path / "a" / "1.png")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert len(find_images(tmp_path).images) == 1
+
+
+def odd_names(boards: Path, root: Path) -> Path:
+    root.mkdir()
+    for source, name in zip(
+        sorted((boards / "normal").iterdir()), (b"\xe9\xff.png", b"y" * 238 + b".png"), strict=False
+    ):
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(source.read_bytes())
+    return root
+
+
+def test_images_are_painted_on_and_inspected_whatever_they_are_called(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    root, out = odd_names(boards, tmp_path / "odd"), tmp_path / "set"
+    words = ["--model", str(run), "--device", "cpu"]
+    made = CliRunner().invoke(
+        app, ["generate", "--normal", str(root), "--n", "4", "--out", str(out), *words]
+    )
+    assert made.exit_code == 0, made.output
+    assert is_own(out) and len(list((out / "images").rglob("*.png"))) == 4
+    for what in ([str(out)], [str(root), *words]):
+        report = str(tmp_path / f"report-{len(what)}")
+        seen = CliRunner().invoke(
+            app, ["inspect-masks", *what, "--out", report, "--per-class", "1"]
+        )
+        assert seen.exit_code == 0, seen.output
+
+
+def test_a_set_that_two_jobs_have_made_has_each_image_once_when_it_goes_on(
+    run: Path, boards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    words = ["generate", "--normal", str(boards / "normal"), "--model", str(run), "--out", str(out)]
+    assert CliRunner().invoke(app, [*words, "--n", "3"]).exit_code == 0
+    manifest = out / "manifest.jsonl"
+    rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([*rows, *rows[1:], ""]))
+    assert CliRunner().invoke(app, [*words, "--n", "4"]).exit_code == 0
+    numbers = [json.loads(row)["number"] for row in manifest.read_text().splitlines()]
+    assert numbers == [0, 1, 2, 3]
+    with held(out):
+        waiting = CliRunner().invoke(app, [*words, "--n", "5"])
+    assert waiting.exit_code == 3 and "another job is at work" in waiting.output
+    assert len(manifest.read_text().splitlines()) == 4
