@@ -17,7 +17,7 @@ from defectgan.errors import DataError, SettingError
 from defectgan.generation.plan import find_sources
 from defectgan.locks import held
 from defectgan.ours import is_own, mark_own
-from tests.test_shipped_layouts import box, coco, mask, photo, write
+from tests.test_shipped_layouts import box, coco, mask, photo, write, xml
 
 
 def parts(root: Path, count: int = 3) -> Path:
@@ -186,6 +186,30 @@ def test_class_folders_say_more_than_a_table_of_another_name(tmp_path: Path) -> 
     index = read(root)
     assert index.layout == "folders"
     assert index.split_counts() == {"train": 6, "test": 6}
+
+
+def test_class_folders_go_before_annotations_of_some_of_their_images_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    root = parts(tmp_path / "set")
+    tree = {"shapes": [], "imagePath": "c0.png", "imageWidth": 40, "imageHeight": 24}
+    write(root / "crack" / "c0.json", tree)
+    index = read(root)
+    assert index.counts() == {"good": 3, "crack": 3}
+    (note,) = index.notes
+    assert "by the layout labelme is not read unless that is named" in note
+    assert read(root.rename(tmp_path / "again"), layout="folders").layout == "folders"
+
+
+def test_good_images_in_a_folder_beside_annotated_ones_are_the_normal_class(
+    tmp_path: Path,
+) -> None:
+    for i in range(3):
+        photo(tmp_path / "JPEGImages" / f"{i}.jpg")
+        write(tmp_path / "Annotations" / f"{i}.xml", xml(f"{i}.jpg", "spur"))
+        photo(tmp_path / "normal" / f"g{i}.jpg")
+    index = read(tmp_path)
+    assert index.layout == "voc" and index.counts() == {"normal": 3, "spur": 3}
 
 
 def test_odd_rows_of_a_table_are_left_out_by_their_number(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from defectgan.data.layouts import (
     voc,
     yolo,
 )
-from defectgan.data.layouts.base import Layout, Listing, subfolders
+from defectgan.data.layouts.base import Layout, Listing, has_class_folders, subfolders
 from defectgan.data.layouts.table import LABEL_SEPARATOR
 from defectgan.data.samples import is_normal_name
 from defectgan.data.walk import find_images
@@ -28,6 +28,8 @@ from defectgan.names import class_name
 __all__ = ["LABEL_SEPARATOR", "LAYOUTS", "Layout", "Listing", "is_annotated", "read_layout"]
 
 FOLDERS = "folders"
+# Class folders go before these: such files may be of some of the images alone.
+BESIDE = ("voc", "labelme", "dagm", "kolektor")
 
 LAYOUTS: dict[str, Layout] = {
     "coco": Layout(coco.recognises, coco.read),
@@ -63,6 +65,13 @@ def read_layout(root: Path, *, layout: str | None = None, normal: str | None = N
         class_name(normal, "the setting of the normal class")
     if layout is None:
         layout, below = _recognised(root)
+        unread = _unread(below) if layout == FOLDERS else []
+        if unread:
+            note = (
+                f"the folders of {below} are taken for classes; what its files say by the layout "
+                f"{unread[0]} is not read unless that is named"
+            )
+            return LAYOUTS[layout].read(below, normal).with_notes(note)
         if below != root:
             note = f"{root} holds {below.relative_to(root)} alone: that is read"
             return LAYOUTS[layout].read(below, normal).with_notes(note)
@@ -74,6 +83,8 @@ def read_layout(root: Path, *, layout: str | None = None, normal: str | None = N
 def _recognised(root: Path) -> tuple[str, Path]:
     """The layout of a folder or file; where a folder holds nothing but another one, of that."""
     name = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
+    if name in BESIDE and has_class_folders(root):
+        name = FOLDERS
     if name != FOLDERS or not root.is_dir():
         return name, root
     inner = subfolders(root)
@@ -82,6 +93,11 @@ def _recognised(root: Path) -> tuple[str, Path]:
         if not is_normal_name(only) and subfolders(folder):
             return _recognised(folder)
     return name, root
+
+
+def _unread(root: Path) -> list[str]:
+    """The layouts of files that class folders have beside their images."""
+    return [n for n in BESIDE if has_class_folders(root) and LAYOUTS[n].recognises(root)]
 
 
 def is_annotated(folder: Path) -> bool:

@@ -20,6 +20,15 @@ MASK_FOLDERS = frozenset(
 )
 
 
+# Names that no class has.
+_NO_CLASSES = frozenset(
+    (
+        *("images", "imgs", "image", "img", "data", "dataset", "datasets", "jpegimages", "raw"),
+        *("trainimages", "testimages", "trainimg", "imagesets", "xml", "json", "txt", "csv"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Listing:
     """What a layout holds: the samples, the name of the normal class, all defect classes in the
@@ -63,12 +72,20 @@ def subfolders(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in folders_in(folder)[0]}
 
 
+def is_no_class(name: str) -> bool:
+    """Whether a folder of this name is part of a layout rather than a class."""
+    return split_name(name) is not None or is_mask_folder(name) or letters(name) in _NO_CLASSES
+
+
 def has_class_folders(root: Path) -> bool:
-    """Whether a folder, or its folder of images to learn from, holds one of good images."""
+    """Whether a folder, or one of its splits, holds a folder of good images and one of defects."""
     folders = subfolders(root)
     below = [p for n, p in folders.items() if split_name(n) is not None or letters(n) == "images"]
-    names = [*folders, *(name for part in below for name in subfolders(part))]
-    return any(is_normal_name(name) for name in names)
+    return any(
+        any(map(is_normal_name, names))
+        and any(not is_normal_name(name) and not is_no_class(name) for name in names)
+        for names in (folders, *map(subfolders, below))
+    )
 
 
 def named(root: Path, names: Iterable[str]) -> Path | None:

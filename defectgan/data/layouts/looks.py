@@ -3,22 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from defectgan.data.layouts.base import is_mask_folder, letters, subfolders
+from defectgan.data.layouts.base import is_no_class, subfolders
 from defectgan.data.samples import is_normal_name, split_name
 
-# Names that no class has: where all folders are called so, none of them is the one of good images.
-_NO_CLASSES = frozenset(
-    (
-        *("images", "imgs", "image", "img", "data", "dataset", "datasets", "jpegimages", "raw"),
-        *("trainimages", "testimages", "trainimg", "imagesets", "xml", "json", "txt", "csv"),
-    )
-)
 _SHOWN = 3
-
-
-def is_no_class(name: str) -> bool:
-    """Whether a folder of this name is part of a layout rather than a class."""
-    return split_name(name) is not None or is_mask_folder(name) or letters(name) in _NO_CLASSES
 
 
 def advice(root: Path, folders: Mapping[str, Path]) -> str:
