@@ -24,7 +24,7 @@ from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.generation.job import Job
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
-from defectgan.images import probe
+from defectgan.heads import probe
 from defectgan.runs import runs_folder
 from defectgan.training.checkpoint import Model
 from defectgan.views import Viewer
