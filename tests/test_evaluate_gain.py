@@ -26,6 +26,7 @@ from defectgan.evaluation.generator import train_generator
 from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.files import read_json_lines, sha256
 from defectgan.images import Picture, read_picture, write_picture
+from defectgan.locks import held
 from defectgan.models.imagenet import weights_of
 from defectgan.runs import RunFolder
 from defectgan.training.checkpoint import read_info
@@ -184,14 +185,19 @@ def test_one_command_gives_the_whole_report(place: Path) -> None:
     assert ("Do not add these images" in again.stderr) == harms
 
 
-def test_arms_without_a_generator_may_come_first(place: Path) -> None:
+def test_arms_without_a_generator_may_come_first_and_one_test_at_a_time_is_in_a_folder(
+    place: Path,
+) -> None:
     call(f"--data pcb --arms classical --out out {QUICK}")
     results = (place / "out/classifiers/results.jsonl").read_text()
     line = f"--data pcb {GAN} --ratio 1 --candidates 1 --out out {QUICK}"
     call(f"{line} --arms classical+synthetic")
     more = (place / "out/classifiers/results.jsonl").read_text()
     assert more.startswith(results) and more.count('"arm": "classical+synthetic"') == 2
-    call(f"--data pcb --arms procedural --out out {QUICK}")
+    line = f"--data pcb --arms procedural --out out {QUICK}"
+    with held(place / "out"):
+        assert "another job is at work in out" in message_of(call(line, code=3))
+    call(line)
 
 
 def test_a_damaged_image_is_found_before_a_generator_is_trained(place: Path) -> None:

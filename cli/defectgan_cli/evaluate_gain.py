@@ -222,6 +222,7 @@ def gain(
     from defectgan.evaluation.painting import load_painters, refuse_unproved
     from defectgan.evaluation.plan import Bench, refuse_damaged
     from defectgan.evaluation.real import SplitPlan, split_real
+    from defectgan.locks import held
     from defectgan.runs import find_model, unused
 
     reporter = Reporter(quiet=quiet)
@@ -258,18 +259,19 @@ def gain(
         refuse_unproved(model, candidates)
     folder = out or unused(Path("evaluation") / f"{time.strftime('%Y%m%d-%H%M%S')}-gain")
     claim(folder, real)
-    reporter.say(f"everything goes to {folder}")
-    if plan.paints and not painters:
-        refuse_damaged(plan, real)
-        painters = _train(real, config, gan_seeds or GENERATORS, folder, place, reporter)
-        notes = [note for model in painters for note in refuse_leaks(model, real)]
-        trained = load_painters(painters, device=place)
-    for note in notes:
-        reporter.say(note)
-    plan = plan.choosing((candidates,) if candidates else (1, CANDIDATES))
-    with CountReport(reporter, "steps of networks", work(plan, real, trained)) as report:
-        test = Bench(real, trained, folder, place, report.advance)
-        found = answer(plan, test, notes=notes, defect_rate=defect_rate)
+    with held(folder):
+        reporter.say(f"everything goes to {folder}")
+        if plan.paints and not painters:
+            refuse_damaged(plan, real)
+            painters = _train(real, config, gan_seeds or GENERATORS, folder, place, reporter)
+            notes = [note for model in painters for note in refuse_leaks(model, real)]
+            trained = load_painters(painters, device=place)
+        for note in notes:
+            reporter.say(note)
+        plan = plan.choosing((candidates,) if candidates else (1, CANDIDATES))
+        with CountReport(reporter, "steps of networks", work(plan, real, trained)) as report:
+            test = Bench(real, trained, folder, place, report.advance)
+            found = answer(plan, test, notes=notes, defect_rate=defect_rate)
     if as_json:
         files = {"out": folder, "files": found.files}
         print_json({"says": found.lines, "table": found.entries, **files})
