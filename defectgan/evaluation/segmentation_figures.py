@@ -85,10 +85,12 @@ class PixelYardstick:
         often, counts [R, N].
         """
         ranks = np.stack([_ranks(one) for one in said])
+        used = np.flatnonzero(ranks.any(axis=(0, 1)))  # most are not, by a segmenter that is sure
+        ranks, above = ranks[..., used], used > HALF_BIN
         starts = range(0, len(counts), AT_ONCE)
-        return np.concatenate([self._some(ranks, counts[i : i + AT_ONCE]) for i in starts])
+        return np.concatenate([self._some(ranks, above, counts[i : i + AT_ONCE]) for i in starts])
 
-    def _some(self, ranks: Figures, counts: Figures) -> Figures:
+    def _some(self, ranks: Figures, above: NDArray[np.bool_], counts: Figures) -> Figures:
         truth = self.truth
         by_class = np.stack(
             [
@@ -98,7 +100,7 @@ class PixelYardstick:
             axis=1,
         )
         told = np.concatenate([by_class.sum(axis=1, keepdims=True), by_class[:, self._told]], 1)
-        return np.concatenate([_ious(told), average_precisions(told)], axis=1)
+        return np.concatenate([_ious(told, above), average_precisions(told)], axis=1)
 
 
 def _ranks(said: Said) -> Figures:
@@ -107,11 +109,11 @@ def _ranks(said: Said) -> Figures:
     return np.stack([np.bincount(side, minlength=BINS + 1)[1:] for side in sides]).astype(float)
 
 
-def _ious(ranks: Figures) -> Figures:
-    """IoU [...] of the pixels above a half with the true ones, ranks [..., 2, BINS]; 1 where there
-    are neither.
+def _ious(ranks: Figures, above: NDArray[np.bool_]) -> Figures:
+    """IoU [...] of the pixels in the bins ``above`` [bins] a half with the true ones, ranks
+    [..., 2, bins]; 1 where there are neither.
     """
-    false, true = np.moveaxis(ranks[..., HALF_BIN + 1 :].sum(axis=-1), -1, 0)
+    false, true = np.moveaxis(ranks @ above.astype(float), -1, 0)
     union = ranks[..., 1, :].sum(axis=-1) + false
     return np.asarray(np.divide(true, union, out=np.ones(union.shape), where=union > 0))
 
