@@ -17,7 +17,7 @@ from defectgan.errors import DataError, SettingError
 from defectgan.generation.plan import find_sources
 from defectgan.locks import held
 from defectgan.ours import is_own, mark_own
-from tests.test_shipped_layouts import box, coco, mask, photo, write, xml
+from tests.test_shipped_layouts import box, coco, loco, mask, photo, write, xml
 
 
 def parts(root: Path, count: int = 3) -> Path:
@@ -210,6 +210,14 @@ def test_good_images_in_a_folder_beside_annotated_ones_are_the_normal_class(
         photo(tmp_path / "normal" / f"g{i}.jpg")
     index = read(tmp_path)
     assert index.layout == "voc" and index.counts() == {"normal": 3, "spur": 3}
+
+
+def test_sets_of_several_objects_are_named_and_not_taken_for_classes(tmp_path: Path) -> None:
+    for name in ("bottle", "cable"):
+        loco(tmp_path / "all" / name)
+    with pytest.raises(DataError, match=r"bottle and .*cable would do: name one") as caught:
+        read(tmp_path / "all")
+    assert caught.value.mend is None
 
 
 def test_odd_rows_of_a_table_are_left_out_by_their_number(tmp_path: Path) -> None:

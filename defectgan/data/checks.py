@@ -131,7 +131,7 @@ def odd_classes(samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:
     """
     kinds: dict[str, list[Header]] = {name: [] for name in classes}
     for sample in samples:
-        if sample.header is not None:
+        if sample.header is not None and sample.cut is None:
             for name in sample.labels or classes[:1]:
                 kinds[name].append(sample.header)
     notes = []

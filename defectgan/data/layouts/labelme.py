@@ -55,7 +55,8 @@ def read(root: Path, normal: str | None) -> Listing:
         try:
             sample, bad = _read_file(path, places)
         except (DataError, ValueError, TypeError, KeyError) as error:
-            skipped.append((path, f"{path} is damaged: {error}; label its image anew"))
+            told = str(error) if isinstance(error, DataError) else f"{path} is damaged: {error}"
+            skipped.append((path, f"{told}; label its image anew"))
             continue
         notes += bad
         samples[sample.file] = replace(sample, split=split_of(path, root) or TRAIN)

@@ -13,7 +13,9 @@ def advice(root: Path, folders: Mapping[str, Path]) -> str:
     """What a person can do where no folder is that of good images; nothing where one of them may
     be, and is to be named.
     """
-    below = [p for p in folders.values() if any(map(is_normal_name, subfolders(p)))]
+    inside = {path: subfolders(path) for path in folders.values()}
+    below = [p for p, names in inside.items() if any(map(is_normal_name, names))]
+    below = below or [p for p, names in inside.items() if any(map(split_name, names))]
     if below:
         first = " and ".join(map(str, below[:_SHOWN]))
         more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
@@ -24,10 +26,10 @@ def advice(root: Path, folders: Mapping[str, Path]) -> str:
         return f"; it looks like {seen}"
     splits = [name for name in folders if split_name(name) is not None]
     if splits:
-        inside = sorted({n for name in splits for n in subfolders(folders[name])})
-        if inside:
+        parts = sorted({n for name in splits for n in subfolders(folders[name])})
+        if parts:
             return (
-                f"; {', '.join(splits)} look like splits with the folders {', '.join(inside[:8])}, "
+                f"; {', '.join(splits)} look like splits with the folders {', '.join(parts[:8])}, "
                 "none of which is called like good images: call that one normal"
             )
         return (

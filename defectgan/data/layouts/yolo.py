@@ -204,7 +204,7 @@ def _number(word: str, count: int) -> int:
     except (ValueError, OverflowError) as error:
         raise ValueError(f"its class is {word}, expected a number") from error
     if not 0 <= number < count:
-        raise ValueError(f"its class is {word}, the settings name {counted(count, 'class')}")
+        raise ValueError(f"its class is {word}, the settings name {count}")
     return number
 
 
