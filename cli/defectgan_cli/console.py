@@ -23,6 +23,8 @@ from rich.text import Text
 from defectgan.training import TIMED_STEPS
 from defectgan.words import counted
 
+# In a job's folder: holds what was said, where that is more than is shown.
+LOG = "log.txt"
 # Of a list of warnings, the lines that are shown.
 LINES_SHOWN = 10
 # Seconds between lines of progress where there is no terminal.

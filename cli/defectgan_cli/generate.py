@@ -8,7 +8,15 @@ import typer
 
 from defectgan.generation.choose import CANDIDATES
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, grouped, minutes, print_facts, print_json
+from defectgan_cli.console import (
+    LOG,
+    CountReport,
+    Reporter,
+    grouped,
+    minutes,
+    print_facts,
+    print_json,
+)
 from defectgan_cli.options import setting
 
 if TYPE_CHECKING:
@@ -16,8 +24,6 @@ if TYPE_CHECKING:
     from defectgan.generation.run import Made
     from defectgan.training.checkpoint import Model
 
-# Holds what was said, where that is more than is shown.
-LOG = "log.txt"
 # A default folder name spells out so many classes; more are counted.
 NAMED = 3
 # An image whose class the critic finds less probable than this is doubted; where more than half of

@@ -7,11 +7,9 @@ import typer
 
 from defectgan.errors import CheckFailed
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, print_json, print_table
+from defectgan_cli.console import LOG, CountReport, Reporter, print_json, print_table
 from defectgan_cli.options import setting
 
-# Holds what was said, where that is more than is shown.
-LOG = "log.txt"
 GROUPS = (
     *("images", "area", "components", "border", "softness"),
     *("unmasked", "excess", "agreement", "pairwise_iou", "flagged"),

@@ -1,11 +1,11 @@
 """What all layouts share: the listing that they are read into, and the normal class in it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from defectgan.data.samples import NORMAL_NAMES, Mark, Sample, is_normal_name, split_name
+from defectgan.data.samples import NORMAL_NAMES, TRAIN, Mark, Sample, is_normal_name, split_name
 from defectgan.data.walk import LeftOut, folders_in
 from defectgan.errors import DataError
 from defectgan.words import counted, found
@@ -187,6 +187,36 @@ def annotated(
     return Listing(
         root, layout, called, defects, tuple(made), tuple(told), tuple(skipped), tuple(aside)
     )
+
+
+def without_file(
+    images: Iterable[Path],
+    samples: Mapping[Path, Sample],
+    root: Path,
+    *,
+    good: Callable[[str], bool],
+    expected: str,
+) -> tuple[list[Sample], list[LeftOut]]:
+    """Of images without an annotation file of their own, those that are good, and the others, which
+    say nothing.
+
+    Args:
+        images: all images.
+        samples: those that have a file.
+        root: the folder.
+        good: whether a folder of this name holds good images.
+        expected: what a person can do for the others.
+    """
+    normal: list[Sample] = []
+    silent: list[LeftOut] = []
+    for file in images:
+        if file in samples:
+            continue
+        if any(map(good, file.relative_to(root).parts[:-1])):
+            normal.append(Sample(file, (), split=split_of(file, root) or TRAIN))
+        else:
+            silent.append((file, f"{file} has no {expected}"))
+    return normal, silent
 
 
 def unlisted(images: Iterable[Path], listed: Iterable[Path], where: str) -> list[str]:

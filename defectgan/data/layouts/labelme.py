@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from defectgan.data.layouts.base import Listing, annotated, split_of
+from defectgan.data.layouts.base import Listing, annotated, split_of, without_file
 from defectgan.data.layouts.texts import files_ending, read_tree
 from defectgan.data.outlines import box_of, outline_of, runs_of
 from defectgan.data.places import Places
@@ -60,18 +60,16 @@ def read(root: Path, normal: str | None) -> Listing:
             continue
         notes += bad
         samples[sample.file] = replace(sample, split=split_of(path, root) or TRAIN)
-    for file in places.found.images:
-        if file in samples:
-            continue
-        if any(is_normal_name(f) or f == normal for f in file.relative_to(root).parts[:-1]):
-            samples[file] = Sample(file, (), split=split_of(file, root) or TRAIN)
-        else:
-            reason = (
-                f"{file} has no JSON file that says what is in it: give it one, without shapes for "
-                "a good image, or put good images into a folder called normal"
-            )
-            skipped.append((file, reason))
-    made, aside = list(samples.values()), places.found.aside
+    normals, silent = without_file(
+        places.found.images,
+        samples,
+        root,
+        good=lambda folder: is_normal_name(folder) or folder == normal,
+        expected="JSON file that says what is in it: give it one, without shapes for a good image, "
+        "or put good images into a folder called normal",
+    )
+    skipped += silent
+    made, aside = [*samples.values(), *normals], places.found.aside
     return annotated(root, "labelme", normal, made, notes=notes, skipped=skipped, aside=aside)
 
 

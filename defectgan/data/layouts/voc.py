@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from defectgan.data.layouts.base import Listing, annotated, letters, split_of
+from defectgan.data.layouts.base import Listing, annotated, letters, split_of, without_file
 from defectgan.data.layouts.texts import files_ending
 from defectgan.data.places import Places, same_letters
 from defectgan.data.samples import TRAIN, Mark, Sample, is_normal_name, split_name
@@ -40,7 +40,6 @@ def _is_voc(path: Path) -> bool:
 def read(root: Path, normal: str | None) -> Listing:
     """The listing of XML files and the images that they are of."""
     places = Places(root)
-    images = places.found.images
     listed = _listed_splits(root)
     samples: dict[Path, Sample] = {}
     notes: list[str] = []
@@ -56,24 +55,18 @@ def read(root: Path, normal: str | None) -> Listing:
         notes += bad
         split = listed.get(same_letters(path.stem)) or split_of(path, root) or TRAIN
         samples[sample.file] = replace(sample, split=split)
-    for file in images:
-        if file not in samples:
-            if _is_good(file, root, normal):
-                samples[file] = Sample(file, (), split=split_of(file, root) or TRAIN)
-            else:
-                reason = (
-                    f"{file} has no XML file that says what is in it: give it one, or put good "
-                    "images into a folder called normal"
-                )
-                skipped.append((file, reason))
+    normals, silent = without_file(
+        places.found.images,
+        samples,
+        root,
+        good=lambda folder: is_normal_name(folder) or folder == normal or letters(folder) in GOOD,
+        expected="XML file that says what is in it: give it one, or put good images into a folder "
+        "called normal",
+    )
+    skipped += silent
     aside = places.found.aside
-    made = list(samples.values())
+    made = [*samples.values(), *normals]
     return annotated(root, "voc", normal, made, notes=notes, skipped=skipped, aside=aside)
-
-
-def _is_good(file: Path, root: Path, normal: str | None) -> bool:
-    folders = file.relative_to(root).parts[:-1]
-    return any(is_normal_name(f) or f == normal or letters(f) in GOOD for f in folders)
 
 
 def _listed_splits(root: Path) -> Mapping[str, str]:
