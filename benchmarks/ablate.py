@@ -47,8 +47,8 @@ from defectgan.evaluation.generator import RUNS, train_generator
 from defectgan.evaluation.ledger import claim, open_test
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import append_json_lines, read_json_lines, write_atomically
+from defectgan.model.file import Model, load_model
 from defectgan.names import plain_name
-from defectgan.training.checkpoint import Model, load_model
 from defectgan.training.job import Job
 
 # Steps by which the pace of a training is known, and those of them that do not count: the first

@@ -49,7 +49,7 @@ from defectgan.files import write_atomically
 from defectgan.inspection.run import inspect
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
-from defectgan.training.checkpoint import Model, load_model
+from defectgan.model.file import Model, load_model
 
 ROWS = {
     "StarGAN": "table-stargan",

@@ -20,7 +20,7 @@ import numpy as np
 from defectgan.inspection.run import inspect
 from defectgan.inspection.subject import GENERATED, Subject
 from defectgan.inspection.targets import Target
-from defectgan.training.checkpoint import MASK_THRESHOLD
+from defectgan.model.info import MASK_THRESHOLD
 
 CLASSES = ("thread", "brushing", "tin", "wound")
 

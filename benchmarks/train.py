@@ -35,10 +35,10 @@ from defectgan.data.dataset import Batch, make_batches
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
 from defectgan.devices import bf16_serves, pick_device, synchronize
+from defectgan.model.info import ModelInfo
 from defectgan.models.critic import Critic, score_of
 from defectgan.models.generator import Generator
 from defectgan.models.layers import Conv, HeadConv
-from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine
 
 SHAPES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {

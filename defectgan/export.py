@@ -20,8 +20,8 @@ from defectgan.compose import compose
 from defectgan.control import constant_map, one_hot
 from defectgan.errors import CheckFailed, SettingError
 from defectgan.files import atomic_path, new_files
+from defectgan.model.file import Model, load_model, save_tensors, with_prefix
 from defectgan.models.generator import Generator
-from defectgan.training.checkpoint import Model, load_model, save_tensors, with_prefix
 
 Format = Literal["safetensors", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)

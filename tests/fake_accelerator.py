@@ -25,8 +25,8 @@ from defectgan.config import Config, Form, load_config
 from defectgan.data import dataset
 from defectgan.data.dataset import Batch
 from defectgan.memory import Portions
+from defectgan.model.info import ModelInfo
 from defectgan.training import engine as engines
-from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine
 from defectgan.training.monitor import Averages
 from defectgan.training.step import paint_class

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from defectgan.config import Config, Form, parse_config
 from defectgan.control import constant_map, one_hot
 from defectgan.errors import SettingError
-from defectgan.training.checkpoint import ModelInfo
+from defectgan.model.info import ModelInfo
 from defectgan.training.engine import Engine
 from tests.conftest import CPU
 

@@ -14,10 +14,10 @@ from defectgan.config import Config, Form, load_config, preset_folder
 from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import seeded
+from defectgan.model.info import ModelInfo
 from defectgan.models.critic import Critic
 from defectgan.models.imagenet import weights_of
 from defectgan.models.layers import Conv, HeadConv
-from defectgan.training.checkpoint import ModelInfo
 from defectgan.training.engine import Engine, standing_still
 from defectgan.training.step import draw_noise, sides, verdicts
 from tests.conftest import tiny_with

@@ -27,9 +27,9 @@ from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.files import read_json_lines, sha256
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.locks import held
+from defectgan.model.file import read_info
 from defectgan.models.imagenet import weights_of
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import read_info
 from tests.conftest import CPU, TINY, Silent
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4 --net small"

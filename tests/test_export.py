@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from defectgan import export as exporting
 from defectgan.errors import CheckFailed, DataError, SettingError
 from defectgan.export import Exported, available_formats, example, export, parse_formats
-from defectgan.training.checkpoint import load_model
+from defectgan.model.file import load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 

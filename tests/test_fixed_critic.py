@@ -15,10 +15,10 @@ from defectgan.control import one_hot
 from defectgan.data.index import index_data
 from defectgan.devices import seeded
 from defectgan.errors import SettingError
+from defectgan.model.info import ModelInfo
+from defectgan.model.transfer import Classes, take_over
 from defectgan.models.fixed_critic import FixedCritic, either
 from defectgan.models.imagenet import RELEASES, weights_of
-from defectgan.training.checkpoint import ModelInfo
-from defectgan.training.transfer import Classes, take_over
 
 pytestmark = pytest.mark.skipif(
     weights_of("lite0") is None, reason="the extra 'features' is not installed"

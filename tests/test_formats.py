@@ -23,10 +23,8 @@ from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
 from defectgan.generation.writers import JOB, read_manifest
 from defectgan.images import Levels
-from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import (
+from defectgan.model.file import (
     MODEL,
-    ModelInfo,
     identities,
     load_model,
     load_tensors,
@@ -35,7 +33,9 @@ from defectgan.training.checkpoint import (
     save_tensors,
     tensors_digest,
 )
-from defectgan.training.formats import CONVERTERS, FORMAT, REFUSED
+from defectgan.model.formats import CONVERTERS, FORMAT, REFUSED
+from defectgan.model.info import ModelInfo
+from defectgan.runs import RunFolder
 from defectgan.training.job import Job
 from defectgan.training.lead import NO_YARDSTICK
 from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on

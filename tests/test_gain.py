@@ -47,7 +47,7 @@ from defectgan.files import read_json_lines
 from defectgan.generation.canvas import row_noise
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.images import Picture, read_picture, write_picture
-from defectgan.training.checkpoint import Model, load_model
+from defectgan.model.file import Model, load_model
 from defectgan.views import Viewer
 from tests.conftest import CPU
 

@@ -36,8 +36,9 @@ from defectgan.images import (
 )
 from defectgan.inspection.subjects import GeneratedSet
 from defectgan.inspection.tally import Tally
+from defectgan.model.file import Model, load_model
+from defectgan.model.info import MASK_THRESHOLD
 from defectgan.models.generator import Generator
-from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 from defectgan.views import View, Viewer
 from tests.conftest import CLASSES, ROOT, spoil, start, tiny_with
 

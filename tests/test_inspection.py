@@ -26,9 +26,10 @@ from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
+from defectgan.model.file import Model, load_model, load_tensors
+from defectgan.model.info import MASK_THRESHOLD
 from defectgan.models.generator import Generator
 from defectgan.training import job as training
-from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model, load_tensors
 from defectgan.views import Window
 from tests.conftest import CPU, run_job
 from tests.test_measures import disc, subject

@@ -14,11 +14,11 @@ from defectgan.data.dataset import make_batches
 from defectgan.data.index import index_data, read_split
 from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
+from defectgan.model.file import load_model, load_tensors
 from defectgan.models import imagenet
 from defectgan.models.imagenet import JUDGE, RELEASES, weights_of
 from defectgan.runs import RunFolder
 from defectgan.training import yardstick
-from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.judge import (

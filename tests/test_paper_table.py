@@ -11,7 +11,7 @@ from defectgan.config import DataConfig
 from defectgan.data.samples import TEST
 from defectgan.errors import DataError
 from defectgan.evaluation.real import SplitPlan, split_real
-from defectgan.training.checkpoint import load_model
+from defectgan.model.file import load_model
 from tests.conftest import CPU, load_script
 
 paper_table: Any = load_script("benchmarks/paper_table.py")

@@ -25,8 +25,9 @@ from defectgan.data.index import index_data
 from defectgan.devices import seeded
 from defectgan.errors import SettingError, TrainingError
 from defectgan.files import read_json_lines
+from defectgan.model.file import load_tensors
+from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import ModelInfo, load_tensors
 from defectgan.training.engine import Engine
 from defectgan.training.job import shared_batch
 from defectgan.training.loop import Training

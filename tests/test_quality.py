@@ -26,8 +26,9 @@ from defectgan.evaluation.quality_report import write_quality
 from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
 from defectgan.images import Picture, write_picture
+from defectgan.model.file import load_tensors, save_tensors
+from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors
 from defectgan.training.job import Job
 from tests.conftest import CPU, spoil, tiny_with
 

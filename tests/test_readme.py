@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from defectgan.config import load_config
 from defectgan.export import export
 from defectgan.images import read_picture
-from defectgan.training.checkpoint import load_model
+from defectgan.model.file import load_model
 from tests.conftest import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

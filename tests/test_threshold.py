@@ -26,7 +26,7 @@ from defectgan.evaluation.threshold_intervals import Scored
 from defectgan.evaluation.threshold_report import write_thresholds
 from defectgan.files import read_json_lines, sha256, write_json_lines
 from defectgan.images import Picture, read_picture, write_picture
-from defectgan.training.checkpoint import Model, load_model
+from defectgan.model.file import Model, load_model
 from tests.conftest import CPU
 
 SHARE = 0.1

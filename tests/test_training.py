@@ -25,11 +25,11 @@ from defectgan.config import Config, DataConfig, Form, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
+from defectgan.model.file import load_model, load_tensors
 from defectgan.models.critic import Critic
 from defectgan.models.generator import Generator
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS, lead, loop
-from defectgan.training.checkpoint import load_model, load_tensors
 from defectgan.training.engine import Engine, not_finite
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
@@ -604,7 +604,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
 
 
 def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value() -> None:
-    from defectgan.training.checkpoint import ModelInfo
+    from defectgan.model.info import ModelInfo
 
     config = tiny_with(
         optim={"lr": 1e-3, "tower_lr": 4e-3, "final_lr": 1e-4},

@@ -112,9 +112,9 @@ def threshold(
         summary,
         write_thresholds,
     )
+    from defectgan.model.file import load_model
     from defectgan.models.imagenet import imagenet
     from defectgan.runs import find_model, find_run, unused
-    from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
     if generated is not None:

@@ -34,8 +34,8 @@ def export(
     Example: defectgan export --format onnx
     """
     from defectgan.export import available_formats, export, parse_formats
+    from defectgan.model.file import load_model
     from defectgan.runs import beside, find_model, unused
-    from defectgan.training.checkpoint import load_model
 
     reporter = Reporter(quiet=quiet)
     formats = parse_formats(format) if format else available_formats()

@@ -127,7 +127,7 @@ def generator_config(
     for of the data.
     """
     from defectgan.config import Config, DataConfig, default_preset, load_config
-    from defectgan.training.checkpoint import read_info, weights_file
+    from defectgan.model.file import read_info, weights_file
 
     if not models:
         preset = gan_config or default_preset(device)

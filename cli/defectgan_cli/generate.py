@@ -22,7 +22,7 @@ from defectgan_cli.options import setting
 if TYPE_CHECKING:
     from defectgan.generation.job import Order
     from defectgan.generation.run import Made
-    from defectgan.training.checkpoint import Model
+    from defectgan.model.file import Model
 
 # A default folder name spells out so many classes; more are counted.
 NAMED = 3
@@ -82,9 +82,9 @@ def generate(
     from defectgan.generation.run import run_job
     from defectgan.generation.threshold import looked_at
     from defectgan.generation.writers import MANIFEST
+    from defectgan.model.file import load_model
     from defectgan.names import plain_name
     from defectgan.runs import find_model, unused
-    from defectgan.training.checkpoint import load_model
     from defectgan.words import counted
 
     started = time.perf_counter()

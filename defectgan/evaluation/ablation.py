@@ -34,8 +34,8 @@ from defectgan.generation.choose import CANDIDATES
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.tally import MEAN, Tally
 from defectgan.metrics.confusion import confusions, macro_f1
+from defectgan.model.file import Model
 from defectgan.models.imagenet import JUDGE, imagenet
-from defectgan.training.checkpoint import Model
 
 # Painted images of the rarest class (of the others in proportion), and of them for each real one
 # those that a classifier learns from.

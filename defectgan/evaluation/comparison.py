@@ -14,8 +14,8 @@ from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
 from defectgan.evaluation.real import RealSplit, single_labels
+from defectgan.model.file import MODEL, identities, read_info
 from defectgan.runs import RunFolder, runs_folder
-from defectgan.training.checkpoint import MODEL, identities, read_info
 
 # What to do about real images that a model has seen.
 HELD_OUT = (

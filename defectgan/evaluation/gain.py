@@ -27,7 +27,7 @@ from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.trainers import Trainers
 from defectgan.files import sha256
-from defectgan.training.checkpoint import Model
+from defectgan.model.file import Model
 
 FOLDER, CHOICE = "classifiers", "choice"
 

@@ -19,7 +19,7 @@ from defectgan.evaluation.gain_intervals import Answers
 from defectgan.evaluation.markdown import table_lines
 from defectgan.evaluation.real import RealSplit
 from defectgan.files import atomic_path, write_atomically
-from defectgan.training.checkpoint import Model
+from defectgan.model.file import Model
 
 Rows = Sequence[Mapping[str, Any]]
 TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ap": "pixel AP", "iou": "IoU"}

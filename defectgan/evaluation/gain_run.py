@@ -27,8 +27,8 @@ from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation_gain import FOLDER as SEGMENTERS_FOLDER
 from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
 from defectgan.metrics.refusal import per_thousand
+from defectgan.model.file import Model
 from defectgan.models.imagenet import JUDGE, weights_of
-from defectgan.training.checkpoint import Model
 from defectgan.words import counted
 
 AnyPlan = GainPlan | SegmentationPlan

@@ -10,8 +10,8 @@ import torch
 from defectgan.config import Config, load_config
 from defectgan.errors import DataError
 from defectgan.evaluation.real import RealSplit, as_table, same_table
+from defectgan.model.file import read_info
 from defectgan.runs import RunFolder
-from defectgan.training.checkpoint import read_info
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.watch import Watcher
 

@@ -19,7 +19,7 @@ from defectgan.errors import DataError
 from defectgan.generation.writers import MANIFEST, present_rows
 from defectgan.heads import probe
 from defectgan.images import unit
-from defectgan.training.checkpoint import MASK_THRESHOLD
+from defectgan.model.info import MASK_THRESHOLD
 
 # [H, W, C], black and white at the ends of the range of their type.
 Pixels = NDArray[Any]

@@ -21,8 +21,8 @@ from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
 from defectgan.images import read_picture, write_picture
+from defectgan.model.file import Model, load_model
 from defectgan.names import safe_folders
-from defectgan.training.checkpoint import Model, load_model
 from defectgan.views import Viewer
 
 # Images that the generator paints at once; changes the speed alone.

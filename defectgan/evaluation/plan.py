@@ -20,8 +20,8 @@ from defectgan.evaluation.ledger import material
 from defectgan.evaluation.painting import Painter, paint, take_away
 from defectgan.evaluation.real import RealSplit
 from defectgan.generation.choose import CANDIDATES
+from defectgan.model.file import Model
 from defectgan.models.imagenet import JUDGE, ImagenetFeatures, imagenet
-from defectgan.training.checkpoint import Model
 
 GENERATED = "generated"
 

@@ -18,7 +18,7 @@ from defectgan.evaluation.painting import NOBODY, Painter
 from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
-from defectgan.training.checkpoint import Model
+from defectgan.model.file import Model
 
 FOLDER = "segmenters"
 NET = "unet"

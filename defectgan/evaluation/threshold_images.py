@@ -25,8 +25,8 @@ from defectgan.generation.job import Job
 from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
 from defectgan.heads import probe
+from defectgan.model.file import Model
 from defectgan.runs import runs_folder
-from defectgan.training.checkpoint import Model
 from defectgan.views import Viewer
 
 # The detector learns from so many good images at most, and from half of those that there are.

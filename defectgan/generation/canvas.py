@@ -18,7 +18,7 @@ from defectgan.generation.plan import Row
 from defectgan.generation.shelf import Shelf, Source
 from defectgan.losses import probability
 from defectgan.memory import Portions
-from defectgan.training.checkpoint import Model
+from defectgan.model.file import Model
 from defectgan.views import View, Viewer
 
 # Batches whose sources are read ahead: they may be large.

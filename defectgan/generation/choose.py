@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # the command line names these numbers in its help, without torch
-    from defectgan.training.checkpoint import Model
+    from defectgan.model.file import Model
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
 from defectgan.generation.writers import JOB, recorded_job, refuse_strange_files
-from defectgan.training.checkpoint import MODEL, Model
+from defectgan.model.file import MODEL, Model
 
 
 @dataclass(frozen=True)

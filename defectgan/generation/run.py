@@ -28,7 +28,7 @@ from defectgan.generation.threshold import find_thresholds
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
 from defectgan.memory import Portions
-from defectgan.training.checkpoint import MODEL, Model
+from defectgan.model.file import MODEL, Model
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from defectgan.generation.canvas import Canvas
 from defectgan.generation.job import Job
 from defectgan.generation.layer import INVISIBLE, seen_opacity
 from defectgan.generation.plan import Row, make_plan
-from defectgan.training.checkpoint import MASK_THRESHOLD
+from defectgan.model.info import MASK_THRESHOLD
 
 # The share of the visibly changed pixels of a class that shall lie above its threshold: more than
 # the 95 % that are promised of any set, for these are the first images alone.

@@ -24,8 +24,8 @@ from defectgan.files import (
 )
 from defectgan.generation.plan import Row
 from defectgan.images import Picture, encode, read_picture, suffix_of
+from defectgan.model.file import Model
 from defectgan.ours import KEPT, mark_own
-from defectgan.training.checkpoint import Model
 from defectgan.words import counted
 
 MANIFEST = "manifest.jsonl"

@@ -10,7 +10,7 @@ from defectgan.inspection import ranking
 from defectgan.inspection.against import Against
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
-from defectgan.training.checkpoint import record_threshold
+from defectgan.model.file import record_threshold
 
 DIGITS = 6
 # Where masks do not follow the true ones, marking everything agrees best: nothing below this is

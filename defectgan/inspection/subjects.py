@@ -37,7 +37,7 @@ from defectgan.inspection.subject import (
     Subject,
 )
 from defectgan.memory import MAKE_ROOM, enough_memory
-from defectgan.training.checkpoint import Model
+from defectgan.model.file import Model
 from defectgan.views import View, Viewer, Window
 
 NORMAL = 0

@@ -14,8 +14,9 @@ from defectgan.errors import DataError, SettingError
 from defectgan.generation.writers import JOB, MANIFEST, present_rows
 from defectgan.heads import EXPECTED
 from defectgan.inspection.subjects import GeneratedSet, RealImages
+from defectgan.model.file import Model, load_model
+from defectgan.model.info import MASK_THRESHOLD
 from defectgan.runs import RunFolder, beside, find_model, unused
-from defectgan.training.checkpoint import MASK_THRESHOLD, Model, load_model
 
 FOLDER = "inspection"
 # The class of images that nobody has labelled.

@@ -15,8 +15,10 @@ from defectgan.control import constant_map
 from defectgan.data.dataset import Batch
 from defectgan.devices import place, seeded
 from defectgan.memory import attempt
+from defectgan.model.file import below_prefix, with_prefix
+from defectgan.model.info import ModelInfo
+from defectgan.model.transfer import Classes, take_over
 from defectgan.training.adaptive import adapted, augment, draw_augmentation
-from defectgan.training.checkpoint import ModelInfo, below_prefix, with_prefix
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import (
     Sides,
@@ -28,7 +30,6 @@ from defectgan.training.step import (
     generator_loss,
     sides,
 )
-from defectgan.training.transfer import Classes, take_over
 
 # In the place of a batch's part number: noise and batches have the same seed and step.
 NOISE_STREAM = 2_000_000

@@ -17,8 +17,9 @@ from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
+from defectgan.model.file import read_info, weights_file
+from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
-from defectgan.training.checkpoint import ModelInfo, read_info, weights_file
 from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.watch import Outcome, Watcher

@@ -17,9 +17,11 @@ from defectgan.devices import bf16_serves, synchronize
 from defectgan.errors import ModelError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.memory import attempt
+from defectgan.model.file import load_tensors, save_tensors, weights_file
+from defectgan.model.info import ModelInfo
+from defectgan.model.transfer import Classes
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
-from defectgan.training.checkpoint import ModelInfo, load_tensors, save_tensors, weights_file
 from defectgan.training.engine import LEAD_PART, Engine, not_finite
 from defectgan.training.guard import Guard, Spared
 from defectgan.training.judge import Judge
@@ -28,7 +30,6 @@ from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_lo
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.share import Best, Estimate
 from defectgan.training.step import Terms
-from defectgan.training.transfer import Classes
 from defectgan.training.watch import Outcome, Watcher
 from defectgan.training.yardstick import (
     FIXED,

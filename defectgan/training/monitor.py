@@ -15,8 +15,8 @@ from defectgan.data.dataset import Batches
 from defectgan.files import append_json_lines, atomic_path, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.memory import Portions
+from defectgan.model.file import below_prefix, with_prefix
 from defectgan.models.generator import Generator
-from defectgan.training.checkpoint import below_prefix, with_prefix
 from defectgan.training.peers import Peers
 from defectgan.training.step import Terms, paint_class
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from defectgan.config import JudgedBy
 from defectgan.errors import SettingError
+from defectgan.model.file import below_prefix, with_prefix
 from defectgan.models.critic import Critic, read
 from defectgan.models.fixed_critic import FixedCritic
 from defectgan.models.imagenet import BATCH, JUDGE, RELEASES, imagenet, weights_of
-from defectgan.training.checkpoint import below_prefix, with_prefix
 
 # In the state.
 YARDSTICK, FIXED = "yardstick", "fixed_yardstick"

@@ -1,0 +1,122 @@
+"""What a model is for, and what builds its networks."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from defectgan import __version__
+from defectgan.config import Config, Form
+from defectgan.data.index import Index
+from defectgan.errors import ModelError
+from defectgan.images import Levels, Picture
+from defectgan.model.formats import FORMAT
+from defectgan.models.critic import Critic
+from defectgan.models.fixed_critic import FixedCritic
+from defectgan.models.generator import Generator
+from defectgan.models.imagenet import RELEASES
+from defectgan.names import safe_folders
+from defectgan.words import found
+
+# The opacity above which a pixel counts as defect, where neither true masks nor painted images have
+# told a better one. More would leave out what a person plainly sees.
+MASK_THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network is for: its form, the K classes (normal first), C image channels, the
+    training step, whether images may have several classes at once, the levels that its rule
+    found (None: the full range of each file's depth), and the mask threshold that was calibrated on
+    true masks (None: it was not). ``taught_by`` is the SHA-256 of the weights of each fixed network
+    that it was trained against, which must not judge it. ``training`` are the settings of its
+    training as JSON, for a person: nothing here reads them.
+    """
+
+    form: Form
+    classes: tuple[str, ...]
+    channels: int
+    step: int = 0
+    multi_label: bool = False
+    levels: Levels | None = None
+    calibrated: float | None = None
+    taught_by: tuple[str, ...] = ()
+    training: str = "{}"
+
+    @classmethod
+    def of(cls, config: Config, index: Index) -> "ModelInfo":
+        """Of a training with these settings on these images."""
+        return cls(
+            Form.of(config),
+            index.classes,
+            index.channels,
+            multi_label=index.multi_label,
+            levels=index.levels,
+            taught_by=(RELEASES[fixed].sha256,) if (fixed := config.critic.features) else (),
+            training=config.model_dump_json(),
+        )
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """All that the shape of the networks depends on."""
+        return self.form.generator, self.form.critic, self.classes, self.channels
+
+    @cached_property
+    def folders(self) -> Mapping[str, str]:
+        """What the folder of each class is called."""
+        return safe_folders(self.classes)
+
+    def after(self, earlier: "ModelInfo") -> "ModelInfo":
+        """The same, of a training that goes on from these weights: it was taught by what taught
+        them.
+        """
+        return replace(self, taught_by=(*dict.fromkeys((*self.taught_by, *earlier.taught_by)),))
+
+    def levels_of(self, picture: Picture) -> Levels:
+        """The pixel values that are -1 and 1: those that the training found, or the full range."""
+        return self.levels or picture.full
+
+    @property
+    def threshold(self) -> float:
+        """The opacity above which a pixel counts as defect."""
+        return MASK_THRESHOLD if self.calibrated is None else self.calibrated
+
+    def label_of(self, name: str) -> int:
+        """The number of a defect class.
+
+        Raises:
+            ModelError: if the model does not know it; says which ones it knows.
+        """
+        if name not in self.classes[1:]:
+            raise ModelError(f"the model has no defect class {name}{found(self.classes[1:], name)}")
+        return self.classes.index(name)
+
+    def generator(self) -> Generator:
+        """A generator of this kind with fresh weights."""
+        return Generator(self.channels, len(self.classes), self.form.generator)
+
+    def critic(self) -> Critic | FixedCritic:
+        """A critic of this kind with fresh weights.
+
+        Raises:
+            SettingError, ModelError: if its fixed network is not here, as ``imagenet``.
+        """
+        kind = FixedCritic if self.form.critic.features else Critic
+        return kind(self.channels, len(self.classes), self.form.critic)
+
+    def metadata(self) -> dict[str, str]:
+        """As strings, for the header of a weights file."""
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "form": self.form.model_dump_json(),
+            "classes": json.dumps(self.classes),
+            "channels": str(self.channels),
+            "step": str(self.step),
+            "multi_label": json.dumps(self.multi_label),
+            "levels": json.dumps(self.levels),
+            "calibrated": json.dumps(self.calibrated),
+            "taught_by": json.dumps(self.taught_by),
+            "training": self.training,
+        }
