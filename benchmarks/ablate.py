@@ -1,6 +1,6 @@
 r"""Which change to the method helps? One change at a time, from scratch, at equal time.
 
-    python benchmarks/ablate.py --base quick --vary loss.adv=4,10 critic.class_score=true \
+    python benchmarks/ablate.py --base quick --vary method.adv=4,10 method.cls_s=0 \
         --sets magnetic_tile deeppcb --shots 16 --minutes 20 --seeds 2 --out OUT
 
 The base and each variation of it (``SECTION.KEY=VALUE,VALUE``, or the name of a preset or a file
@@ -38,7 +38,6 @@ from typing import Any
 import torch
 import yaml
 
-from defectgan.config import Config, load_config
 from defectgan.data.samples import TRAIN, VAL
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError
@@ -47,6 +46,7 @@ from defectgan.evaluation.generator import RUNS, train_generator
 from defectgan.evaluation.ledger import claim, open_test
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import append_json_lines, read_json_lines, write_atomically
+from defectgan.methods.config import Config, load_config
 from defectgan.model.file import Model, load_model
 from defectgan.names import plain_name
 from defectgan.training.job import Job

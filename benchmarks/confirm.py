@@ -17,10 +17,10 @@ from pathlib import Path
 
 from torch import nn
 
-from defectgan.config import DataConfig
 from defectgan.data.index import index_data
 from defectgan.evaluation.classifier import Recipe, predict, train_classifier
 from defectgan.evaluation.images import Pixels, generated_index, pixels, see
+from defectgan.settings.data import DataConfig
 
 
 def confirmed(net: nn.Module, k: int, images: Sequence[Pixels]) -> float:

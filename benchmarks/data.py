@@ -55,8 +55,8 @@ def _measured(measure: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]
 
 
 def time_index(root: Path) -> dict[str, Any]:
-    from defectgan.config import DataConfig
     from defectgan.data.index import index_data
+    from defectgan.settings.data import DataConfig
 
     started = time.perf_counter()
     index = index_data(root, DataConfig())
@@ -66,10 +66,11 @@ def time_index(root: Path) -> dict[str, Any]:
 
 def time_feed(root: Path, cache: str, workers: int, steps: int, crop: bool) -> dict[str, Any]:
     """Batches alone, without a network; the first round fills what is kept."""
-    from defectgan.config import Config, DataConfig, load_config
-    from defectgan.data.dataset import make_batches
     from defectgan.data.index import index_data
     from defectgan.data.loader import Loader
+    from defectgan.methods.config import Config, load_config
+    from defectgan.settings.data import DataConfig
+    from defectgan.training.batches import make_batches
 
     quick = load_config("quick", {})
     fit = "crop" if crop else "resize"
@@ -94,9 +95,9 @@ def time_wait(root: Path, cache: str, workers: int | None, steps: int) -> dict[s
     """The quick preset itself; the second half of the steps counts."""
     import torch
 
-    from defectgan.config import load_config
     from defectgan.data.index import index_data
     from defectgan.files import read_json_lines
+    from defectgan.methods.config import load_config
     from defectgan.runs import new_run
     from defectgan.training.loop import Training
 
@@ -107,9 +108,14 @@ def time_wait(root: Path, cache: str, workers: int | None, steps: int) -> dict[s
         def logged(self, line: dict[str, Any]) -> None: ...
         def warn(self, text: str) -> None: ...
 
-    training = {"steps": steps, "log_every": steps // 2, "lead_steps": 0}
+    training = {
+        "steps": steps,
+        "log_every": steps // 2,
+    }
     data = {"cache": cache, "workers": workers}
-    config = load_config("quick", {"training": training, "data": data})
+    config = load_config(
+        "quick", {"training": training, "data": data, "method": {"warmup_steps": 0}}
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder), "wait")
         index = index_data(root, config.data)

@@ -24,12 +24,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet, to_tensor
 from defectgan.data.index import Index, index_data
 from defectgan.evaluation.fidelity import kid
 from defectgan.images import unit
-from defectgan.models.imagenet import BATCH, ImagenetFeatures, imagenet
+from defectgan.networks.imagenet import BATCH, ImagenetFeatures, imagenet
+from defectgan.settings.data import DataConfig
 
 # An image's name without the number of its window.
 PIECE = r"(.*)_(?:n?\d+|n)\.png$"

@@ -30,7 +30,6 @@ from typing import Any
 
 import torch
 
-from defectgan.config import Config, load_config
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
 from defectgan.evaluation.arms import ASKED
@@ -49,10 +48,11 @@ from defectgan.files import write_atomically
 from defectgan.inspection.run import inspect
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
+from defectgan.methods.config import Config, load_config
 from defectgan.model.file import Model, load_model
 
 ROWS = {
-    "StarGAN": "table-stargan",
+    "class beside the image": "table-concatenated",
     "+ SPADE": "table-spade",
     "+ SPADE, noise": "table-noise",
     "+ SPADE, layers": "table-layers",
@@ -162,7 +162,7 @@ def fill(
         "recall": near.recall,
         "diversity": near.diversity,
         "named": near.named,
-        "iou": located(model, real, out, device) if config.generator.layered else None,
+        "iou": located(model, real, out, device) if config.method.layered else None,
         **{name: gained[name] for name in GAINS},
         **{f"{name}_sd": gained[f"{name}_sd"] for name in GAINS},
     }

@@ -26,13 +26,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.data.samples import Sample
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.fixed import Fixed
 from defectgan.evaluation.images import Pixels
 from defectgan.evaluation.quality import ALL, measure
+from defectgan.settings.data import DataConfig
 
 Image = NDArray[np.uint8]
 SEEN = DataConfig(image_size=(128, 128), cache="none")

@@ -29,17 +29,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from defectgan import losses
-from defectgan.config import Config, load_config
-from defectgan.control import normal_label
-from defectgan.data.dataset import Batch, make_batches
+from defectgan.batch import Batch
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
 from defectgan.devices import bf16_serves, pick_device, synchronize
+from defectgan.methods.base import CRITIC, Method
+from defectgan.methods.config import Config, load_config
+from defectgan.methods.registry import method_named
 from defectgan.model.info import ModelInfo
-from defectgan.models.critic import Critic, score_of
-from defectgan.models.generator import Generator
-from defectgan.models.layers import Conv, HeadConv
-from defectgan.training.engine import Engine
+from defectgan.networks.compose import compose
+from defectgan.networks.critic import Critic
+from defectgan.networks.generator import Generator
+from defectgan.networks.layers import Conv, HeadConv
+from defectgan.training.batches import make_batches
+from defectgan.training.step import Engine
 
 SHAPES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     # What the critic is shown is the same small work in both ways.
@@ -72,13 +75,14 @@ class Plain:
     judged one after the other, parameters are updated one by one, and each loss is read at once.
     """
 
-    def __init__(self, config: Config, info: ModelInfo, device: torch.device) -> None:
+    def __init__(self, config: Config, method: Method, device: torch.device) -> None:
         self.config = config
         self.device = device
         torch.manual_seed(0)
-        self.generator, critic = info.generator().to(device), info.critic().to(device)
-        assert isinstance(critic, Critic)
-        self.critic = critic
+        networks = {name: net.to(device) for name, net in method.networks().items()}
+        generator, critic = networks["generator"], networks[CRITIC]
+        assert isinstance(generator, Generator) and isinstance(critic, Critic)
+        self.generator, self.critic = generator, critic
         self.average = {n: p.detach().clone() for n, p in self.generator.named_parameters()}
         optim = config.optim
         self.adam = {
@@ -90,22 +94,25 @@ class Plain:
         """n_critic critic steps and one generator step."""
         terms: dict[str, float] = {}
         with (
-            mock.patch("defectgan.models.layers.normalize", plain_normalize),
+            mock.patch("defectgan.networks.layers.normalize", plain_normalize),
             mock.patch.object(HeadConv, "forward", Conv.forward),
         ):
-            for part in range(self.config.training.n_critic):
+            n_critic = self.config.method.n_critic
+            for part in range(n_critic):
                 terms |= self.critic_step(*self.sides(batches(t, part)))
-            terms |= self.generator_step(*self.sides(batches(t, self.config.training.n_critic)))
+            terms |= self.generator_step(*self.sides(batches(t, n_critic)))
         decay = self.config.optim.ema
         for name, parameter in self.generator.named_parameters():
             self.average[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
         return terms
 
     def sides(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        normal, defect, label = (part.contiguous().to(self.device) for part in batch[:3])
-        good = normal_label(label)
-        images, real = torch.cat([normal, defect]), torch.cat([defect, normal])
-        return images, real, torch.cat([good, label]), torch.cat([label, good])
+        batch = Batch(*(part.contiguous().to(self.device) for part in batch))
+        return batch.images, batch.real, batch.source, batch.target
+
+    def paint(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        layer = self.generator(images, full_map(label, images), self.noise(images))
+        return compose(images, layer.foreground, layer.mask), layer.mask
 
     def noise(self, like: Tensor) -> Tensor:
         size = self.generator.noise_size(*like.shape[2:])
@@ -114,37 +121,37 @@ class Plain:
     def critic_step(
         self, images: Tensor, real: Tensor, source: Tensor, target: Tensor
     ) -> dict[str, float]:
-        weights = self.config.loss
+        weights = self.config.method
         with torch.no_grad():
-            fake, _ = self.generator.paint(images, full_map(target, images), self.noise(images))
-        on_real, on_fake = self.critic(real), self.critic(fake)
+            fake, _ = self.paint(images, target)
+        on_real, on_fake = self.critic(real, target), self.critic(fake, target)
         mixed = losses.interpolate(real, fake, torch.rand(len(real), device=self.device))
         mixed.requires_grad_()
         terms = {
-            "wgan": losses.wasserstein_critic(on_real.of(target), on_fake.of(target)),
-            "gp": losses.gradient_penalty(score_of(self.critic.scores(mixed), target), mixed),
+            "wgan": losses.wasserstein_critic(on_real.score, on_fake.score),
+            "gp": losses.gradient_penalty(self.critic.scores(mixed, target), mixed),
             "cls_r": losses.classification(on_real.logits, target),
-            "cls_s": losses.classification(on_fake.logits, source),
         }
-        loss = terms["wgan"] + weights.gp * terms["gp"]
-        loss = loss + weights.cls_r * terms["cls_r"] + weights.cls_s * terms["cls_s"]
+        loss = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
+        if weights.name == "robust":
+            terms["cls_s"] = losses.classification(on_fake.logits, source)
+            loss = loss + weights.cls_s * terms["cls_s"]
         return self.update(self.critic, loss, terms)
 
     def generator_step(
         self, images: Tensor, real: Tensor, source: Tensor, target: Tensor
     ) -> dict[str, float]:
-        weights = self.config.loss
-        there, mask = self.generator.paint(images, full_map(target, images), self.noise(images))
-        n = len(there) if weights.cycle_defects else len(there) // 2
-        back, back_mask = self.generator.paint(
-            there[:n], full_map(source[:n], images), self.noise(images[:n])
-        )
-        verdict = self.critic(there)
+        weights = self.config.method
+        robust = weights.name == "robust"
+        there, mask = self.paint(images, target)
+        n = len(there) // 2 if robust else len(there)
+        back, back_mask = self.paint(there[:n], source[:n])
+        verdict = self.critic(there, target)
         share, part = torch.ones(len(there), device=self.device), n / len(there)
-        if weights.sparsity_by_class:
+        if robust:
             share = losses.probability(verdict.logits.detach(), target)
         terms = {
-            "adv": losses.wasserstein_generator(verdict.of(target)),
+            "adv": losses.wasserstein_generator(verdict.score),
             "cls_f": losses.classification(verdict.logits, target),
             "rec": part * losses.reconstruction(images[:n], back),
             "sd_cyc": part * losses.mask_cycle(mask[:n], back_mask),
@@ -220,7 +227,7 @@ def feeds(config: Config, root: Path, steps: int, device: torch.device) -> Itera
     kept = make_batches(config, index)
     read = config.data.model_copy(update={"cache": "none"})
     anew = make_batches(config.model_copy(update={"data": read}), index)
-    keys = product(range(steps), range(config.training.n_critic + 1))
+    keys = product(range(steps), range(config.method.n_critic + 1))
     with Loader(kept, keys, workers=worker_count(None, kept, device)) as ahead:
         yield index, ahead, anew
 
@@ -240,11 +247,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), config.data.image_size[0])
         with feeds(config, Path(folder), total, device) as (index, ahead, anew):
-            info = ModelInfo.of(config, index)
-            engine, plain = (
-                Engine(config, info, device=device, bf16=bf16),
-                Plain(config, info, device),
-            )
+            task = ModelInfo.of(config, index).task
+            method = method_named(config.method.name)(config.method, task)
+            engine = Engine(config, method, device=device, bf16=bf16)
+            plain = Plain(config, method, device)
             ways: list[Callable[[int], Any]] = [
                 lambda t: engine.step(t, ahead),
                 lambda t: plain.step(t, anew),
@@ -257,7 +263,7 @@ def main() -> None:
             with Arithmetic() as arithmetic:
                 engine.step(0, anew)
     ours, theirs = (float(np.median(taken[1:])) for taken in times)
-    images = config.training.batch_size * (config.training.n_critic + 1)
+    images = config.training.batch_size * (config.method.n_critic + 1)
     rate = arithmetic.count / ours
     best = product_rate(device, torch.bfloat16 if bf16 else torch.float32)
     print(

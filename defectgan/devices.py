@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defectgan.config import Precision
+from defectgan.batch import Batch
 from defectgan.errors import OutOfMemory, SettingError
 from defectgan.memory import MAKE_ROOM, ends_memory, enough_memory
+from defectgan.settings.training import Precision
 
 
 def pick_device(name: str) -> torch.device:
@@ -117,6 +118,18 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cpu" or not tensor.numel():
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def upload_batch(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device, images in channels-last order."""
+    normal, defect, label, truth = (upload(tensor, device) for tensor in batch)
+    order = torch.channels_last
+    return Batch(
+        normal.contiguous(memory_format=order),
+        defect.contiguous(memory_format=order),
+        label,
+        truth,
+    )
 
 
 def synchronize(device: torch.device) -> None:

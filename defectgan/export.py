@@ -16,12 +16,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from defectgan.compose import compose
-from defectgan.control import constant_map, one_hot
 from defectgan.errors import CheckFailed, SettingError
 from defectgan.files import atomic_path, new_files
+from defectgan.methods.base import CRITIC
 from defectgan.model.file import Model, load_model, save_tensors, with_prefix
-from defectgan.models.generator import Generator
+from defectgan.model.painter import Painter
+from defectgan.networks.compose import compose
+from defectgan.networks.control import constant_map, one_hot
 
 Format = Literal["safetensors", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -35,13 +36,19 @@ CHECKED_IMAGES = 3
 class Exported(nn.Module):
     """The generator with the label as input and the composition as output."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, painter: Painter) -> None:
         super().__init__()
-        self.generator = generator
+        self.painter = painter
+        self.networks = nn.ModuleDict(painting(painter))
 
     def forward(self, image: Tensor, label: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        foreground, mask = self.generator(image, constant_map(label), noise)
+        foreground, mask = self.painter.layer(image, constant_map(label), noise)
         return compose(image, foreground, mask), foreground, mask
+
+
+def painting(painter: Painter) -> dict[str, nn.Module]:
+    """The networks that painting takes: all but the critic."""
+    return {name: network for name, network in painter.networks.items() if name != CRITIC}
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,17 @@ def example(model: Model, count: int) -> tuple[Tensor, Tensor, Tensor]:
     info, frame = model.info, model.info.form.view.image_size
     image = torch.rand(count, info.channels, *frame, generator=rng) * 2 - 1
     label = one_hot([i % len(info.classes) for i in range(count)], len(info.classes))
-    noise = torch.randn(count, model.generator.noise_size(*frame), generator=rng)
+    noise = torch.randn(count, model.painter.noise_size(*frame), generator=rng)
     return image, label, noise
 
 
 def _safetensors(model: Model, path: Path) -> ExportedFile:
     with atomic_path(path) as part:
-        tensors = with_prefix("generator", model.generator.state_dict())
+        tensors: dict[str, Tensor] = {}
+        for name, network in painting(model.painter).items():
+            tensors |= with_prefix(name, network.state_dict())
         save_tensors(part, tensors, model.info)
-        again = Exported(load_model(part).generator)
+        again = Exported(load_model(part).painter)
         difference = _check(model, path, lambda *inputs: again(*inputs))
     return ExportedFile(path, "safetensors", difference)
 
@@ -113,7 +122,7 @@ def _safetensors(model: Model, path: Path) -> ExportedFile:
 def _onnx(model: Model, path: Path) -> ExportedFile:
     import onnxruntime
 
-    exported = Exported(model.generator).eval()
+    exported = Exported(model.painter).eval()
     batch = torch.export.Dim("batch", min=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
@@ -163,7 +172,7 @@ def _check(model: Model, path: Path, answer: Callable[..., Sequence[Tensor]]) ->
         CheckFailed: if it is above the tolerance.
     """
     inputs = example(model, CHECKED_IMAGES)
-    expected = Exported(model.generator)(*inputs)
+    expected = Exported(model.painter)(*inputs)
     pairs = zip(answer(*inputs), expected, strict=True)
     difference = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
     if not difference <= TOLERANCE:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.config import ViewConfig
 from defectgan.images import resize
+from defectgan.settings.data import ViewConfig
 
 
 class Window(NamedTuple):

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.config import Config, DataConfig, parse_config
 from defectgan.data.index import index_data
+from defectgan.methods.config import Config, parse_config
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.watch import Outcome
 
@@ -33,23 +34,20 @@ CLASSES = ("thread", "brushing", "tin", "wound")
 
 TINY: dict[str, Any] = {
     "data": {"image_size": 32},
-    "generator": {
+    "method": {
+        "name": "robust",
         "width": 4,
         "residual_blocks": 1,
         "spade_hidden": 4,
-        "residual_foreground": True,
-        "skips": True,
-        "head_sees_image": True,
-        "spade_residual": True,
-        "noise_scale": 0.3,
+        "critic_width": 4,
+        "critic_layers": 3,
+        "tower_width": 8,
+        "n_critic": 1,
+        "warmup_steps": 2,
     },
-    "loss": {"cls_s": 0.25},
-    "critic": {"width": 4, "layers": 3, "class_tower": True, "tower_width": 8},
     "training": {
         "steps": 6,
         "batch_size": 4,
-        "n_critic": 1,
-        "lead_steps": 2,
         "log_every": 2,
         "save_every": 2,
         "sample_every": 3,

@@ -21,15 +21,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from defectgan import losses
-from defectgan.config import Config, Form, load_config
+from defectgan.batch import Batch
 from defectgan.data import dataset
-from defectgan.data.dataset import Batch
 from defectgan.memory import Portions
+from defectgan.methods.config import Config, load_config
+from defectgan.model.form import Form
 from defectgan.model.info import ModelInfo
 from defectgan.training import engine as engines
-from defectgan.training.engine import Engine
 from defectgan.training.monitor import Averages
-from defectgan.training.step import paint_class
+from defectgan.training.step import Engine, paint_class
 
 NAME = "fakegpu"
 CLASSES = ("normal", "a", "b")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import yaml
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
 from defectgan.data.samples import TRAIN, VAL
 from defectgan.errors import DataError, SettingError
@@ -16,6 +15,7 @@ from defectgan.evaluation.ablation import looks, others
 from defectgan.evaluation.fixed import installed
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
+from defectgan.settings.data import DataConfig
 from tests.conftest import CPU, TINY, load_script
 
 ablate: Any = load_script("benchmarks/ablate.py")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from defectgan.config import load_config, preset_folder
+from defectgan.methods.config import load_config
+from defectgan.settings.load import preset_folder
 from tests.conftest import ROOT, TINY
 from tests.fake_accelerator import CRITIC_STEPS
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from defectgan.compose import compose
+from defectgan.networks.compose import compose
 
 
 def layers(seed: int, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from defectgan.config import Config, default_preset, dump_config, load_config, preset_folder
 from defectgan.errors import SettingError
+from defectgan.methods.config import Config, dump_config, load_config
+from defectgan.settings.load import default_preset, preset_folder
 
 PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml"))
 

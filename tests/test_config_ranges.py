@@ -7,11 +7,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from defectgan.config import Config, Form, parse_config
-from defectgan.control import constant_map, one_hot
 from defectgan.errors import SettingError
+from defectgan.methods.config import Config, parse_config
+from defectgan.model.form import Form
 from defectgan.model.info import ModelInfo
-from defectgan.training.engine import Engine
+from defectgan.networks.control import constant_map, one_hot
+from defectgan.training.step import Engine
 from tests.conftest import CPU
 
 INF, NAN = float("inf"), float("nan")

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from defectgan.config import Config, DataConfig
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data
 from defectgan.errors import DataError
 from defectgan.files import read_json_lines
+from defectgan.methods.config import Config
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
 from tests.conftest import Silent, run_job, spoil
 

@@ -10,26 +10,47 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from defectgan.config import Config, Form, load_config, preset_folder
-from defectgan.control import constant_map
-from defectgan.data.dataset import Batch
+from defectgan.batch import Batch
 from defectgan.devices import seeded
-from defectgan.model.info import ModelInfo
-from defectgan.models.critic import Critic
-from defectgan.models.imagenet import weights_of
-from defectgan.models.layers import Conv, HeadConv
-from defectgan.training.engine import Engine, standing_still
-from defectgan.training.step import draw_noise, sides, verdicts
+from defectgan.methods.base import CRITIC, Task
+from defectgan.methods.config import Config, load_config, parse_config
+from defectgan.methods.layered import fakes, paint, verdicts
+from defectgan.methods.registry import method_named
+from defectgan.networks.critic import TowerCritic
+from defectgan.networks.layers import Conv, HeadConv
+from defectgan.settings.load import preset_folder
+from defectgan.training.step import Engine, standing_still
 from tests.conftest import tiny_with
 
 CPU = torch.device("cpu")
-GOLDEN = Path(__file__).parent / "golden" / "losses.json"
+GOLDEN = Path(__file__).parent / "golden"
 STEPS = 20
 CLASSES = ("normal", "a", "b", "c")
+PUBLISHED: dict[str, Any] = {
+    "data": {"image_size": 32},
+    "method": {
+        "name": "defectgan",
+        "width": 4,
+        "residual_blocks": 1,
+        "spade_hidden": 4,
+        "noise_scale": 0.3,
+        "critic_width": 4,
+        "critic_layers": 3,
+        "n_critic": 2,
+    },
+    "training": {"batch_size": 4, "steps": 100},
+}
+ROBUST = PUBLISHED | {
+    "augment": {"adaptive": True},
+    "method": PUBLISHED["method"] | {"name": "robust", "tower_width": 8},
+    "optim": {"lr": 4e-4},
+}
 
 
-def engine(config: Config) -> Engine:
-    return Engine(config, ModelInfo(Form.of(config), CLASSES, 3), device=CPU, bf16=False)
+def engine(config: Config, *, bf16: bool = False) -> Engine:
+    task = Task(3, len(CLASSES), config.data.image_size)
+    method = method_named(config.method.name)(config.method, task)
+    return Engine(config, method, device=CPU, bf16=bf16)
 
 
 def batch(step: int, part: int, *, half: int = 2) -> Batch:
@@ -42,69 +63,67 @@ def batch(step: int, part: int, *, half: int = 2) -> Batch:
     return Batch(normal, defect, label)
 
 
-def awake(config: Config) -> Engine:
+def awake(config: Config, *, bf16: bool = False) -> Engine:
     """From a head of zeros nothing is painted, and nearly all gradients are rounding at first, of
     which Adam makes steps.
     """
-    woken = engine(config)
-    with seeded(config.training.seed), torch.no_grad():
-        # The golden numbers were made with what is drawn behind both networks.
-        woken.info.generator(), woken.info.critic()
-        woken.generator.head.weight.normal_(std=0.1)
+    woken = engine(config, bf16=bf16)
+    with seeded(7), torch.no_grad():
+        woken.state.networks["generator"].head.weight.normal_(std=0.1)  # type: ignore[union-attr, operator]
+    if config.augment.adaptive:
+        woken.state.strength.fill_(0.3)
     return woken
 
 
-def run(config: Config) -> list[dict[str, float]]:
-    trained = awake(config)
+def run(config: Config, *, bf16: bool = False) -> list[dict[str, float]]:
+    trained = awake(config, bf16=bf16)
     lines = [trained.step(t, batch) for t in range(STEPS)]
     assert not any(line.pop("skipped") for line in lines)
     return [{name: float(term) for name, term in line.items()} for line in lines]
 
 
-def test_the_first_losses_are_the_golden_ones() -> None:
+def golden(name: str) -> list[dict[str, float]]:
+    """The losses of a form; ``-bf16`` under autocast."""
+    tree = PUBLISHED if name == "published" else ROBUST
+    return run(parse_config(tree, origin="tests"), bf16=name.endswith("bf16"))
+
+
+FORMS = ("published", "robust", "robust-bf16")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_first_losses_are_the_golden_ones(name: str) -> None:
     """A change of these numbers is a change of the method: say why, and write them anew with
     python -m tests.test_engine.
     """
-    golden = json.loads(GOLDEN.read_text())
-    lines = run(tiny_with(training={"n_critic": 2, "steps": 100}))
-    for line, expected in zip(lines, golden, strict=True):
+    kept = json.loads((GOLDEN / f"{name}.json").read_text())
+    for line, expected in zip(golden(name), kept, strict=True):
         assert line == pytest.approx(expected, rel=5e-3, abs=1e-3)
 
 
-FIXED_FEATURES = Path(__file__).parents[1] / "benchmarks" / "fixed-features.yaml"
 SMALL: dict[str, Any] = {
     "data": {"image_size": 64},
-    "generator": {"width": 4, "residual_blocks": 1, "spade_hidden": 4},
+    "method": {"width": 4, "residual_blocks": 1, "critic_width": 4},
     "training": {"batch_size": 4},
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *sorted(p.stem for p in preset_folder().glob("*.yaml")),
-        pytest.param(
-            str(FIXED_FEATURES),
-            marks=pytest.mark.skipif(weights_of("lite0") is None, reason="needs 'features'"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", sorted(p.stem for p in preset_folder().glob("*.yaml")))
 def test_every_preset_trains(name: str) -> None:
     """Its form at a tiny width: a step of the warm-up, and one of all networks."""
-    learns_to_see = load_config(name, {}).critic.features is None
-    critic = {"critic": {"width": 4}} if learns_to_see else {}
-    trained = engine(load_config(name, SMALL | critic))
-    before = {name: tensor.clone() for name, tensor in trained.weights().items()}
+    trained = engine(load_config(name, SMALL))
+    before = {name: tensor.clone() for name, tensor in trained.state.weights().items()}
 
     def bigger(step: int, part: int) -> Batch:
         small = batch(step, part)
         normal, defect = (F.interpolate(x, 64) for x in (small.normal, small.defect))
         return Batch(normal, defect, small.label, torch.zeros(2, 1, 64, 64))
 
-    trained.lead_step(0, bigger)
+    if trained.warm_up is not None:
+        trained.warm_up_step(0, bigger)
     terms = trained.step(0, bigger)
     assert all(term.isfinite() for term in terms.values()) and not terms["skipped"]
-    assert any(not torch.equal(before[name], t) for name, t in trained.weights().items())
+    assert any(not torch.equal(before[name], t) for name, t in trained.state.weights().items())
 
 
 def test_the_head_that_makes_four_pixels_at_once_is_a_convolution() -> None:
@@ -125,10 +144,11 @@ def test_the_head_that_makes_four_pixels_at_once_is_a_convolution() -> None:
 
 def test_real_and_fake_judged_together_get_the_verdicts_they_get_alone(tiny: Config) -> None:
     torch.manual_seed(0)
-    critic = Critic(3, 4, tiny.critic)
+    critic = engine(tiny).state.networks[CRITIC]
     real, fake = torch.randn(2, 4, 3, 32, 32)
+    label = torch.eye(4)
     for together, alone in zip(
-        verdicts(critic, real, fake), map(critic, (real, fake)), strict=True
+        verdicts(critic, real, fake, label), (critic(real, label), critic(fake, label)), strict=True
     ):
         assert_close(together.score, alone.score)
         assert_close(together.logits, alone.logits)
@@ -136,18 +156,17 @@ def test_real_and_fake_judged_together_get_the_verdicts_they_get_alone(tiny: Con
 
 def test_fakes_of_all_critic_steps_made_together_are_those_made_one_by_one(tiny: Config) -> None:
     trained = awake(tiny)
-    parts = [sides(batch(0, part)) for part in range(2)]
-    together = trained._fakes(parts, torch.Generator().manual_seed(7))
-    rng = torch.Generator().manual_seed(7)
+    parts, networks = [batch(0, part) for part in range(2)], trained.state.networks
+    together = fakes(networks, parts, trained._draws(torch.Generator().manual_seed(7), 0))
+    draws = trained._draws(torch.Generator().manual_seed(7), 0)
     for made, part in zip(together, parts, strict=True):
-        noise = draw_noise(4, trained.generator.noise_size(32, 32), rng)
-        alone, _ = trained.generator.paint(part.images, constant_map(part.target), noise)
-        assert_close(made, alone)
+        noise = draws.noise(4, trained.state.painting.noise_size(32, 32))
+        assert_close(made, paint(networks["generator"], part.images, part.target, noise).image)
     assert not torch.equal(together[0], parts[0].images)
 
 
 def state_of(trained: Engine) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in trained.state().items()}
+    return {name: tensor.clone() for name, tensor in trained.state.tensors().items()}
 
 
 def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
@@ -164,11 +183,14 @@ def test_an_update_that_is_not_finite_is_left_out_whole(tiny: Config) -> None:
     kept = {name for name in before if not name.startswith("generator.")}
     assert all(torch.equal(before[name], after[name]) for name in kept)
     assert trained.step(2, batch)["skipped"] == 0
-    assert not torch.equal(before["raw.stem.0.weight"], state_of(trained)["raw.stem.0.weight"])
+    assert not torch.equal(
+        before["raw.generator.stem.0.weight"], state_of(trained)["raw.generator.stem.0.weight"]
+    )
 
 
 def test_a_critic_that_stood_still_learns_again_whatever_ended_that(tiny: Config) -> None:
-    critic = engine(tiny).critic
+    critic = engine(tiny).state.networks[CRITIC]
+    assert isinstance(critic, TowerCritic)
     critic.trunk.requires_grad_(False)
     with pytest.raises(torch.OutOfMemoryError), standing_still(critic):
         assert not any(p.requires_grad for p in critic.parameters())
@@ -179,7 +201,7 @@ def test_a_critic_that_stood_still_learns_again_whatever_ended_that(tiny: Config
 
 def test_a_step_is_the_same_without_the_fast_forms() -> None:
     """Control maps at full resolution and the head as one plain convolution."""
-    config = tiny_with(training={"n_critic": 2})
+    config = tiny_with(method={"n_critic": 2})
     fast = awake(config).step(0, batch)
 
     def full_map(label: Any) -> Any:
@@ -187,8 +209,7 @@ def test_a_step_is_the_same_without_the_fast_forms() -> None:
 
     with (
         mock.patch.object(HeadConv, "forward", Conv.forward),
-        mock.patch("defectgan.training.step.constant_map", full_map),
-        mock.patch("defectgan.training.engine.constant_map", full_map),
+        mock.patch("defectgan.methods.layered.constant_map", full_map),
     ):
         plain = awake(config).step(0, batch)
     assert fast["mask_deface"] != 0.5  # something was painted
@@ -197,8 +218,9 @@ def test_a_step_is_the_same_without_the_fast_forms() -> None:
 
 
 if __name__ == "__main__":
-    rows = run(tiny_with(training={"n_critic": 2, "steps": 100}))
-    GOLDEN.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    for form in FORMS:
+        rows = ",\n".join(json.dumps(row) for row in golden(form))
+        (GOLDEN / f"{form}.json").write_text(f"[\n{rows}\n]\n")
 
 
 def test_a_training_leaves_the_random_generator_of_the_process_alone(tiny: Config) -> None:
@@ -208,5 +230,5 @@ def test_a_training_leaves_the_random_generator_of_the_process_alone(tiny: Confi
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
     second = engine(tiny)
-    for a, b in zip(first.weights().values(), second.weights().values(), strict=True):
+    for a, b in zip(first.state.weights().values(), second.state.weights().values(), strict=True):
         assert torch.equal(a, b)

@@ -17,7 +17,6 @@ from defectgan_cli.main import app
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from defectgan.config import Config, DataConfig, load_config
 from defectgan.data.index import index_data, read_split
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import ARMS, GOOD_ONLY
@@ -27,9 +26,11 @@ from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.files import read_json_lines, sha256
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.locks import held
+from defectgan.methods.config import Config, load_config
 from defectgan.model.file import read_info
-from defectgan.models.imagenet import weights_of
+from defectgan.networks.imagenet import weights_of
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from tests.conftest import CPU, TINY, Silent
 
 QUICK = "--steps 1 --seeds 2 --image-size 32 --batch-size 4 --net small"

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
 from defectgan.evaluation.images import batches, generated_index, pixels, see, views
 from defectgan.files import read_json_lines, write_json_lines
 from defectgan.images import Picture, unit, write_mask, write_picture
+from defectgan.settings.data import DataConfig
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.facts import Facts
 from defectgan.data.index import index_data
 from defectgan.data.masks import look_at_mask, read_region
 from defectgan.errors import DataError
 from defectgan.images import Picture, write_mask, write_picture
+from defectgan.settings.data import DataConfig
 from tests.conftest import spoil
 
 

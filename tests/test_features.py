@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.errors import ModelError
 from defectgan.evaluation import features
@@ -17,6 +16,7 @@ from defectgan.evaluation.features import Domain, Wanted, make_features
 from defectgan.evaluation.fixed import installed
 from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import Inception
+from defectgan.settings.data import DataConfig
 from tests.conftest import CPU
 
 SEEN = DataConfig(image_size=(32, 32))

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.index import index_data, read_split
 from defectgan.errors import DataError
 from defectgan.files import append_json_lines, read_json, read_json_lines
+from defectgan.settings.data import DataConfig
 
 
 @pytest.mark.parametrize(

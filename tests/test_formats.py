@@ -14,7 +14,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from defectgan.config import Config, DataConfig, Form, parse_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.files import sha256, write_json_lines
@@ -23,6 +22,7 @@ from defectgan.generation.plan import Sources
 from defectgan.generation.run import run_job
 from defectgan.generation.writers import JOB, read_manifest
 from defectgan.images import Levels
+from defectgan.methods.config import Config, parse_config
 from defectgan.model.file import (
     MODEL,
     identities,
@@ -33,11 +33,13 @@ from defectgan.model.file import (
     save_tensors,
     tensors_digest,
 )
+from defectgan.model.form import Form
 from defectgan.model.formats import CONVERTERS, FORMAT, REFUSED
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
-from defectgan.training.lead import NO_YARDSTICK
+from defectgan.training.warmup import NO_YARDSTICK
 from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on
 from tests.conftest import run_job as train
 from tests.test_names import in_table

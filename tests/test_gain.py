@@ -13,8 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from defectgan.config import DataConfig
-from defectgan.control import constant_map, one_hot
 from defectgan.data.dataset import Seen
 from defectgan.data.samples import TEST, TRAIN, Sample
 from defectgan.errors import DataError, ModelError, SettingError
@@ -48,6 +46,8 @@ from defectgan.generation.canvas import row_noise
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.model.file import Model, load_model
+from defectgan.networks.control import constant_map, one_hot
+from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
 from tests.conftest import CPU
 

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectgan.config import DataConfig
 from defectgan.data.masks import is_defect
 from defectgan.errors import DataError, ModelError, OutOfMemory
 from defectgan.files import sha256, write_json_lines
@@ -38,7 +37,8 @@ from defectgan.inspection.subjects import GeneratedSet
 from defectgan.inspection.tally import Tally
 from defectgan.model.file import Model, load_model
 from defectgan.model.info import MASK_THRESHOLD
-from defectgan.models.generator import Generator
+from defectgan.networks.generator import Generator
+from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer
 from tests.conftest import CLASSES, ROOT, spoil, start, tiny_with
 

@@ -6,8 +6,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.errors import ModelError, SettingError
-from defectgan.models import imagenet as module
-from defectgan.models.imagenet import RELEASES, STAGES, ImagenetFeatures, Name, imagenet, weights_of
+from defectgan.networks import imagenet as module
+from defectgan.networks.imagenet import (
+    RELEASES,
+    STAGES,
+    ImagenetFeatures,
+    Name,
+    imagenet,
+    weights_of,
+)
 
 installed = pytest.mark.skipif(
     any(weights_of(name) is None for name in RELEASES),

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from defectgan.config import Config, DataConfig
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, OutOfMemory, SettingError
 from defectgan.evaluation.images import generated_rows
@@ -26,9 +25,11 @@ from defectgan.inspection.run import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
+from defectgan.methods.config import Config
 from defectgan.model.file import Model, load_model, load_tensors
 from defectgan.model.info import MASK_THRESHOLD
-from defectgan.models.generator import Generator
+from defectgan.networks.generator import Generator
+from defectgan.settings.data import DataConfig
 from defectgan.training import job as training
 from defectgan.views import Window
 from tests.conftest import CPU, run_job

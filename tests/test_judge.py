@@ -9,17 +9,16 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from defectgan.config import DataConfig
-from defectgan.data.dataset import make_batches
 from defectgan.data.index import index_data, read_split
 from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
 from defectgan.model.file import load_model, load_tensors
-from defectgan.models import imagenet
-from defectgan.models.imagenet import JUDGE, RELEASES, weights_of
+from defectgan.networks import imagenet
+from defectgan.networks.imagenet import JUDGE, RELEASES, weights_of
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training import yardstick
-from defectgan.training.engine import Engine
+from defectgan.training.batches import make_batches
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.judge import (
     ERROR,
@@ -30,7 +29,8 @@ from defectgan.training.judge import (
     agreement,
     judged_images,
 )
-from defectgan.training.lead import take_lead
+from defectgan.training.step import Engine
+from defectgan.training.warmup import take_lead
 from defectgan.training.yardstick import FixedYardstick, Yardstick, fixed_yardstick
 from tests.conftest import CPU, Silent, StopAfter, go_on, run_job, tiny_with
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from defectgan.config import DataConfig
 from defectgan.data.masks import is_defect
 from defectgan.generation.layer import paint_source
 from defectgan.images import Levels, Picture, as_channels, read_picture, resize
+from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
 
 

@@ -3,7 +3,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from defectgan.models.layers import AdaptiveNoise, InstanceNorm, Spade
+from defectgan.networks.layers import AdaptiveNoise, InstanceNorm, Spade
 
 
 def naive_spade(spade: Spade, x: Tensor, control: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
+from defectgan.settings.data import DataConfig
 from tests.conftest import CLASSES
 
 DEFECTS = ("thread", "tin")

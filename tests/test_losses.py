@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from defectgan import losses
-from defectgan.config import load_config
-from defectgan.models.critic import Critic, score_of
+from defectgan.methods.config import load_config
+from defectgan.networks.critic import Critic, score_of
 
 
 def test_the_critic_loss_is_the_difference_of_means() -> None:

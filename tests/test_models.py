@@ -2,14 +2,14 @@ from functools import partial
 
 import pytest
 import torch
+from defectgan.GONE import CriticConfig, GeneratorConfig
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from defectgan.config import CriticConfig, GeneratorConfig
-from defectgan.control import constant_map, one_hot
-from defectgan.models.critic import Critic, score_of
-from defectgan.models.generator import Generator
-from defectgan.models.layers import Conditions, Spade, SpadeResidualBlock
+from defectgan.networks.control import constant_map, one_hot
+from defectgan.networks.critic import Critic, score_of
+from defectgan.networks.generator import Generator
+from defectgan.networks.layers import Conditions, Spade, SpadeResidualBlock
 
 SMALL = {"width": 4, "residual_blocks": 1, "spade_hidden": 4}
 

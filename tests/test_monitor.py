@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from defectgan.config import Config
+from defectgan.methods.config import Config
 from tests.conftest import start
 
 

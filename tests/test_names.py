@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectgan.config import DataConfig
 from defectgan.data.index import index_data, read_split, write_split
 from defectgan.errors import DataError
 from defectgan.names import (
@@ -20,6 +19,7 @@ from defectgan.names import (
     safe_folders,
     safe_name,
 )
+from defectgan.settings.data import DataConfig
 
 NO_NAMES = (
     "/etc/crack",

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.masks import read_region
@@ -19,6 +18,7 @@ from defectgan.data.outlines import box_of, outline_of, region_of, with_masks
 from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
 from defectgan.heads import Header
+from defectgan.settings.data import DataConfig
 
 HEIGHT, WIDTH = 48, 48
 Region = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hatchling import build
 
-from defectgan.config import preset_folder
+from defectgan.settings.load import preset_folder
 from tests.conftest import ROOT
 
 

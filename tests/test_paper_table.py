@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.samples import TEST
 from defectgan.errors import DataError
 from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.model.file import load_model
+from defectgan.settings.data import DataConfig
 from tests.conftest import CPU, load_script
 
 paper_table: Any = load_script("benchmarks/paper_table.py")

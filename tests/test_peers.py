@@ -20,7 +20,8 @@ import yaml
 from torch import distributed
 from torch.testing import assert_close
 
-from defectgan.data.dataset import Batch, Batches, make_batches
+from defectgan.batch import Batch
+from defectgan.data.dataset import Batches
 from defectgan.data.index import index_data
 from defectgan.devices import seeded
 from defectgan.errors import SettingError, TrainingError
@@ -28,10 +29,11 @@ from defectgan.files import read_json_lines
 from defectgan.model.file import load_tensors
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
-from defectgan.training.engine import Engine
+from defectgan.training.batches import make_batches
 from defectgan.training.job import shared_batch
 from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, PATIENCE, Peers, _in_company, join_peers
+from defectgan.training.step import Engine
 from tests.conftest import ROOT, STUCK_AFTER, TINY, Silent, tiny_with, wait_for
 
 STEPS = 10

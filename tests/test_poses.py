@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from defectgan.config import AugmentConfig
 from defectgan.inspection.poses import Pose, learned_poses
+from defectgan.settings.data import AugmentConfig
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import torch
 from defectgan_cli.main import app
 from typer.testing import CliRunner
 
-from defectgan.config import Config, DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.data.samples import Mark
 from defectgan.errors import DataError, ModelError
@@ -26,9 +25,11 @@ from defectgan.evaluation.quality_report import write_quality
 from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
 from defectgan.images import Picture, write_picture
+from defectgan.methods.config import Config
 from defectgan.model.file import load_tensors, save_tensors
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
 from tests.conftest import CPU, spoil, tiny_with
 

@@ -10,9 +10,9 @@ import yaml
 from defectgan_cli.main import app
 from typer.testing import CliRunner
 
-from defectgan.config import load_config
 from defectgan.export import export
 from defectgan.images import read_picture
+from defectgan.methods.config import load_config
 from defectgan.model.file import load_model
 from tests.conftest import ROOT, TINY
 

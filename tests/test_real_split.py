@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.index import index_data
 from defectgan.data.samples import TEST, TRAIN, VAL
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.leak import refuse_leaks
 from defectgan.evaluation.real import RealSplit, SplitPlan, as_table, split_real
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, new_job
 from tests.conftest import run_job, tiny_with
 

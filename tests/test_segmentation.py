@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.config import AugmentConfig, DataConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import Seen
 from defectgan.data.index import index_data
@@ -38,6 +37,7 @@ from defectgan.evaluation.segmentation_figures import (
 )
 from defectgan.images import Picture, write_picture
 from defectgan.inspection.ranking import HALF, average_precision, ious, rank
+from defectgan.settings.data import AugmentConfig, DataConfig
 
 SIZE = 32
 NAMES = ("normal", "bright", "dark")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.masks import read_region
 from defectgan.errors import DataError
+from defectgan.settings.data import DataConfig
 
 WIDE, HIGH = 40, 24
 # Left, top, right, bottom of the defect in every image of one.

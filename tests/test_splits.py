@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectgan.config import DataConfig
 from defectgan.data.index import index_data, read_split, split_content, write_split
 from defectgan.data.samples import Sample
 from defectgan.data.splits import group_by_name, keep_out, pieces
 from defectgan.errors import DataError
 from defectgan.files import sha256
+from defectgan.settings.data import DataConfig
 
 
 def test_the_same_seed_keeps_the_same_images_out(boards: Path, tmp_path: Path) -> None:

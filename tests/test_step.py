@@ -1,12 +1,12 @@
 import torch
+from defectgan.GONE import CriticConfig, GeneratorConfig, LossWeights
 from torch.testing import assert_close
 
 from defectgan import losses
-from defectgan.config import CriticConfig, GeneratorConfig, LossWeights
-from defectgan.control import one_hot
-from defectgan.data.dataset import Batch
-from defectgan.models.critic import Critic
-from defectgan.models.generator import Generator
+from defectgan.batch import Batch
+from defectgan.networks.control import one_hot
+from defectgan.networks.critic import Critic
+from defectgan.networks.generator import Generator
 from defectgan.training.step import (
     critic_loss,
     cycle,

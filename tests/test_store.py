@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.config import Config, DataConfig
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data
 from defectgan.data.loader import Loader, worker_count
 from defectgan.data.store import Store
 from defectgan.errors import DataError
 from defectgan.images import Picture, write_picture
+from defectgan.methods.config import Config
+from defectgan.settings.data import DataConfig
 from defectgan.training.peers import _in_company
 from tests.conftest import spoil, wait_for
 

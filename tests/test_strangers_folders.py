@@ -10,13 +10,13 @@ from defectgan_cli.console import LINES_SHOWN, Reporter, grouped
 from defectgan_cli.main import app
 from typer.testing import CliRunner
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.data.walk import LOOP, MAC, OWN, find_images
 from defectgan.errors import DataError, SettingError
 from defectgan.generation.plan import find_sources
 from defectgan.locks import held
 from defectgan.ours import is_own, mark_own
+from defectgan.settings.data import DataConfig
 from tests.test_shipped_layouts import box, coco, loco, mask, photo, write, xml
 
 

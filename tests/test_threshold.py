@@ -12,7 +12,6 @@ import torch
 from defectgan_cli.main import app
 from typer.testing import CliRunner
 
-from defectgan.config import DataConfig
 from defectgan.data.facts import digests
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.threshold import Result, choose
@@ -27,6 +26,7 @@ from defectgan.evaluation.threshold_report import write_thresholds
 from defectgan.files import read_json_lines, sha256, write_json_lines
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.model.file import Model, load_model
+from defectgan.settings.data import DataConfig
 from tests.conftest import CPU
 
 SHARE = 0.1
@@ -348,7 +348,7 @@ def test_a_report_is_never_overwritten(parts: Path, made: Path, tmp_path: Path) 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Features that need no package."""
-    monkeypatch.setattr("defectgan.models.imagenet.imagenet", lambda name, *, device: Coarse())
+    monkeypatch.setattr("defectgan.networks.imagenet.imagenet", lambda name, *, device: Coarse())
 
 
 @pytest.mark.usefixtures("coarse")

@@ -21,20 +21,22 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from defectgan import losses
-from defectgan.config import Config, DataConfig, Form, dump_config
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
+from defectgan.methods.config import Config, dump_config
 from defectgan.model.file import load_model, load_tensors
-from defectgan.models.critic import Critic
-from defectgan.models.generator import Generator
+from defectgan.model.form import Form
+from defectgan.networks.critic import Critic
+from defectgan.networks.generator import Generator
 from defectgan.runs import RunFolder
+from defectgan.settings.data import DataConfig
 from defectgan.training import TIMED_STEPS, lead, loop
-from defectgan.training.engine import Engine, not_finite
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Averages, Stats, plot_losses
+from defectgan.training.step import Engine, not_finite
 from tests.conftest import CLASSES, CPU, Silent, StopAfter, go_on, run_job, start, tiny_with
 
 TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
@@ -199,7 +201,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-from defectgan.config import DataConfig, load_config
+from defectgan.settings.data import DataConfig
+from defectgan.methods.config import load_config
 from defectgan.data.index import index_data
 from defectgan.runs import RunFolder
 from defectgan.training.guard import MAX_UNWRITTEN, Guard

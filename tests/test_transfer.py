@@ -4,16 +4,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from defectgan.config import Config, DataConfig, Form
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError
+from defectgan.methods.config import Config
 from defectgan.model.file import load_tensors, read_info, save_tensors, with_prefix
+from defectgan.model.form import Form
 from defectgan.model.info import ModelInfo
 from defectgan.model.transfer import Classes, take_over
-from defectgan.models.critic import Critic
-from defectgan.models.generator import Generator
-from defectgan.training.engine import Engine
+from defectgan.networks.critic import Critic
+from defectgan.networks.generator import Generator
+from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, new_job
+from defectgan.training.step import Engine
 from tests.conftest import CLASSES, go_on, run_job, tiny_with
 
 OLD, NEW = ("normal", "a", "b", "c"), ("good", "c", "x", "a")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.data.masks import read_region
 from defectgan.data.outlines import upright_box
 from defectgan.heads import Header
 from defectgan.images import turned
+from defectgan.settings.data import DataConfig
 from tests.test_shipped_layouts import HIGH, WIDE, box, coco, mask, photo, spot, write, xml
 
 Draw = Callable[[Path, int], None]

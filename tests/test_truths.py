@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from defectgan.data.dataset import Batches, make_batches
+from defectgan.data.dataset import Batches
 from defectgan.data.index import index_data
 from defectgan.images import Picture, write_picture
+from defectgan.training.batches import make_batches
 from defectgan.training.step import sides
 from tests.conftest import tiny_with
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from defectgan.config import DataConfig, parse_config
 from defectgan.errors import SettingError
+from defectgan.methods.config import parse_config
+from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
 
 SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))

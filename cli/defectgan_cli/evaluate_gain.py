@@ -21,10 +21,10 @@ from defectgan_cli.options import setting
 if TYPE_CHECKING:
     import torch
 
-    from defectgan.config import Config
     from defectgan.evaluation.gain import GainPlan
     from defectgan.evaluation.real import RealSplit
     from defectgan.evaluation.segmentation_gain import SegmentationPlan
+    from defectgan.methods.config import Config
 
 # Their trainings differ by more than those of classifiers.
 GENERATORS = 3

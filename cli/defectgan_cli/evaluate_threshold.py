@@ -94,7 +94,6 @@ def threshold(
 
     Example: defectgan evaluate threshold --data pcb --model latest
     """
-    from defectgan.config import DataConfig
     from defectgan.devices import pick_device
     from defectgan.evaluation.plan import seen_size
     from defectgan.evaluation.threshold import choose, images_seen
@@ -113,8 +112,9 @@ def threshold(
         write_thresholds,
     )
     from defectgan.model.file import load_model
-    from defectgan.models.imagenet import imagenet
+    from defectgan.networks.imagenet import imagenet
     from defectgan.runs import find_model, find_run, unused
+    from defectgan.settings.data import DataConfig
 
     reporter = Reporter(quiet=quiet)
     if generated is not None:

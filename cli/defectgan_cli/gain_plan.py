@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from defectgan_cli import options
 
 if TYPE_CHECKING:
-    from defectgan.config import Config
     from defectgan.evaluation.gain import GainPlan
     from defectgan.evaluation.segmentation_gain import SegmentationPlan
+    from defectgan.methods.config import Config
 
 AUTO = "auto"
 # Images added for a real one.
@@ -126,8 +126,9 @@ def generator_config(
     """The settings of the first model that is given, or of those to train, but for what is asked
     for of the data.
     """
-    from defectgan.config import Config, DataConfig, default_preset, load_config
+    from defectgan.methods.config import load_config, parse_config
     from defectgan.model.file import read_info, weights_file
+    from defectgan.settings.load import default_preset
 
     if not models:
         preset = gan_config or default_preset(device)
@@ -145,4 +146,5 @@ def generator_config(
     seen_and_read = form.view.model_dump() | form.reading.model_dump()
     known = seen_and_read | {"classes": info.classes[1:]}
     given = known | {name: value for name, value in data.items() if value is not None}
-    return Config(data=DataConfig(**given), generator=form.generator, critic=form.critic)
+    tree = {"data": given, "method": form.method.model_dump()}
+    return parse_config(tree, origin=str(models[0]))

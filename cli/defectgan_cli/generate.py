@@ -158,7 +158,7 @@ def generate(
                 "images": result.there + result.made,
                 "made": result.made,
                 "candidates": order.candidates,
-                "doubted": doubted if trained.critic else None,
+                "doubted": doubted if trained.painter.has_critic else None,
                 "rejected": len(job.sources.rejected) + len(result.damaged),
                 "seconds": round(time.perf_counter() - started, 1),
             }
@@ -174,7 +174,7 @@ def _choice(order: "Order", model: "Model") -> str:
     if order.candidates > 1:
         paintings = counted(order.job.n * order.candidates, "painting")
         return f"of {order.candidates} candidates the surest is kept: {paintings}"
-    if model.critic is None:
+    if not model.painter.has_critic:
         return (
             "each image is painted once and kept as it comes: these weights hold no critic that "
             f"could choose, those of a run choose the surest of {CANDIDATES}"

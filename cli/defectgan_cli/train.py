@@ -265,7 +265,7 @@ class Asked(NamedTuple):
 
     def preset(self, device: str) -> str:
         """The preset or file of settings of a new training."""
-        from defectgan.config import default_preset
+        from defectgan.settings.load import default_preset
 
         return self.config or default_preset(device)
 
@@ -318,7 +318,7 @@ def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
         reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
     reporter.warn_of(job.index.notes, all_in=all_in)
     if few := [f"{name} {n}" for name, n in job.index.counts().items() if n < FEW]:
-        better = "" if job.config.loss.mask_supervision else ": --config small-data is made for few"
+        better = "" if job.learns_truths() else ": --config small-data is made for few"
         reporter.warn(f"fewer than {FEW} images to learn from, {', '.join(few)}{better}")
     skipped = job.index.skipped
     head = f"left out {counted(len(skipped), 'file')}:"

@@ -34,7 +34,7 @@ def plan_of(job: "Job", *, preset: str, device: str, out: Path) -> dict[str, Any
         "channels": index.channels,
         "batch_size": training.batch_size,
         "steps": training.steps,
-        "lead_steps": training.longest_lead,
+        "warmup_steps": job.warmup_steps(),
         "out": str(job.resumed.path if job.resumed else out / "<time>-<name>"),
     }
 
@@ -44,7 +44,7 @@ def facts_of(plan: Mapping[str, Any]) -> dict[str, str]:
     height, width = plan["image_size"]
     sizes = [f"{n} of {size}" for size, n in plan["sizes"].items()]
     more = [f"and {counted(len(sizes) - SIZES_SHOWN, 'other size')}"] if sizes[SIZES_SHOWN:] else []
-    lead = f", after at most {plan['lead_steps']} of the classifier alone"
+    warmup = f", after at most {plan['warmup_steps']} of the classifier alone"
     return {
         "preset": plan["preset"],
         "device": plan["device"],
@@ -60,7 +60,7 @@ def facts_of(plan: Mapping[str, Any]) -> dict[str, str]:
         "parameters": _listed(plan["parameters"]),
         "images in memory": f"{plan['image_cache_mib']} MiB",
         "batch size": str(plan["batch_size"]),
-        "steps": f"{plan['steps']}{lead if plan['lead_steps'] else ''}",
+        "steps": f"{plan['steps']}{warmup if plan['warmup_steps'] else ''}",
         "run folder": plan["out"],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.config import AugmentConfig
+from defectgan.settings.data import AugmentConfig
 
 os.environ.setdefault(
     "NO_ALBUMENTATIONS_UPDATE", "1"

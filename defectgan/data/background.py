@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.config import ViewConfig
 from defectgan.data.kept import kept_cut
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Cut, Sample
@@ -15,6 +14,7 @@ from defectgan.errors import DataError, SettingError
 from defectgan.files import digest
 from defectgan.heads import Header
 from defectgan.images import Picture, read_picture
+from defectgan.settings.data import ViewConfig
 from defectgan.views import Viewer
 
 # Windows of one image at most, so that no image is most of what is good.

@@ -11,46 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectgan.config import AugmentConfig, Config, DataConfig
+from defectgan.batch import Batch
 from defectgan.data.augment import Augment
 from defectgan.data.index import Index
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
 from defectgan.data.store import BYTE, Kept, Shape, Store
-from defectgan.devices import upload
 from defectgan.errors import DataError
 from defectgan.images import DEPTHS, as_channels, between, first_sound, read_picture, unit
+from defectgan.settings.data import AugmentConfig, DataConfig
 from defectgan.views import Viewer
-
-
-class Batch(NamedTuple):
-    """Half normal, half defect images.
-
-    ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K] in {0, 1}, the classes
-    of the defect images, and at once those that the normal images are to be turned into; ``truth``
-    [B/2, 1, H, W] in [0, 1], the true masks of the defect images, NaN where there is none, and
-    empty where nobody learns from them.
-    """
-
-    normal: Tensor
-    defect: Tensor
-    label: Tensor
-    truth: Tensor = torch.empty(0)
-
-    def first(self, half: int) -> "Batch":
-        """The first ``half`` images of each half."""
-        return Batch(*(tensor[:half] for tensor in self))
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on a device, images in channels-last order."""
-        normal, defect, label, truth = (upload(tensor, device) for tensor in self)
-        order = torch.channels_last
-        return Batch(
-            normal.contiguous(memory_format=order),
-            defect.contiguous(memory_format=order),
-            label,
-            truth,
-        )
 
 
 class Seen(NamedTuple):
@@ -307,31 +277,3 @@ class Batches:
         rounds = -(-self._half // count)
         drawn = np.concatenate([1 + rng.permutation(count) for _ in range(rounds)])
         return [int(k) for k in drawn[: self._half]]
-
-
-def make_batches(
-    config: Config,
-    index: Index,
-    *,
-    folder: Path | None = None,
-    rows: slice = slice(None),
-    truths: bool = False,
-) -> Batches:
-    """The batches of a training with these settings.
-
-    Args:
-        config: the settings.
-        index: the images.
-        folder: where on the disk they may be kept, if anywhere.
-        rows: which rows of each half of a batch are made.
-        truths: whether true masks are in them even where nobody learns from them.
-    """
-    truths = truths or config.loss.mask_supervision > 0
-    training = config.training
-    return Batches(
-        ImageSet(index, config.data, folder=folder, truths=truths),
-        batch_size=training.batch_size,
-        augment=config.augment,
-        seed=training.seed,
-        rows=rows,
-    )

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from defectgan.config import DataConfig
 from defectgan.data import checks, splits
 from defectgan.data.background import background, cut_file
 from defectgan.data.facts import Facts, digests
@@ -22,6 +21,7 @@ from defectgan.files import read_json, write_atomically
 from defectgan.heads import EXPECTED, Header
 from defectgan.images import Levels
 from defectgan.names import class_name
+from defectgan.settings.data import DataConfig
 from defectgan.words import counted, found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from defectgan.data.dataset import Batch, Batches
+from defectgan.batch import Batch
+from defectgan.data.dataset import Batches
 from defectgan.errors import DataError
 
 # A batch's step and part.

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.config import DataConfig
 from defectgan.errors import DataError
+from defectgan.settings.data import DataConfig
 
 MIB = 2**20
 # Of the disk's free space, the share that the images may take without being told to.

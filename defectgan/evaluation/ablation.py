@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
 from defectgan.data.index import Index
 from defectgan.data.masks import half_covered
@@ -35,7 +34,8 @@ from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.tally import MEAN, Tally
 from defectgan.metrics.confusion import confusions, macro_f1
 from defectgan.model.file import Model
-from defectgan.models.imagenet import JUDGE, imagenet
+from defectgan.networks.imagenet import JUDGE, imagenet
+from defectgan.settings.data import DataConfig
 
 # Painted images of the rarest class (of the others in proportion), and of them for each real one
 # those that a classifier learns from.

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import Seen
 from defectgan.data.samples import SPLITS
 from defectgan.errors import SettingError
@@ -20,6 +19,7 @@ from defectgan.evaluation.images import see
 from defectgan.evaluation.painting import NOBODY, Painter, added, painted, undone
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.real import RealSplit
+from defectgan.settings.data import DataConfig
 
 Extra = Literal["synthetic", "procedural", "mix", "real"]
 # What is seen of the images of each class.

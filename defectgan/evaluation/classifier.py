@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from torchvision.models import get_model, list_models
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.devices import place, seeded, upload
@@ -28,6 +27,7 @@ from defectgan.errors import ModelError, SettingError
 from defectgan.evaluation.images import Pixels, Pools, uploaded
 from defectgan.images import unit
 from defectgan.memory import Portions, enough_memory
+from defectgan.settings.data import AugmentConfig
 from defectgan.words import counted
 
 CPU = torch.device("cpu")

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from defectgan.config import Config, DataConfig, load_config
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.samples import TEST, VAL
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
 from defectgan.evaluation.real import RealSplit, single_labels
+from defectgan.methods.config import load_config
 from defectgan.model.file import MODEL, identities, read_info
 from defectgan.runs import RunFolder, runs_folder
+from defectgan.settings.data import DataConfig
 
 # What to do about real images that a model has seen.
 HELD_OUT = (
@@ -73,8 +74,8 @@ def find_comparison(
     rows, missing = generated_rows(folder)
     runs = runs_folder()
     run, notes = run_of_set(folder, rows, model, runs)
-    began = load_config(run.config, {}) if run else Config(data=DataConfig(image_size=(64, 64)))
-    learned = began.data
+    began = load_config(run.config, {}) if run else None
+    learned = began.data if began else DataConfig(image_size=(64, 64))
     if data is not None:
         # The split of the run, if it held out as much of the same images.
         given = {
@@ -83,7 +84,9 @@ def find_comparison(
             "layout": None,
             "normal_class": normal_class or learned.normal_class,
         }
-        index = index_data(data, learned.model_copy(update=given), seed=began.training.seed)
+        index = index_data(
+            data, learned.model_copy(update=given), seed=began.training.seed if began else 0
+        )
     elif run is not None:
         index = read_split(run.split)
     else:

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from defectgan import __version__
-from defectgan.config import DataConfig
 from defectgan.data.facts import digests
 from defectgan.data.index import Index
 from defectgan.devices import place
@@ -31,6 +30,7 @@ from defectgan.evaluation.fixed import Fixed, installed, size_from
 from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
 from defectgan.files import cache_folder, sha256, write_atomically
+from defectgan.settings.data import DataConfig
 
 # The size from which Inception's own 299 pixels are made.
 INCEPTION_SIZE = 304

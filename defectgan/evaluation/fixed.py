@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.evaluation.classifier import outputs
 from defectgan.evaluation.images import Pixels
-from defectgan.models.imagenet import BATCH, JUDGE, SMALLEST, imagenet, weights_of
+from defectgan.networks.imagenet import BATCH, JUDGE, SMALLEST, imagenet, weights_of
+from defectgan.settings.data import DataConfig
 
 # Sizes of images are multiples of it.
 SIDE = 16

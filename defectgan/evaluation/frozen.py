@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defectgan.config import AugmentConfig
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.evaluation.classifier import CPU, Recipe
 from defectgan.evaluation.images import Pixels, Pools, batches
 from defectgan.images import unit
-from defectgan.models.imagenet import BATCH
+from defectgan.networks.imagenet import BATCH
+from defectgan.settings.data import AugmentConfig
 
 FROZEN = "frozen"
 # With augmentation each image has so many copies beside it, until its class has about so many.

@@ -28,7 +28,7 @@ from defectgan.evaluation.segmentation_gain import FOLDER as SEGMENTERS_FOLDER
 from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
 from defectgan.metrics.refusal import per_thousand
 from defectgan.model.file import Model
-from defectgan.models.imagenet import JUDGE, weights_of
+from defectgan.networks.imagenet import JUDGE, weights_of
 from defectgan.words import counted
 
 AnyPlan = GainPlan | SegmentationPlan

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from defectgan.config import Config, load_config
 from defectgan.errors import DataError
 from defectgan.evaluation.real import RealSplit, as_table, same_table
+from defectgan.methods.config import Config, load_config
 from defectgan.model.file import read_info
 from defectgan.runs import RunFolder
 from defectgan.training.job import Job, resumed_job

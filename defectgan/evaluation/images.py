@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet, Seen, to_tensor
 from defectgan.data.index import Index
 from defectgan.data.samples import Mark, Sample
@@ -20,6 +19,7 @@ from defectgan.generation.writers import MANIFEST, present_rows
 from defectgan.heads import probe
 from defectgan.images import unit
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.settings.data import DataConfig
 
 # [H, W, C], black and white at the ends of the range of their type.
 Pixels = NDArray[Any]

@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectgan.config import load_config
 from defectgan.data.facts import digests
 from defectgan.data.index import split_content
 from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Sample
 from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
+from defectgan.methods.config import load_config
 from defectgan.runs import RunFolder
 
 # What to do about a model that has seen what a classifier may not.

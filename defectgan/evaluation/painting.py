@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
 from defectgan.data.samples import TRAIN
 from defectgan.errors import ModelError
@@ -96,7 +95,7 @@ def refuse_unproved(model: Model, candidates: int | None) -> None:
     Raises:
         ModelError: if it cannot choose among any, and one alone was not asked for.
     """
-    if candidates is None and model.critic is None:
+    if candidates is None and not model.painter.has_critic:
         raise ModelError(
             f"{model.path} holds the generator alone, and it takes the critic to keep the surest "
             f"of {CANDIDATES} candidates: images as they come may harm where chosen ones help, so "
@@ -165,7 +164,7 @@ def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.devi
 def _take_away(
     model: Model, place: Path, rows: Sequence[dict[str, Any]], device: torch.device
 ) -> None:
-    info, generator = model.info, model.generator
+    info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
     pictures = [read_picture(place / row["output"]) for row in rows]
     views = [
@@ -178,9 +177,9 @@ def _take_away(
             for picture, view in zip(pictures, views, strict=True)
         ]
     )
-    normal = constant_map(one_hot([0] * len(rows), len(info.classes)))
-    noise = torch.stack([row_noise(r["seed"], generator.noise_size(*viewer.frame)) for r in rows])
-    layer = generator(images.to(device), normal.to(device), noise.to(device))
+    noise = torch.stack([row_noise(r["seed"], painter.noise_size(*viewer.frame)) for r in rows])
+    control = painter.control([0] * len(rows), device)
+    layer = painter.layer(images.to(device), control, noise.to(device))
     foregrounds, masks = layer.foreground.cpu(), layer.mask.cpu()
     for row, picture, view, image, foreground, mask in zip(
         rows, pictures, views, images, foregrounds, masks, strict=True

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self
 import torch
 from pydantic import ValidationError
 
-from defectgan.config import DataConfig
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import Material, gather
 from defectgan.evaluation.frozen import Features
@@ -21,7 +20,8 @@ from defectgan.evaluation.painting import Painter, paint, take_away
 from defectgan.evaluation.real import RealSplit
 from defectgan.generation.choose import CANDIDATES
 from defectgan.model.file import Model
-from defectgan.models.imagenet import JUDGE, ImagenetFeatures, imagenet
+from defectgan.networks.imagenet import JUDGE, ImagenetFeatures, imagenet
+from defectgan.settings.data import DataConfig
 
 GENERATED = "generated"
 

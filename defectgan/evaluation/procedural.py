@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.compose import compose
 from defectgan.data.masks import half_covered
 from defectgan.evaluation.images import Pixels
 from defectgan.images import from_unit, unit
+from defectgan.networks.compose import compose
 
 Opacity = NDArray[np.float32]
 

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index
 from defectgan.errors import DataError
@@ -31,6 +30,7 @@ from defectgan.evaluation.features import Features
 from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
 from defectgan.evaluation.images import batches, views
 from defectgan.evaluation.leak import refuse_taught
+from defectgan.settings.data import DataConfig
 
 Kind = Literal["generated", "floor", "ceiling"]
 KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")

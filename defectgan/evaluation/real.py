@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts, digests, mask_digests
 from defectgan.data.index import Index, index_data
 from defectgan.data.layouts import LABEL_SEPARATOR
 from defectgan.data.samples import SPLITS, TEST, TRAIN, VAL, Sample
 from defectgan.errors import DataError
+from defectgan.settings.data import DataConfig
 from defectgan.words import counted
 
 MASK = "mask"

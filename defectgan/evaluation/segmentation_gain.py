@@ -8,7 +8,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
@@ -19,6 +18,7 @@ from defectgan.evaluation.plan import Bench, Plan, prepare
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.model.file import Model
+from defectgan.settings.data import DataConfig
 
 FOLDER = "segmenters"
 NET = "unet"

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.config import DataConfig
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index
 from defectgan.evaluation.detector import Detector, Maps, fit_detector
@@ -29,6 +28,7 @@ from defectgan.evaluation.images import batches, uploaded, views
 from defectgan.evaluation.threshold_images import Material
 from defectgan.evaluation.threshold_intervals import Found, Scored, Scores, Sure
 from defectgan.metrics.refusal import FEWEST, measurable_shares
+from defectgan.settings.data import DataConfig
 
 By = Literal["good", "generated"]
 BATCH = 32

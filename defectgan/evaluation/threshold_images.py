@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from defectgan.config import DataConfig
 from defectgan.data import splits
 from defectgan.data.facts import Facts, digests
 from defectgan.data.index import Index
@@ -27,6 +26,7 @@ from defectgan.generation.run import run_job
 from defectgan.heads import probe
 from defectgan.model.file import Model
 from defectgan.runs import runs_folder
+from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
 
 # The detector learns from so many good images at most, and from half of those that there are.

@@ -15,7 +15,7 @@ from defectgan.evaluation.images import Pixels, batches, pixels, uploaded
 from defectgan.evaluation.ledger import Key
 from defectgan.evaluation.painting import Painter
 from defectgan.evaluation.plan import Bench
-from defectgan.models.imagenet import BATCH
+from defectgan.networks.imagenet import BATCH
 
 
 class Trained(Protocol):

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.compose import compose
-from defectgan.control import constant_map, one_hot
 from defectgan.generation.layer import model_view
 from defectgan.generation.plan import Row
 from defectgan.generation.shelf import Shelf, Source
-from defectgan.losses import probability
 from defectgan.memory import Portions
 from defectgan.model.file import Model
+from defectgan.networks.compose import compose
 from defectgan.views import View, Viewer
 
 # Batches whose sources are read ahead: they may be large.
@@ -91,15 +89,14 @@ def _read_ahead(
 def _compute(
     model: Model, rows: Sequence[Row], sources: Sequence[Source], device: torch.device
 ) -> list[Canvas]:
-    info, generator = model.info, model.generator
+    info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
     seen = [_seen(model, viewer, row, source) for row, source in zip(rows, sources, strict=True)]
     views, images = zip(*seen, strict=True)
-    noise = torch.stack([row_noise(row.seed, generator.noise_size(*viewer.frame)) for row in rows])
+    noise = torch.stack([row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows])
     labels = [info.label_of(row.defect) for row in rows]
-    control = constant_map(one_hot(labels, len(info.classes)))
     on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
-    layer = generator(on_device, control.to(device), noise.to(device))
+    layer = painter.layer(on_device, painter.control(labels, device), noise.to(device))
     verdicts = _judge(model, compose(on_device, *layer), labels)
     foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
     return [
@@ -124,12 +121,10 @@ def row_noise(seed: int, size: int) -> Tensor:
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
     """The critic's opinion of each image: its score, and how sure it is of the class."""
-    if model.critic is None:
+    if not model.painter.has_critic:
         return [{} for _ in labels]
-    verdict = model.critic(painted)
-    wanted = one_hot(list(labels), len(model.info.classes)).to(painted.device)
-    confidence = probability(verdict.logits, wanted, multi_label=model.info.multi_label)
+    opinion = model.painter.opinion(painted, labels)
     return [
         {"critic_score": round(s, 4), CONFIDENCE: round(c, 4)}
-        for s, c in zip(verdict.of(wanted).tolist(), confidence.tolist(), strict=True)
+        for s, c in zip(opinion.score.tolist(), opinion.confidence.tolist(), strict=True)
     ]

@@ -22,7 +22,7 @@ def usual_candidates(model: "Model") -> int:
     """How many candidates there are where nobody asks for a number: it takes the critic to choose
     among several.
     """
-    return CANDIDATES if model.critic is not None else 1
+    return CANDIDATES if model.painter.has_critic else 1
 
 
 def surest(tries: Iterable[T], candidates: int, sure: Callable[[T], float]) -> Iterator[T]:

@@ -71,7 +71,7 @@ def settle(job: Job, model: Model, out: Path) -> Order:
     thresholds = (there or {}).get("thresholds")
     if thresholds is None and model.info.calibrated is not None:
         thresholds = dict.fromkeys(job.defects, model.info.calibrated)
-    if candidates > 1 and model.critic is None:
+    if candidates > 1 and not model.painter.has_critic:
         raise ModelError(
             f"{model.path} holds the generator alone, and it takes the critic to choose among "
             f"{candidates} candidates: take the weights of a run, or one candidate"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from defectgan.compose import compose
 from defectgan.images import LUMA, Levels, Picture, as_channels, to_signed
+from defectgan.networks.compose import compose
 from defectgan.views import View
 
 # An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole

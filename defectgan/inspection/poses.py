@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from defectgan.config import PoseConfig
+from defectgan.settings.data import PoseConfig
 
 PLANE = (-2, -1)
 

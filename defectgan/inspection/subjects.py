@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.control import constant_map, one_hot
 from defectgan.data.index import Index
 from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
@@ -130,11 +129,9 @@ class RealImages:
 
     @torch.no_grad()
     def _paint(self, image: Tensor, target: int) -> tuple[Tensor, Tensor]:
-        info, generator = self._model.info, self._model.generator
-        control = constant_map(one_hot([target], len(info.classes))).to(self._device)
-        noise = row_noise(0, generator.noise_size(*self._viewer.frame))[None].to(self._device)
-        painted, mask = generator.paint(image, control, noise)
-        return painted, mask
+        painter = self._model.painter
+        noise = row_noise(0, painter.noise_size(*self._viewer.frame))[None].to(self._device)
+        return painter.paint(image, [target], noise)
 
     def _subject(
         self,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectgan.config import DataConfig
 from defectgan.data.facts import readable
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.layouts import is_annotated
@@ -17,6 +16,7 @@ from defectgan.inspection.subjects import GeneratedSet, RealImages
 from defectgan.model.file import Model, load_model
 from defectgan.model.info import MASK_THRESHOLD
 from defectgan.runs import RunFolder, beside, find_model, unused
+from defectgan.settings.data import DataConfig
 
 FOLDER = "inspection"
 # The class of images that nobody has labelled.

@@ -18,16 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from defectgan.config import Form, validated
 from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels
+from defectgan.methods.base import CRITIC
+from defectgan.model.form import form_of
 from defectgan.model.formats import as_today
 from defectgan.model.info import ModelInfo
-from defectgan.models.critic import Critic
-from defectgan.models.fixed_critic import FixedCritic
-from defectgan.models.generator import Generator
+from defectgan.model.painter import Painter
 from defectgan.names import name_fault
 from defectgan.runs import RunFolder
 from defectgan.words import counted
@@ -91,7 +90,7 @@ def _info(path: Path, file: Any) -> ModelInfo:
         facts = {name: _parsed(name, header[name]) for name in FACTS}
         levels = facts["levels"]
         return ModelInfo(
-            form=validated(Form, facts["form"], origin=str(path)),
+            form=form_of(facts["form"], origin=str(path)),
             classes=_classes(facts["classes"]),
             channels=_checked("channels", facts["channels"], facts["channels"] in (1, 3)),
             step=_checked("step", facts["step"], isinstance(facts["step"], int)),
@@ -177,13 +176,10 @@ def _misfit(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model in evaluation mode; ``critic`` is None where the file holds the generator
-    alone; ``sha256`` is its identity, the digest of its tensors.
-    """
+    """A trained model, ready to paint; ``sha256`` is its identity, the digest of its tensors."""
 
     info: ModelInfo
-    generator: Generator
-    critic: Critic | FixedCritic | None
+    painter: Painter
     path: Path
     sha256: str
 
@@ -244,12 +240,12 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     """
     file = weights_file(path)
     tensors, info = load_tensors(file)
-    generator = info.generator()
-    _fill(generator, below_prefix("generator", tensors), file)
-    critic = None
-    if critic_tensors := below_prefix("critic", tensors):
-        critic = info.critic()
-        _fill(critic, critic_tensors, file)
-        place(critic, device).eval().requires_grad_(False)
-    place(generator, device).eval().requires_grad_(False)
-    return Model(info, generator, critic, file, tensors_digest(tensors))
+    method = info.method()
+    networks = {}
+    for name, network in method.networks().items():
+        kept = below_prefix(name, tensors)
+        # An exported file holds the networks that paint alone.
+        if kept or name != CRITIC:
+            _fill(network, kept, file)
+            networks[name] = place(network, device).eval().requires_grad_(False)
+    return Model(info, Painter(method, networks), file, tensors_digest(tensors))

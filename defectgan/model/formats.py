@@ -9,9 +9,13 @@ that are read. docs/file-formats.md says what each holds, and when there is a ne
 import json
 from collections.abc import Callable, Mapping
 
+from defectgan.errors import SettingError
+from defectgan.settings.earlier import METHOD
+from defectgan.settings.earlier import as_today as as_settings_today
+
 Header = Mapping[str, str]
 
-FORMAT = "defectgan-3"
+FORMAT = "defectgan-4"
 
 # Why the weights of a format mean nothing to the networks of today.
 REFUSED = {
@@ -66,4 +70,25 @@ def _from_2(header: Header) -> Header:
     }
 
 
-CONVERTERS: Mapping[str, Callable[[Header], Header]] = {"defectgan-2": _from_2}
+def _from_3(header: Header) -> Header:
+    """Format 3 knew one method, in sections for its networks, and switches for its two forms.
+
+    Raises:
+        ValueError: if its switches say neither.
+    """
+    form = json.loads(header["form"])
+    networks = {name: form.pop(name) for name in ("generator", "critic") if name in form}
+    # Those of the losses do not shape the weights, and format 3 did not hold them.
+    robust = networks.get("generator", {}).get("residual_foreground", False)
+    try:
+        method = as_settings_today(networks, origin="its form").get(METHOD, {})
+    except SettingError as error:
+        raise ValueError(str(error)) from error
+    form[METHOD] = {"name": "robust" if robust else "defectgan"} | method
+    return {**header} | {"format": "defectgan-4", "form": json.dumps(form)}
+
+
+CONVERTERS: Mapping[str, Callable[[Header], Header]] = {
+    "defectgan-2": _from_2,
+    "defectgan-3": _from_3,
+}

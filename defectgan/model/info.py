@@ -7,15 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from defectgan import __version__
-from defectgan.config import Config, Form
 from defectgan.data.index import Index
 from defectgan.errors import ModelError
 from defectgan.images import Levels, Picture
+from defectgan.methods.base import Method, Task
+from defectgan.methods.config import Config
+from defectgan.model.form import Form
 from defectgan.model.formats import FORMAT
-from defectgan.models.critic import Critic
-from defectgan.models.fixed_critic import FixedCritic
-from defectgan.models.generator import Generator
-from defectgan.models.imagenet import RELEASES
 from defectgan.names import safe_folders
 from defectgan.words import found
 
@@ -53,14 +51,13 @@ class ModelInfo:
             index.channels,
             multi_label=index.multi_label,
             levels=index.levels,
-            taught_by=(RELEASES[fixed].sha256,) if (fixed := config.critic.features) else (),
             training=config.model_dump_json(),
         )
 
     @property
     def networks(self) -> tuple[Any, ...]:
         """All that the shape of the networks depends on."""
-        return self.form.generator, self.form.critic, self.classes, self.channels
+        return self.form.method, self.classes, self.channels
 
     @cached_property
     def folders(self) -> Mapping[str, str]:
@@ -92,18 +89,15 @@ class ModelInfo:
             raise ModelError(f"the model has no defect class {name}{found(self.classes[1:], name)}")
         return self.classes.index(name)
 
-    def generator(self) -> Generator:
-        """A generator of this kind with fresh weights."""
-        return Generator(self.channels, len(self.classes), self.form.generator)
+    @property
+    def task(self) -> Task:
+        """What its networks are for."""
+        size = self.form.view.image_size
+        return Task(self.channels, len(self.classes), size, self.multi_label)
 
-    def critic(self) -> Critic | FixedCritic:
-        """A critic of this kind with fresh weights.
-
-        Raises:
-            SettingError, ModelError: if its fixed network is not here, as ``imagenet``.
-        """
-        kind = FixedCritic if self.form.critic.features else Critic
-        return kind(self.channels, len(self.classes), self.form.critic)
+    def method(self) -> Method:
+        """The method that builds its networks and paints with them."""
+        return self.form.made(self.task)
 
     def metadata(self) -> dict[str, str]:
         """As strings, for the header of a weights file."""

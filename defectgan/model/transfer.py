@@ -1,6 +1,5 @@
 """Weights of an earlier training as the start of a new one, also with other classes."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,13 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from defectgan.errors import ModelError
-
-# Parameters that may have a slice for each class, and along which axis: what SPADE reads the
-# control map with, and the heads of the critic.
-CLASS_AXES = (
-    (re.compile(r"(^|\.)shared\.weight$"), 1),
-    (re.compile(r"^(logits|score|tower\.head|heads\.\d+\.(real|painted))\.(weight|bias)$"), 0),
-)
+from defectgan.networks.slices import ClassSlice, class_slices
 
 
 @dataclass(frozen=True)
@@ -48,31 +41,26 @@ def take_over(network: nn.Module, tensors: Mapping[str, Tensor], classes: Classe
     Raises:
         ModelError: if the tensors are those of another network.
     """
+    slices = class_slices(network)
     for name, parameter in network.state_dict().items():
-        old = tensors.get(name)
-        axis = _class_axis(name, parameter, len(classes.new))
-        if old is None or not _fits(parameter, old, axis, classes):
+        old, sliced = tensors.get(name), slices.get(name)
+        if old is None or not _fits(parameter, old, sliced, classes):
             found = "none" if old is None else list(old.shape)
             raise ModelError(
                 f"the weights to begin from do not fit: {name} is {list(parameter.shape)} here and "
                 f"{found} there; the images must be gray or colour as they were, and the networks "
                 "the same"
             )
-        if axis is None:
+        if sliced is None:
             parameter.copy_(old)
             continue
-        for there, here in classes.pairs():
-            parameter.select(axis, here).copy_(old.select(axis, there))
+        axis, first = sliced.axis, sliced.first
+        for there, here in [*((k - first, k - first) for k in range(first)), *classes.pairs()]:
+            parameter.select(axis, first + here).copy_(old.select(axis, first + there))
 
 
-def _class_axis(name: str, parameter: Tensor, count: int) -> int | None:
-    axis = next((axis for pattern, axis in CLASS_AXES if pattern.search(name)), None)
-    # A score may be one for all classes.
-    return axis if axis is not None and parameter.shape[axis] == count else None
-
-
-def _fits(parameter: Tensor, old: Tensor, axis: int | None, classes: Classes) -> bool:
+def _fits(parameter: Tensor, old: Tensor, sliced: ClassSlice | None, classes: Classes) -> bool:
     expected = list(parameter.shape)
-    if axis is not None:
-        expected[axis] = len(classes.old)
+    if sliced is not None:
+        expected[sliced.axis] += len(classes.old) - len(classes.new)
     return list(old.shape) == expected

@@ -9,19 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.config import Config, dump_config, load_config, names_setting, parse_config
-from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.masks import outline
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
+from defectgan.methods.base import Method, MethodShape
+from defectgan.methods.config import Config, dump_config, load_config, parse_config
+from defectgan.methods.registry import method_named
 from defectgan.model.file import read_info, weights_file
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
+from defectgan.settings.load import names_setting
+from defectgan.training.batches import make_batches
 from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, Peers
+from defectgan.training.warmup import longest
 from defectgan.training.watch import Outcome, Watcher
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -41,11 +45,24 @@ class Job:
     index: Index
     resumed: RunFolder | None = None
 
+    def method(self) -> Method:
+        """The method, with all its settings."""
+        task = ModelInfo.of(self.config, self.index).task
+        return method_named(self.config.method.name)(self.config.method, task)
+
+    def warmup_steps(self) -> int:
+        """How many steps the classifier trains alone before all others, at most."""
+        warm_up = self.method().warm_up()
+        return longest(warm_up, self.config.training.steps) if warm_up else 0
+
+    def learns_truths(self) -> bool:
+        """Whether it learns from true masks."""
+        return self.method().wants_truths
+
     def parameters(self) -> dict[str, int]:
         """How many parameters each network has."""
-        info = ModelInfo.of(self.config, self.index)
         with torch.device("meta"):
-            networks = {"generator": info.generator(), "critic": info.critic()}
+            networks = self.method().networks()
         return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
 
     def image_cache_mib(self) -> float:
@@ -123,9 +140,23 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
     settings = load_config(config, overrides)
     if settings.training.init_from is not None:
         earlier = read_info(weights_file(Path(settings.training.init_from))).form
-        form = {"generator": earlier.generator, "critic": earlier.critic}
-        settings = parse_config({**settings.model_dump(), **form}, origin=str(config))
+        method = _shaped(settings.method, earlier.method, config)
+        settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
+
+
+def _shaped(settings: MethodShape, earlier: MethodShape, config: str | Path) -> dict[str, Any]:
+    """The settings of a method with the shape of an earlier training's.
+
+    Raises:
+        SettingError: if that was of another method.
+    """
+    if settings.name != earlier.name:
+        raise SettingError(
+            f"training.init_from names weights of the method {earlier.name}, and {config} trains "
+            f"{settings.name}: begin with weights of the same method"
+        )
+    return settings.model_dump() | earlier.model_dump()
 
 
 def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> int | None:

@@ -18,16 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from defectgan.config import Config
-from defectgan.data.dataset import Batches, make_batches
+from defectgan.data.dataset import Batches
 from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.memory import Portions
-from defectgan.models.critic import Critic
-from defectgan.models.fixed_critic import FixedCritic
-from defectgan.models.generator import Generator
+from defectgan.methods.config import Config
+from defectgan.model.painter import Painter
+from defectgan.training.batches import make_batches
 from defectgan.training.share import FEWEST_JUDGED, Estimate, distance, error_of_share, share
-from defectgan.training.step import paint_class
 
 # Of images [B, C, H, W] as the networks take them, [B, F]: by them a judge compares images. They
 # must not change while a model trains.
@@ -65,7 +63,7 @@ def judged_images(index: Index) -> Index:
 
 
 class Judge:
-    """Judges a generator on fixed images with fixed noise."""
+    """Judges a painter on fixed images with fixed noise."""
 
     def __init__(
         self,
@@ -93,15 +91,15 @@ class Judge:
         self._features = features
 
     @torch.no_grad()
-    def __call__(self, generator: Generator, critic: Critic | FixedCritic) -> Judgement:
+    def __call__(self, painter: Painter) -> Judgement:
         """Paint every class on the normal images, and take it away again."""
         features, confirmed, agreed = [], [], []
         for k in range(1, len(self._index.classes)):
-            painted, masks = self._paint(generator, self._normal, k)
-            _, back = self._paint(generator, painted, 0)
+            painted, masks = self._paint(painter, self._normal, k)
+            _, back = self._paint(painter, painted, 0)
             if k in self._reals:
                 features.append(self._seen(painted))
-            logits = self._each(critic.classify, painted)
+            logits = self._each(painter.classify, painted)
             confirmed.append((logits.argmax(1) == k).float().mean())
             agreed.append(agreement(masks, back))
         measures = {
@@ -147,6 +145,6 @@ class Judge:
         """What a network reads of each image."""
         return torch.cat(self._portions(len(images), lambda part: read(images[part])))
 
-    def _paint(self, generator: Generator, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _paint(self, painter: Painter, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
         rng = torch.Generator(self._device).manual_seed(k)
-        return paint_class(generator, images, k, rng, portions=self._portions)
+        return painter.paint_class(images, k, rng, portions=self._portions)

@@ -6,30 +6,40 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from defectgan.config import Config
-from defectgan.data.dataset import make_batches
 from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
 from defectgan.devices import bf16_serves, synchronize
 from defectgan.errors import ModelError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.memory import attempt
+from defectgan.methods.base import CRITIC, Terms
+from defectgan.methods.config import Config
+from defectgan.methods.registry import method_named
 from defectgan.model.file import load_tensors, save_tensors, weights_file
 from defectgan.model.info import ModelInfo
 from defectgan.model.transfer import Classes
+from defectgan.networks.critic import Critic
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
-from defectgan.training.engine import LEAD_PART, Engine, not_finite
+from defectgan.training.batches import make_batches
 from defectgan.training.guard import Guard, Spared
 from defectgan.training.judge import Judge
-from defectgan.training.lead import NO_LEAD, NO_YARDSTICK, chance_loss, missed_goal, take_lead
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
 from defectgan.training.share import Best, Estimate
-from defectgan.training.step import Terms
+from defectgan.training.step import WARMUP_PART, Engine, not_finite
+from defectgan.training.warmup import (
+    NO_WARMUP,
+    NO_YARDSTICK,
+    chance_loss,
+    longest,
+    missed_goal,
+    take_warm_up,
+)
 from defectgan.training.watch import Outcome, Watcher
 from defectgan.training.yardstick import (
     FIXED,
@@ -65,9 +75,12 @@ class Training:
         self._guard = Guard(run.path, watcher.warn)
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
-        self._engine = Engine(config, self._info, device=device, bf16=bf16, peers=peers)
+        method = method_named(config.method.name)(config.method, self._info.task)
+        self._engine = Engine(config, method, device=device, bf16=bf16, peers=peers)
         rows = peers.part(config.training.batch_size // 2)
-        self._batches = make_batches(config, index, folder=run.path, rows=rows)
+        self._batches = make_batches(
+            config, index, folder=run.path, rows=rows, truths=method.wants_truths
+        )
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._spared = Spared(peers, self._save, watcher.warn)
         self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
@@ -75,7 +88,7 @@ class Training:
         self._best = Best()
         self._averages = Averages()
         self._stats = Stats(run.stats)
-        self._images_per_step = config.training.batch_size * (config.training.n_critic + 1)
+        self._images_per_step = config.training.batch_size * self._engine.batches_per_step
         self._chance = chance_loss(index)
         self._step = 0
         self._started = self._logged = 0.0
@@ -102,13 +115,13 @@ class Training:
                     f"{self.run.config.name} and {self.run.split.name}: bring back those that the "
                     "run began with"
                 )
-            self._engine.restore(tensors)
+            self._engine.state.restore(tensors)
             self._averages.restore(tensors, self._engine.device)
-            critic, device, say = self._engine.critic, self._engine.device, self._watcher.warn
-            self._yardstick = restored_yardstick(critic, tensors, device=device, say=say)
+            device, say = self._engine.device, self._watcher.warn
+            self._yardstick = restored_yardstick(self._critic, tensors, device=device, say=say)
             if self._yardstick is not None and LOWEST in tensors:
                 self._best = Best(Estimate(tensors[LOWEST].to(self._engine.device)))
-            if self._yardstick is None and self.config.training.lead_steps and FIXED not in tensors:
+            if self._yardstick is None and self._engine.warm_up and FIXED not in tensors:
                 self._watcher.warn(NO_YARDSTICK)
             self._step = info.step
             self._info = self._info.after(info)
@@ -131,7 +144,7 @@ class Training:
             self._begin()
             by, taught = self.config.training.judge, self._info.taught_by
             self._yardstick = fixed_yardstick(by, taught, device=self._engine.device)
-            if not self._lead(stop):
+            if not self._warmed_up(stop):
                 return self._outcome(0)
             self._sample()
             self._save()
@@ -147,7 +160,7 @@ class Training:
 
     def _loop(self, stop: Callable[[], bool], events: Events) -> None:
         training = self.config.training
-        steps, parts = range(self._step, training.steps), range(training.n_critic + 1)
+        steps, parts = range(self._step, training.steps), range(self._engine.batches_per_step)
         device, features, say = self._engine.device, self._yardstick, self._watcher.warn
         self._judge = Judge(self.config, self._batches, device=device, features=features, say=say)
         self._saved_at = self._logged = time.perf_counter()
@@ -193,10 +206,10 @@ class Training:
             return
         tensors, info = load_tensors(weights_file(Path(start)))
         classes = Classes(info.classes, self._info.classes)
-        with_critic = self._engine.begin_from(tensors, classes)
+        absent = self._engine.state.begin_from(tensors, classes)
         self._info = self._info.after(info)
-        critic = "" if with_critic else "; the file has no critic, which begins at random"
-        self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{critic}")
+        at_random = f"; the file has no {absent[0]}, which begins at random" if absent else ""
+        self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{at_random}")
 
     def _one_step(self, batches: Loader) -> Terms:
         terms = attempt(lambda: self._engine.step(self._step, batches))
@@ -231,30 +244,30 @@ class Training:
                         with self._guard("left-out files"):
                             append_json_lines(self.run.skipped, [{"file": file, "reason": reason}])
 
-    def _lead(self, stop: Callable[[], bool]) -> bool:
-        """Let the classifier go ahead; False if it was asked to stop."""
-        training = self.config.training
-        if not training.lead_steps:
+    def _warmed_up(self, stop: Callable[[], bool]) -> bool:
+        """Let the classifier train alone; False if it was asked to stop."""
+        warm_up, steps = self._engine.warm_up, self.config.training.steps
+        if warm_up is None:
             if self._yardstick is None:
-                self._watcher.phase(NO_LEAD)
+                self._watcher.phase(NO_WARMUP)
             return True
-        keys = ((t, LEAD_PART) for t in range(training.longest_lead))
+        keys = ((t, WARMUP_PART) for t in range(longest(warm_up, steps)))
         with self._loader(keys) as batches:
             watcher = self._watcher
-            led = attempt(
+            done = attempt(
                 lambda: (
-                    take_lead(
-                        self._engine, batches, training, self._chance, watcher=watcher, stop=stop
+                    take_warm_up(
+                        self._engine, batches, warm_up, self._chance, watcher=watcher, stop=stop
                     ),
                 )
             )
-        if led is None:
+        if done is None:
             raise self._too_large()
-        (ahead,) = led
+        (ahead,) = done
         if ahead is False:
-            self._watcher.warn(missed_goal(training))
+            self._watcher.warn(missed_goal(warm_up, steps))
         if self._yardstick is None:
-            self._yardstick = Yardstick(self._engine.critic.reader)
+            self._yardstick = Yardstick(self._critic.reader)
         return ahead is not None
 
     def _log(self, events: Events, batches: Loader) -> None:
@@ -306,7 +319,7 @@ class Training:
             return {}
         judged = self._spared(
             f"judgement at step {self._step}",
-            lambda: self._judge(self._engine.average, self._engine.critic),
+            lambda: self._judge(self._engine.state.painting),
         )
         if judged is None:
             return {}
@@ -320,7 +333,7 @@ class Training:
 
         def sheet() -> None:
             with self._guard("samples"):
-                self._sampler.sheet(path, self._engine.average)
+                self._sampler.sheet(path, self._engine.state.painting)
 
         self._spared(f"sample sheet at step {self._step}", sheet)
 
@@ -331,7 +344,7 @@ class Training:
         self._saved_at = time.perf_counter()
 
     def _write_checkpoint(self) -> None:
-        state = self._engine.state() | self._averages.state()
+        state = self._engine.state.tensors() | self._averages.state()
         if bad := not_finite(state):
             raise self._diverged(f"{bad[0]} not finite")
         if self.peers.first:
@@ -344,7 +357,11 @@ class Training:
         self._saved = self._step
 
     def _save_weights(self, path: Path) -> None:
-        save_tensors(path, self._engine.weights(), self._now())
+        save_tensors(path, self._engine.state.weights(), self._now())
+
+    @property
+    def _critic(self) -> Critic:
+        return cast(Critic, self._engine.state.networks[CRITIC])
 
     def _now(self) -> ModelInfo:
         return replace(self._info, step=self._step)

@@ -15,10 +15,10 @@ from defectgan.data.dataset import Batches
 from defectgan.files import append_json_lines, atomic_path, read_json_lines, write_json_lines
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.memory import Portions
+from defectgan.methods.base import Terms
 from defectgan.model.file import below_prefix, with_prefix
-from defectgan.models.generator import Generator
+from defectgan.model.painter import Painter
 from defectgan.training.peers import Peers
-from defectgan.training.step import Terms, paint_class
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
 DEAD_MASK = 0.002
@@ -101,7 +101,7 @@ class Stats:
         return (
             f"masks are dead: the mean is {mask:.4f} at step {line['step']} and nothing is "
             "painted. Train with "
-            "another seed, a lower loss.sd_con or loss.rec, or a longer loss.sparsity_warmup"
+            "another seed, a lower method.sd_con or method.rec"
         )
 
 
@@ -186,14 +186,14 @@ class Sampler:
         self._batches, self._device = batches, device
         self._portions = Portions(SAMPLES_PER_CLASS, "images of the sample sheet", say)
 
-    def sheet(self, path: Path, generator: Generator) -> None:
+    def sheet(self, path: Path, painter: Painter) -> None:
         """Paint and write the sheet."""
         cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         normal, *defects = self._images
         for k, known in enumerate(defects, start=1):
             for images, label in ((normal, k), (known, 0)):
                 rng = torch.Generator(self._device).manual_seed(0)
-                painted, mask = paint_class(generator, images, label, rng, portions=self._portions)
+                painted, mask = painter.paint_class(images, label, rng, portions=self._portions)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
         save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))

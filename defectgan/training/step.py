@@ -1,251 +1,182 @@
-"""The method: one critic step and one generator step of Defect-GAN.
+"""A step of any method: its players in turn, each on batches of its own."""
 
-n, d are normal and defect images [B/2, C, H, W] in [-1, 1], y the labels of d, K classes with
-index 0 = normal.
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-    deface   d^ = compose(n, G(n, y))          restore   n^ = compose(d, G(d, normal))
-    and back n~ = compose(d^, G(d^, normal))             d~ = compose(n^, G(n^, y))
-
-Both directions go through the networks as one batch: (n, d) towards (y, normal), then (d^, n^) back
-towards (normal, y).
-
-Source: Zhang et al., "Defect-GAN: High-Fidelity Defect Synthesis for Automated Defect Inspection",
-    WACV 2021.
-"""
-
-from typing import NamedTuple
-
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from defectgan import losses
-from defectgan.config import LossWeights
-from defectgan.control import constant_map, normal_label, one_hot
-from defectgan.data.dataset import Batch
-from defectgan.memory import Portions
-from defectgan.models.critic import Critic, Verdict, score_of
-from defectgan.models.fixed_critic import FixedCritic, either
-from defectgan.models.generator import Generator
+from defectgan.batch import Batch
+from defectgan.devices import upload_batch
+from defectgan.memory import attempt
+from defectgan.methods.base import Method, Player, Terms
+from defectgan.methods.config import Config
+from defectgan.methods.draws import Draws
+from defectgan.training.adaptive import adapted
+from defectgan.training.peers import ALONE, Peers
+from defectgan.training.state import State
 
-Terms = dict[str, Tensor]
-AnyCritic = Critic | FixedCritic
+# In the place of a batch's part number: noise and batches have the same seed and step.
+NOISE_STREAM = 2_000_000
+# Batches of the warm-up are told apart from those of the steps by this part number.
+WARMUP_PART = 1_000_000
+# Of a player's terms: how sure its classifier is of real images.
+SURENESS = "sureness"
+
+Batches = Callable[[int, int], Batch]
 
 
-class Passes(NamedTuple):
-    """The two generator passes of a batch: images and masks there, images and masks back; back only
-    for the first n where the others need not come back.
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that hold a number that is not finite; the host waits for their device
+    once.
+    """
+    sound = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+    return [name for name, finite in zip(tensors, sound, strict=True) if not finite]
+
+
+@contextmanager
+def standing_still(network: nn.Module) -> Iterator[None]:
+    """A network that gets no gradients within, whatever ends it."""
+    learning = [p for p in network.parameters() if p.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+class Engine:
+    """Takes the steps of a training.
+
+    ``step(t, batches)`` depends on the state and on t: all that is drawn at random is a function of
+    (seed, t), so a training that is resumed goes on exactly.
     """
 
-    there: Tensor
-    mask: Tensor
-    back: Tensor
-    back_mask: Tensor
+    def __init__(
+        self,
+        config: Config,
+        method: Method,
+        *,
+        device: torch.device,
+        bf16: bool,
+        peers: Peers = ALONE,
+    ) -> None:
+        """Args: the settings, the method with all of its own, where and in what precision to
+        compute, and the processes that share each batch.
+        """
+        self.config, self.device, self.bf16, self.peers = config, device, bf16, peers
+        self.state = State(config, method, device=device)
+        self.warm_up = method.warm_up()
+        self._skipped = torch.zeros((), device=device)
 
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches the players of a step take."""
+        return sum(player.repeats for player in self.state.players)
 
-class Sides(NamedTuple):
-    """A batch as the networks take it, both directions at once; [B, ...] each.
+    def step(self, t: int, batches: Batches) -> Terms:
+        """The players' updates and that of the averages; returns the named terms, still on the
+        device, and ``skipped``: 1 where an update was left out because a loss or a gradient was
+        not finite.
+        """
+        self._skipped = torch.zeros((), device=self.device)
+        self.state.set_learning_rates(t)
+        rng, terms, part = self._rng(t), Terms(), 0
+        for player in self.state.players:
+            parts = [self._batch(batches, t, part + i) for i in range(player.repeats)]
+            part += player.repeats
+            terms |= self._play(player, parts, rng, t)
+        self.state.update_averages(t)
+        terms["skipped"] = self._skipped.sign()
+        return {name: term.detach() for name, term in terms.items()}
 
-    ``images`` (n, d) of the classes ``source`` are turned into the classes ``target``, of which
-    ``real`` (d, n) are true examples; ``truth`` are the true masks of d, as in ``Batch``; with
-    ``multi_label`` some images of the data have several classes.
-    """
-
-    images: Tensor
-    source: Tensor
-    target: Tensor
-    real: Tensor
-    truth: Tensor
-    multi_label: bool = False
-
-
-def sides(batch: Batch, *, multi_label: bool = False) -> Sides:
-    """Normal images towards the classes of the defect images, and back."""
-    normal = normal_label(batch.label)
-    return Sides(
-        images=torch.cat([batch.normal, batch.defect]),
-        source=torch.cat([normal, batch.label]),
-        target=torch.cat([batch.label, normal]),
-        real=torch.cat([batch.defect, batch.normal]),
-        truth=batch.truth,
-        multi_label=multi_label,
-    )
-
-
-def draw_noise(count: int, size: int, rng: torch.Generator) -> Tensor:
-    """Noise [count, size] for as many images, on the device of ``rng``."""
-    return torch.randn(count, size, generator=rng, device=rng.device)
-
-
-@torch.no_grad()
-def paint_class(
-    generator: Generator, images: Tensor, label: int, rng: torch.Generator, *, portions: Portions
-) -> tuple[Tensor, Tensor]:
-    """All images [B, C, H, W] towards one class, in portions: the composed images and the masks."""
-    control = constant_map(one_hot([label] * len(images), generator.classes).to(images.device))
-    # Drawn for all, so that no image depends on how large the portions are.
-    noise = draw_noise(len(images), generator.noise_size(*images.shape[2:]), rng)
-    made = portions(
-        len(images), lambda part: generator.paint(images[part], control[part], noise[part])
-    )
-    painted, masks = (torch.cat(tensors) for tensors in zip(*made, strict=True))
-    return painted, masks
-
-
-def classifier_loss(critic: AnyCritic, batch: Sides) -> Tensor:
-    """The classification loss of real images alone."""
-    if isinstance(critic, FixedCritic):
-        pairs = critic.pairs(batch.images)
-        return losses.paired_classification(
-            pairs, batch.source, painted=False, multi_label=batch.multi_label
+    def warm_up_step(self, t: int, batches: Batches) -> Terms:
+        """A step of the warm-up's player alone, before the first step of all."""
+        assert self.warm_up is not None
+        return self._play(
+            self.warm_up.player, [self._batch(batches, t, WARMUP_PART)], self._rng(t), t
         )
-    return classification(critic.classify(batch.images), batch.source, batch)
 
+    def _batch(self, batches: Batches, t: int, part: int) -> Batch:
+        return upload_batch(batches(t, part), self.device)
 
-def critic_loss(
-    critic: AnyCritic,
-    batch: Sides,
-    fake: Tensor,
-    t: Tensor,
-    weights: LossWeights,
-) -> tuple[Tensor, Terms]:
-    """``L_D`` and its named terms, and how sure the critic is of the real images that it learns
-    from (``sureness``), in [0, 1]: how probable their true classes are to the classifier; to a
-    critic on fixed features, that they are real.
+    def _rng(self, t: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.config.training.seed, t, NOISE_STREAM])
+        return torch.Generator(self.device).manual_seed(int(seed.generate_state(1)[0]))
 
-    Args:
-        critic: D.
-        batch: fake i was made of image i and is meant to be of the class of real i.
-        fake: [B, C, H, W], without graph.
-        t: [B], U[0, 1], where between real and fake the penalty is taken.
-        weights: the weights of the terms.
-    """
-    if isinstance(critic, FixedCritic):
-        return _fixed_critic_loss(critic, batch, fake, weights)
-    real, label = batch.real, batch.target
-    on_real, on_fake = verdicts(critic, real, fake)
-    terms = {
-        "wgan": losses.wasserstein_critic(on_real.of(label), on_fake.of(label)),
-        "gp": penalty(critic, losses.interpolate(real, fake, t), label),
-        "cls_r": classification(on_real.logits, label, batch),
-    }
-    total = terms["wgan"] + weights.gp * terms["gp"] + weights.cls_r * terms["cls_r"]
-    if weights.cls_s:
-        # Otherwise the generator finds what the classifier takes for a defect and nobody else does:
-        # a tint, a rim, a bright dot.
-        terms["cls_s"] = classification(on_fake.logits, batch.source, batch)
-        total = total + weights.cls_s * terms["cls_s"]
-    sureness = losses.probability(
-        on_real.logits.detach(), label, multi_label=batch.multi_label
-    ).mean()
-    return total, terms | {"sureness": sureness}
+    def _draws(self, rng: torch.Generator, t: int) -> Draws:
+        strength = self.state.strength if self.config.augment.adaptive else None
+        return Draws(rng, t, own=self._own, processes=self.peers.size, strength=strength)
 
+    def _own(self, drawn: Tensor) -> Tensor:
+        """This process's rows of what was drawn for the whole batch, normal images first."""
+        rows = self.peers.part(len(drawn) // 2)
+        return torch.cat([half[rows] for half in drawn.chunk(2)])
 
-def _fixed_critic_loss(
-    critic: FixedCritic, batch: Sides, fake: Tensor, weights: LossWeights
-) -> tuple[Tensor, Terms]:
-    label, multi_label = batch.target, batch.multi_label
-    on_real, on_fake = critic.pairs(torch.cat([batch.real, fake])).chunk(2, dim=1)
-    terms = {
-        "cls_r": losses.paired_classification(
-            on_real, label, painted=False, multi_label=multi_label
-        ),
-        "cls_p": losses.paired_classification(
-            on_fake, label, painted=True, multi_label=multi_label
-        ),
-    }
-    # Whether it knows its real images from painted ones is what it overfits in, not their class.
-    sure = (on_real.detach().softmax(3)[..., 0] * label).sum(2) / label.sum(1)
-    total = weights.cls_r * (terms["cls_r"] + terms["cls_p"])
-    return total, terms | {"sureness": sure.mean()}
+    def _play(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> Terms:
+        """A player's updates, one for each batch."""
+        networks, terms = self.state.networks, Terms()
+        made = self._ahead(player, parts, rng, t)
+        for batch, given in zip(parts, made, strict=True):
+            with ExitStack() as still:
+                for name in networks.keys() - set(player.trains):
+                    still.enter_context(standing_still(networks[name]))
+                with self._autocast():
+                    loss, said = player.loss(networks, batch, self._draws(rng, t), given)
+                self._update(player.name, loss)
+            terms |= {name: term.detach() for name, term in said.items()}
+            if SURENESS in said:
+                terms |= self._adapt(terms[SURENESS])
+        return terms
 
+    @torch.no_grad()
+    def _ahead(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> list[Any]:
+        if player.ahead is None:
+            return [None] * len(parts)
+        with self._autocast():
+            return list(player.ahead(self.state.networks, parts, self._draws(rng, t)))
 
-def verdicts(critic: Critic, real: Tensor, fake: Tensor) -> tuple[Verdict, Verdict]:
-    """The critic's verdicts on real and fake images, in one pass: no layer of its mixes images."""
-    score, logits = critic(torch.cat([real, fake]))
-    return Verdict(score[: len(real)], logits[: len(real)]), Verdict(
-        score[len(real) :], logits[len(real) :]
-    )
+    def _adapt(self, sureness: Tensor) -> Terms:
+        """Let the strength of the augmentation follow the classifier's success."""
+        if not self.config.augment.adaptive:
+            return {}
+        sureness = sureness.clone()
+        self.peers.average([sureness])
+        player = next(p for p in self.state.players if p.repeats)
+        steps = self.config.training.steps * player.repeats
+        self.state.strength = adapted(self.state.strength, sureness, steps)
+        return {"augmented": self.state.strength}
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-def classification(logits: Tensor, label: Tensor, batch: Sides) -> Tensor:
-    """The classification loss that the batch's kind of labels asks for."""
-    return losses.classification(logits, label, multi_label=batch.multi_label)
+    def _update(self, player: str, loss: Tensor) -> None:
+        adam = self.state.optimisers[player]
+        adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = (p for group in adam.param_groups for p in group["params"])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        loss = loss.detach().clone()
+        self.peers.average([loss, *gradients])
+        norms = torch._foreach_norm(gradients)
+        bad = torch.stack([loss, *norms]).isfinite().all().logical_not().to(torch.float32)
+        # Fused Adam leaves everything as it is where this is 1, without the host having to know.
+        adam.found_inf = bad  # type: ignore[attr-defined]
+        adam.step()
+        self._skipped += bad
 
+    def largest_batch(self, size: int, batches: Batches) -> int:
+        """The first of half the size, a quarter ... for which memory suffices; 0 if none does.
 
-def penalty(critic: Critic, image: Tensor, label: Tensor) -> Tensor:
-    """The gradient penalty at an image, always in fp32: in bf16 its second derivative is noise."""
-    image = image.detach().float().requires_grad_()
-    with torch.autocast(image.device.type, enabled=False):
-        return losses.gradient_penalty(score_of(critic.scores(image), label), image)
-
-
-def cycle(
-    generator: Generator, batch: Sides, noise: tuple[Tensor, Tensor], *, defects: bool = True
-) -> Passes:
-    """Every image to its target class, and what came of it back to its own class; of what came of
-    defects only if asked for.
-    """
-    there, mask = generator.paint(batch.images, constant_map(batch.target), noise[0])
-    n = len(there) if defects else len(there) // 2
-    back, back_mask = generator.paint(there[:n], constant_map(batch.source[:n]), noise[1][:n])
-    return Passes(there, mask, back, back_mask)
-
-
-def generator_loss(
-    critic: AnyCritic,
-    batch: Sides,
-    passes: Passes,
-    weights: LossWeights,
-    *,
-    warmup: float = 1.0,
-    shown: Tensor | None = None,
-) -> tuple[Tensor, Terms]:
-    """``L_G`` and its named terms; the critic's parameters need no gradient here.
-
-    Args:
-        critic: D.
-        batch: what was painted on.
-        passes: what was painted.
-        weights: the weights of the terms.
-        warmup: share of the sparsity weight that is in force, in [0, 1].
-        shown: what the critic is shown of ``passes.there``; None: just that.
-    """
-    logits, terms = _opinion(critic, passes.there if shown is None else shown, batch)
-    share = torch.ones(len(passes.there), device=passes.there.device)
-    if weights.sparsity_by_class:
-        # First learn to paint, then to paint little: an image that is not recognised pays nothing
-        # for its mask, so the mask cannot die before the critic has a class to ask for.
-        share = losses.probability(logits.detach(), batch.target, multi_label=batch.multi_label)
-    n = len(passes.back)
-    came_back = n / len(passes.there)  # an image weighs as much whether the others come back or not
-    terms |= {
-        "rec": came_back * losses.reconstruction(batch.images[:n], passes.back),
-        "sd_cyc": came_back * losses.mask_cycle(passes.mask[:n], passes.back_mask),
-        "sd_con": losses.mask_sparsity(passes.mask, share)
-        + came_back * losses.mask_sparsity(passes.back_mask, share[:n]),
-    }
-    total = (
-        weights.cls_f * terms["cls_f"]
-        + weights.rec * terms["rec"]
-        + weights.sd_cyc * terms["sd_cyc"]
-        + warmup * weights.sd_con * terms["sd_con"]
-    )
-    if "adv" in terms:
-        total = total + weights.adv * terms["adv"]
-    if weights.mask_supervision:
-        restored = passes.mask.chunk(2)[1]
-        terms["mask_supervision"] = losses.mask_supervision(restored, batch.truth)
-        total = total + weights.mask_supervision * terms["mask_supervision"]
-    return total, terms
-
-
-def _opinion(critic: AnyCritic, shown: Tensor, batch: Sides) -> tuple[Tensor, Terms]:
-    """The class logits of painted images, and what the generator is charged for them."""
-    if isinstance(critic, FixedCritic):
-        pairs = critic.pairs(shown)
-        return either(pairs), {"cls_f": losses.authenticity(pairs, batch.target)}
-    verdict = critic(shown)
-    return verdict.logits, {
-        "adv": losses.wasserstein_generator(verdict.of(batch.target)),
-        "cls_f": classification(verdict.logits, batch.target, batch),
-    }
+        The networks take steps meanwhile: nothing but the answer may be used afterwards.
+        """
+        while size > 2:
+            size = size // 4 * 2
+            half = size // 2
+            if attempt(lambda: self.step(0, lambda *key: batches(*key).first(half))):  # noqa: B023
+                return size
+        return 0

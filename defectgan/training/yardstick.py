@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from defectgan.config import JudgedBy
 from defectgan.errors import SettingError
 from defectgan.model.file import below_prefix, with_prefix
-from defectgan.models.critic import Critic, read
-from defectgan.models.fixed_critic import FixedCritic
-from defectgan.models.imagenet import BATCH, JUDGE, RELEASES, imagenet, weights_of
+from defectgan.networks.critic import Critic, read
+from defectgan.networks.imagenet import BATCH, JUDGE, RELEASES, imagenet, weights_of
+from defectgan.settings.training import JudgedBy
 
 # In the state.
 YARDSTICK, FIXED = "yardstick", "fixed_yardstick"
@@ -37,9 +36,7 @@ class Yardstick:
         return with_prefix(YARDSTICK, self._reader.state_dict())
 
     @classmethod
-    def restored(
-        cls, critic: Critic | FixedCritic, tensors: Mapping[str, Tensor]
-    ) -> "Yardstick | None":
+    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "Yardstick | None":
         """What ``state`` gave, in the form that a critic has; None where there was none."""
         kept = below_prefix(YARDSTICK, tensors)
         if not kept:
@@ -100,7 +97,7 @@ def fixed_yardstick(
 
 
 def restored_yardstick(
-    critic: Critic | FixedCritic,
+    critic: Critic,
     tensors: Mapping[str, Tensor],
     *,
     device: torch.device,

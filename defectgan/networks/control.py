@@ -12,13 +12,6 @@ def constant_map(label: Tensor) -> Tensor:
     return label[:, :, None, None]
 
 
-def normal_label(like: Tensor) -> Tensor:
-    """The label of the normal class, for as many images as ``like`` [B, K] has."""
-    label = torch.zeros_like(like)
-    label[:, 0] = 1
-    return label
-
-
 def one_hot(classes: list[int], count: int) -> Tensor:
     """Labels [B, K] from class numbers."""
     return torch.eye(count)[torch.tensor(classes)]

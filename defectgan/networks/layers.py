@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from defectgan.networks.slices import ClassSlice
+
 NORM_EPSILON = 1e-5
 # A variance that is rounding: of images without any content.
 FLAT = 1e-10
@@ -118,6 +120,8 @@ class Spade(nn.Module):
     Source: Park et al., "Semantic Image Synthesis with Spatially-Adaptive Normalization", CVPR
         2019, eq. 1.
     """
+
+    class_slices = (ClassSlice("shared.weight", axis=1),)
 
     def __init__(self, channels: int, classes: int, hidden: int) -> None:
         super().__init__()

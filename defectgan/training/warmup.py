@@ -1,5 +1,5 @@
-"""The classifier's lead: it trains alone until it beats chance clearly, so that the generator gets
-a class signal at once.
+"""The warm-up: the classifier trains alone until it beats chance clearly, so that the generator
+gets a class signal at once.
 """
 
 import math
@@ -9,24 +9,27 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from defectgan.config import LEAD_SHARE, TrainingConfig
 from defectgan.data.index import Index
 from defectgan.data.loader import Loader
 from defectgan.devices import synchronize
 from defectgan.errors import TrainingError
+from defectgan.methods.base import WarmUp
 from defectgan.training import TIMED_STEPS
-from defectgan.training.engine import Engine
+from defectgan.training.step import Engine
 from defectgan.training.watch import Watcher
 
+# Steps of the warm-up for each step that follows, at most: one takes about a seventeenth of a
+# training step's time, so that the warm-up adds a quarter to a short training.
+SHARE = 4
 # Steps over which the classifier's progress is averaged.
 WINDOW = 50
 
-# What there is not in a training whose classifier takes no lead.
-NO_LEAD = (
-    "no kid_share and no best weights: without a warm-up of the classifier (training.lead_steps) "
+# What there is not in a training whose classifier has no warm-up.
+NO_WARMUP = (
+    "no kid_share and no best weights: without a warm-up of the classifier (method.warmup_steps) "
     "there is nothing that stands still to judge by, but where the extra 'features' is installed"
 )
-# Nor in one whose state does not hold what its lead came to.
+# Nor in one whose state does not hold what its warm-up came to.
 NO_YARDSTICK = (
     "no kid_share and no best weights from here on: the state is of an earlier version, which kept "
     "nothing that stands still to judge by"
@@ -44,44 +47,49 @@ def chance_loss(index: Index) -> float:
     return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in shares)
 
 
-def take_lead(
+def longest(warm_up: WarmUp, steps: int) -> int:
+    """Steps of the warm-up of a training of so many steps, at most."""
+    return min(warm_up.steps, SHARE * steps)
+
+
+def take_warm_up(
     engine: Engine,
     batches: Loader,
-    training: TrainingConfig,
+    warm_up: WarmUp,
     chance: float,
     *,
     watcher: Watcher,
     stop: Callable[[], bool],
 ) -> bool | None:
-    """Train the classifier alone, for ``longest_lead`` steps at most.
+    """Train the classifier alone, for ``longest`` steps at most.
 
     Returns:
-        Whether its cross-entropy fell below ``lead_until`` of chance's; None if it was asked to
+        Whether its cross-entropy fell below its goal's share of chance's; None if it was asked to
         stop.
 
     Raises:
         TrainingError: if its losses are not finite.
     """
-    goal, longest = training.lead_until * chance, training.longest_lead
+    goal, most = warm_up.until * chance, longest(warm_up, engine.config.training.steps)
     window: list[Tensor] = []
-    for t in range(longest):
+    for t in range(most):
         if engine.peers.any(stop()):
             return None
-        window = [*window[1 - WINDOW :], engine.lead_step(t, batches)["cls_r"]]
+        window = [*window[1 - WINDOW :], engine.warm_up_step(t, batches)["cls_r"]]
         if t < TIMED_STEPS:
             synchronize(engine.device)
-        watcher.warmed(t + 1, longest)
-        if (t + 1) % WINDOW and t + 1 < longest:
+        watcher.warmed(t + 1, most)
+        if (t + 1) % WINDOW and t + 1 < most:
             continue
         mean = torch.stack(window).mean()
         engine.peers.average([mean])
         if not mean.isfinite():
             raise TrainingError(
                 "the classifier's losses are not finite: train in fp32, or with a lower learning "
-                "rate (optim.tower_lr)"
+                "rate (method.tower_lr)"
             )
         watcher.phase(
-            f"classifier ahead: step {t + 1} of at most {longest}, cross-entropy "
+            f"classifier ahead: step {t + 1} of at most {most}, cross-entropy "
             f"{float(mean):.2f} (chance {chance:.2f}, goal {goal:.2f})"
         )
         if mean < goal:
@@ -89,15 +97,16 @@ def take_lead(
     return False
 
 
-def missed_goal(training: TrainingConfig) -> str:
+def missed_goal(warm_up: WarmUp, steps: int) -> str:
     """What to say where the classifier was not sure enough in the end."""
-    if training.longest_lead < training.lead_steps:
+    most = longest(warm_up, steps)
+    if most < warm_up.steps:
         return (
-            f"the classifier did not reach its goal in {training.longest_lead} steps alone, "
-            f"{LEAD_SHARE} for each step of so short a training: expect little of it; longer ones "
-            f"give the classifier up to {training.lead_steps}"
+            f"the classifier did not reach its goal in {most} steps alone, {SHARE} for each step "
+            "of so short a training: expect little of it; longer ones give the classifier up to "
+            f"{warm_up.steps}"
         )
     return (
-        f"the classifier did not reach its goal in {training.lead_steps} steps alone: the "
+        f"the classifier did not reach its goal in {warm_up.steps} steps alone: the "
         "classes are hard to tell apart, expect the generator to learn slowly"
     )

@@ -1,0 +1,23 @@
+"""Loss terms, one pure function each, by what they hold together."""
+
+from defectgan.losses.adversarial import (
+    gradient_penalty,
+    interpolate,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+from defectgan.losses.classification import classification, probability
+from defectgan.losses.cycle import mask_cycle, mask_sparsity, mask_supervision, reconstruction
+
+__all__ = [
+    "classification",
+    "gradient_penalty",
+    "interpolate",
+    "mask_cycle",
+    "mask_sparsity",
+    "mask_supervision",
+    "probability",
+    "reconstruction",
+    "wasserstein_critic",
+    "wasserstein_generator",
+]

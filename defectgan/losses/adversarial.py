@@ -1,0 +1,61 @@
+"""What sets a generator against a critic: scores and what bounds their slope.
+
+B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks in [0, 1] with
+1 = defect. Every function returns an unweighted scalar: a weight stands in the method that uses the
+term.
+"""
+
+import torch
+from torch import Tensor
+
+# Inside the root: the derivative of |g| at g = 0 would be NaN (a critic with dead units has such
+# points).
+NORM_EPSILON = 1e-12
+
+
+def wasserstein_critic(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """``E[D(fake)] - E[D(real)]``: the negated estimate of the Wasserstein distance.
+
+    Args:
+        real_score, fake_score: scores of any shape, a mean over patches included.
+
+    Source: Arjovsky et al., "Wasserstein GAN", ICML 2017.
+    """
+    return fake_score.mean() - real_score.mean()
+
+
+def wasserstein_generator(fake_score: Tensor) -> Tensor:
+    """``-E[D(fake)]``."""
+    return -fake_score.mean()
+
+
+def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
+    """``t real + (1 - t) fake``, where the gradient penalty is taken.
+
+    Args:
+        real, fake: [B, C, H, W].
+        t: [B], drawn from U[0, 1], one for each image.
+    """
+    t = t.view(-1, 1, 1, 1)
+    return t * real + (1 - t) * fake
+
+
+def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
+    """``E[(|grad D(x_hat)|_2 - 1)^2]``, the norm over all the pixels of an image.
+
+    Args:
+        score: [B, ...], D(x_hat) with its graph, in fp32; summed over all but the batch is D of an
+            image.
+        image: [B, C, H, W], x_hat, a leaf that requires grad.
+
+    With D the mean over P patches, as everywhere here, the slope of that mean is held at 1.
+    StarGAN's code has the mean as its score too, but takes the penalty of the sum over the patches:
+    it holds the mean's slope at 1 / P. So at equal weights this critic pulls P times as hard at
+    the generator; P is 4 at 128 px with six layers (the published critic), 16 at 64 px with four
+    (``quick``) and at 128 px with five (``standard``).
+
+    Source: Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, eq. 3.
+    """
+    (gradient,) = torch.autograd.grad(score.sum(), image, create_graph=True)
+    norm = (gradient.flatten(1).square().sum(1) + NORM_EPSILON).sqrt()
+    return (norm - 1).square().mean()

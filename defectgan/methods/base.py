@@ -1,0 +1,155 @@
+"""What a method is: the networks it has, who trains them by which loss, and how it paints.
+
+B batch, C image channels, K classes with normal first, H x W pixels, N noise values an image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from defectgan.batch import Batch
+from defectgan.methods.draws import Draws
+from defectgan.networks.generator import Layer
+from defectgan.settings.base import Settings
+
+Networks = Mapping[str, nn.Module]
+Terms = dict[str, Tensor]
+# The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
+# it is of what was painted.
+CRITIC = "critic"
+
+
+# Channels of a critic's last layer, at most: four times those of the published form.
+WIDEST = 8192
+
+
+class MethodShape(Settings):
+    """The settings without which a method's weights are of no use; ``name`` is the method's."""
+
+    name: str
+
+    def check(self, size: tuple[int, int], final_lr: float) -> None:
+        """Whether they go with the rest.
+
+        Args:
+            size: height and width of the images.
+            final_lr: the learning rate at the last step.
+
+        Raises:
+            ValueError: if they do not.
+        """
+
+
+class PatchShape(MethodShape):
+    """Of a method with a critic whose layers halve the size."""
+
+    critic_width: int = Field(
+        64, ge=4, le=1024, description="channels of the first layer, doubled by each further"
+    )
+    critic_layers: int = Field(6, ge=2, le=8, description="each halves the size")
+
+    @model_validator(mode="after")
+    def _layers_fit_into_memory(self) -> Self:
+        if (last := self.critic_width << (self.critic_layers - 1)) > WIDEST:
+            raise ValueError(
+                f"{self.critic_layers} critic layers from width {self.critic_width} on end at "
+                f"{last} channels, at most {WIDEST} can be: take fewer layers or a smaller width"
+            )
+        return self
+
+    def check(self, size: tuple[int, int], final_lr: float) -> None:
+        if min(size) >> self.critic_layers < 1:
+            raise ValueError(
+                f"{self.critic_layers} critic layers leave nothing of {min(size)} px: take fewer"
+            )
+
+
+class Task(NamedTuple):
+    """What networks are for: C, K, height and width of the images, and whether any image of the
+    data has several classes.
+    """
+
+    channels: int
+    classes: int
+    size: tuple[int, int]
+    multi_label: bool = False
+
+
+class Player(NamedTuple):
+    """One optimiser, and the loss that it lowers.
+
+    ``trains`` names the networks that it changes; all others stand still meanwhile. ``loss`` gives
+    the loss and its named terms for a batch; it is called ``repeats`` times a step, each with a
+    batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
+    thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
+    for parameters whose names in a network begin so.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: Callable[[Networks, Batch, Draws, Any], tuple[Tensor, Terms]]
+    repeats: int = 1
+    ahead: Callable[[Networks, Sequence[Batch], Draws], Sequence[Any]] | None = None
+    rates: Mapping[str, float] = {}
+
+
+class WarmUp(NamedTuple):
+    """A player that trains alone before all others, for ``steps`` steps at most, until its term
+    ``cls_r``, a cross-entropy, is below the share ``until`` of chance's.
+    """
+
+    player: Player
+    steps: int
+    until: float
+
+
+class Method(ABC):
+    """A method for a task.
+
+    ``Shape`` are the settings without which its weights are of no use, ``Settings`` all of them:
+    each weight stands there beside the term it weighs.
+    """
+
+    Shape: ClassVar[type[MethodShape]]
+    Settings: ClassVar[type[MethodShape]]
+    # The networks whose running average (EMA) paints.
+    averaged: ClassVar[tuple[str, ...]] = ("generator",)
+
+    def __init__(self, shape: Any, task: Task) -> None:
+        """Args: its shape, or all its settings; the task."""
+        self.shape, self.task = shape, task
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """Fresh ones, by their names."""
+
+    @abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """Who trains what, in the order of a step; of a method that has all its settings."""
+
+    def warm_up(self) -> WarmUp | None:
+        """Who trains alone before all others, if anybody does."""
+        return None
+
+    @property
+    def wants_truths(self) -> bool:
+        """Whether its players learn from true masks."""
+        return False
+
+    @abstractmethod
+    def noise_size(self, networks: Networks, height: int, width: int) -> int:
+        """N: how many noise values an image of that size takes."""
+
+    @abstractmethod
+    def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        """The layer that brings images to the classes of a control map.
+
+        Args:
+            networks: those of ``averaged`` at least.
+            image: [B, C, H, W] in [-1, 1].
+            control: [B, K, h, w], h = w = 1 where it is constant over the image.
+            noise: [B, N], standard normal.
+        """

@@ -1,0 +1,129 @@
+"""What the two forms of Defect-GAN share: a layer is painted, there and back.
+
+B batch, C image channels, K classes, H x W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from defectgan import losses
+from defectgan.batch import Batch
+from defectgan.methods.base import Method, Networks, Terms
+from defectgan.methods.draws import Draws
+from defectgan.networks.compose import compose
+from defectgan.networks.control import constant_map
+from defectgan.networks.critic import Critic, Verdict
+from defectgan.networks.generator import Generator, Layer
+from defectgan.settings.base import Settings
+
+
+class LayeredSettings(Settings):
+    """The weights that have one default in both; ``adv`` multiplies the generator's -E[D(fake)]."""
+
+    adv: float = Field(1.0, ge=0)
+    gp: float = Field(10.0, ge=0)
+    cls_r: float = Field(2.0, ge=0)
+    rec: float = Field(5.0, ge=0)
+    mask_supervision: float = Field(
+        0.0, ge=0, description="restoration masks are the true ones, where images have any"
+    )
+
+
+class Painted(NamedTuple):
+    """Composed images [B, C, H, W] and the masks of their layers [B, 1, H, W]."""
+
+    image: Tensor
+    mask: Tensor
+
+
+def paint(network: nn.Module, image: Tensor, label: Tensor, noise: Tensor) -> Painted:
+    """Images [B, C, H, W] towards classes [B, K], the same all over an image."""
+    layer = network(image, constant_map(label), noise)
+    return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
+
+
+def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequence[Tensor]:
+    """The fakes of several critic steps in one pass: the generator stands still meanwhile."""
+    generator = cast(Generator, networks["generator"])
+    images, target = (
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "target")
+    )
+    size = generator.noise_size(*images.shape[2:])
+    noise = torch.cat([draws.noise(len(batch.images), size) for batch in batches])
+    return paint(generator, images, target, noise).image.chunk(len(batches))
+
+
+def both_ways(
+    network: nn.Module, batch: Batch, draws: Draws, *, defects: bool = True
+) -> tuple[Painted, Painted]:
+    """Every image to its target class, and what came of it back to its own class; of what came of
+    defects only if asked for.
+    """
+    generator, images = cast(Generator, network), batch.images
+    count, size = len(images), generator.noise_size(*images.shape[2:])
+    noise, noise_back = draws.noise(count, size), draws.noise(count, size)
+    there = paint(generator, images, batch.target, noise)
+    n = count if defects else count // 2
+    back = paint(generator, there.image[:n], batch.source[:n], noise_back[:n])
+    return there, back
+
+
+def verdicts(
+    critic: nn.Module, real: Tensor, fake: Tensor, label: Tensor
+) -> tuple[Verdict, Verdict]:
+    """The critic's verdicts on real and fake images of the classes ``label`` [B, K], in one pass:
+    no layer of its mixes images.
+    """
+    score, logits = critic(torch.cat([real, fake]), torch.cat([label, label]))
+    n = len(real)
+    return Verdict(score[:n], logits[:n]), Verdict(score[n:], logits[n:])
+
+
+def penalty(critic: nn.Module, image: Tensor, label: Tensor) -> Tensor:
+    """The gradient penalty at an image, always in fp32: in bf16 its second derivative is noise."""
+    image = image.detach().float().requires_grad_()
+    with torch.autocast(image.device.type, enabled=False):
+        return losses.gradient_penalty(cast(Critic, critic).scores(image, label), image)
+
+
+def covered(mask: Tensor) -> Terms:
+    """What the masks [B, 1, H, W] of both directions cover, for a person."""
+    deface, restore = mask.detach().chunk(2)
+    return {"mask_deface": deface.mean(), "mask_restore": restore.mean()}
+
+
+class Layered(Method):
+    """Paints a layer over the image, and is told by the classes of a batch's images alone."""
+
+    @property
+    def wants_truths(self) -> bool:
+        return bool(self.shape.mask_supervision)
+
+    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The classification loss that the data's kind of labels asks for."""
+        return losses.classification(logits, label, multi_label=self.task.multi_label)
+
+    def sureness(self, logits: Tensor, label: Tensor) -> Tensor:
+        """How probable the true classes are to the classifier, the mean in [0, 1]."""
+        return losses.probability(logits.detach(), label, multi_label=self.task.multi_label).mean()
+
+    def supervised(
+        self, total: Tensor, terms: Terms, mask: Tensor, batch: Batch
+    ) -> tuple[Tensor, Terms]:
+        """With the term of the true masks of defects, where it has a weight."""
+        weight = self.shape.mask_supervision
+        if not weight:
+            return total, terms
+        term = losses.mask_supervision(mask.chunk(2)[1], batch.truth)
+        return total + weight * term, terms | {"mask_supervision": term}
+
+    def noise_size(self, networks: Networks, height: int, width: int) -> int:
+        return cast(Generator, networks["generator"]).noise_size(height, width)
+
+    def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        layer: Layer = networks["generator"](image, control, noise)
+        return layer

@@ -1,0 +1,30 @@
+"""The methods by their names; a method is imported when it is asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from defectgan.errors import SettingError
+from defectgan.words import found
+
+if TYPE_CHECKING:
+    from defectgan.methods.base import Method
+
+# The module of each, in this package, and its class there.
+METHODS = {
+    "defectgan": "DefectGAN",
+    "robust": "Robust",
+    "stargan": "StarGAN",
+}
+
+
+def method_named(name: Any) -> "type[Method]":
+    """A method's class.
+
+    Raises:
+        SettingError: if there is none of that name.
+    """
+    if name not in METHODS:
+        raise SettingError(f"no method {name}{found(tuple(METHODS), str(name))}")
+    module = import_module(f"defectgan.methods.{name}")
+    kind: type[Method] = getattr(module, METHODS[name])
+    return kind

@@ -1,0 +1,124 @@
+"""StarGAN: the class stands beside the image, and all of the image is painted anew.
+
+    x^ = G(x, y)      x~ = G(x^, y_source)
+
+    L_D = E[D(fake)] - E[D(real)] + gp GP + cls CE(D_cls(real), y_source)
+    L_G = -E[D(fake)] + cls CE(D_cls(fake), y) + rec |x - x~|_1
+
+D(x) is the mean over P patches; as in its authors' code GP is taken of their sum, which holds the
+slope of the mean at 1 / P. There images go from any domain to any other; here, as with the other
+methods, from normal to a defect and back. There is no layer: its mask is the whole image.
+
+Source: Choi et al., "StarGAN: Unified Generative Adversarial Networks for Multi-Domain
+    Image-to-Image Translation", CVPR 2018, and its authors' code.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from defectgan import losses
+from defectgan.batch import Batch
+from defectgan.methods.base import CRITIC, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.draws import Draws
+from defectgan.networks.control import constant_map
+from defectgan.networks.generator import Layer
+from defectgan.networks.stargan import StarCritic, StarGenerator
+
+
+class Shape(PatchShape):
+    """What its networks are built from."""
+
+    name: Literal["stargan"] = "stargan"
+    width: int = Field(
+        64, ge=4, le=1024, description="channels at full resolution; 4 x at the bottleneck"
+    )
+    residual_blocks: int = Field(6, ge=0, le=256)
+
+
+class Settings(Shape):
+    """And the weights of its terms, in the symbols above."""
+
+    gp: float = Field(10.0, ge=0)
+    cls: float = Field(1.0, ge=0)
+    rec: float = Field(10.0, ge=0)
+    n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
+
+
+def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequence[Tensor]:
+    """The fakes of several critic steps in one pass."""
+    images = torch.cat([batch.images for batch in batches])
+    target = torch.cat([batch.target for batch in batches])
+    made: Tensor = networks["generator"](images, constant_map(target))
+    return made.chunk(len(batches))
+
+
+class StarGAN(Method):
+    """The authors' form; they paint with the networks as they are, without an average."""
+
+    Shape, Settings = Shape, Settings
+    averaged = ()
+
+    def networks(self) -> dict[str, nn.Module]:
+        s, (channels, classes, size, _) = self.shape, self.task
+        return {
+            "generator": StarGenerator(
+                channels, classes, width=s.width, residual_blocks=s.residual_blocks
+            ),
+            CRITIC: StarCritic(
+                channels, classes, width=s.critic_width, layers=s.critic_layers, size=size
+            ),
+        }
+
+    def players(self) -> tuple[Player, ...]:
+        return (
+            Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes),
+            Player("generator", ("generator",), self._generator),
+        )
+
+    def noise_size(self, networks: Networks, height: int, width: int) -> int:
+        return 0
+
+    def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        painted = networks["generator"](image, control)
+        return Layer(painted, torch.ones_like(painted[:, :1]))
+
+    def _classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        return losses.classification(logits, label, multi_label=self.task.multi_label)
+
+    def _critic(
+        self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor
+    ) -> tuple[Tensor, Terms]:
+        critic, s = cast(StarCritic, networks[CRITIC]), self.shape
+        t = draws.uniform(len(fake))
+        real, fake = draws.shown(batch.images), draws.shown(fake)
+        on_real = critic(real, batch.source)
+        terms = {
+            "wgan": losses.wasserstein_critic(on_real.score, critic.scores(fake, batch.target)),
+            "gp": self._penalty(critic, losses.interpolate(real, fake, t), batch.target),
+            "cls_r": self._classification(on_real.logits, batch.source),
+        }
+        return terms["wgan"] + s.gp * terms["gp"] + s.cls * terms["cls_r"], terms
+
+    def _penalty(self, critic: StarCritic, image: Tensor, label: Tensor) -> Tensor:
+        """Of the sum over the patches, in fp32: in bf16 its second derivative is noise."""
+        image = image.detach().float().requires_grad_()
+        with torch.autocast(image.device.type, enabled=False):
+            return losses.gradient_penalty(critic.patches * critic.scores(image, label), image)
+
+    def _generator(
+        self, networks: Networks, batch: Batch, draws: Draws, _: Any
+    ) -> tuple[Tensor, Terms]:
+        generator, s, images = networks["generator"], self.shape, batch.images
+        there = generator(images, constant_map(batch.target))
+        back = generator(there, constant_map(batch.source))
+        verdict = networks[CRITIC](draws.shown(there), batch.target)
+        terms = {
+            "adv": losses.wasserstein_generator(verdict.score),
+            "cls_f": self._classification(verdict.logits, batch.target),
+            "rec": losses.reconstruction(images, back),
+        }
+        return terms["adv"] + s.cls * terms["cls_f"] + s.rec * terms["rec"], terms

@@ -1,0 +1,94 @@
+"""A trained model that paints: the only caller of a method's ``paint``.
+
+B images, C channels, K classes, H x W pixels, N noise values an image.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from defectgan import losses
+from defectgan.memory import Portions
+from defectgan.methods.base import CRITIC, Method, Networks
+from defectgan.methods.draws import draw_noise
+from defectgan.networks.compose import compose
+from defectgan.networks.control import constant_map, one_hot
+from defectgan.networks.critic import Critic, Verdict
+from defectgan.networks.generator import Layer
+
+
+class Painted(NamedTuple):
+    """Composed images [B, C, H, W] in [-1, 1], and the masks of their layers [B, 1, H, W]."""
+
+    image: Tensor
+    mask: Tensor
+
+
+class Opinion(NamedTuple):
+    """What the critic says of images: its ``score`` and how probable the class is, [B] each."""
+
+    score: Tensor
+    confidence: Tensor
+
+
+class Painter:
+    """Paints with the networks of a method as they are: in training, or read from a file."""
+
+    def __init__(self, method: Method, networks: Networks) -> None:
+        """Args: the method, and its networks by their names; it can do without a critic."""
+        self.method, self.networks = method, networks
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether it can say how sure a critic is: an exported model cannot."""
+        return CRITIC in self.networks
+
+    def noise_size(self, height: int, width: int) -> int:
+        """N: how many noise values an image of that size takes."""
+        return self.method.noise_size(self.networks, height, width)
+
+    def layer(self, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        """The layer that brings images [B, C, H, W] in [-1, 1] to the classes of a control map
+        [B, K, h, w], from noise [B, N].
+        """
+        return self.method.paint(self.networks, image, control, noise)
+
+    def paint(self, image: Tensor, labels: Sequence[int], noise: Tensor) -> Painted:
+        """Images [B, C, H, W] towards a class each, from noise [B, N]."""
+        layer = self.layer(image, self.control(labels, image.device), noise)
+        return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
+
+    def control(self, labels: Sequence[int], device: torch.device) -> Tensor:
+        """The control map [B, K, 1, 1] that asks for a class all over each image."""
+        return constant_map(self._label(labels, device))
+
+    @torch.no_grad()
+    def paint_class(
+        self, images: Tensor, label: int, rng: torch.Generator, *, portions: Portions
+    ) -> Painted:
+        """All images [B, C, H, W] towards one class, in portions; noise comes from ``rng``."""
+        # Drawn for all, so that no image depends on how large the portions are.
+        noise = draw_noise(len(images), self.noise_size(*images.shape[2:]), rng)
+        made = portions(
+            len(images),
+            lambda part: self.paint(images[part], [label] * len(images[part]), noise[part]),
+        )
+        return Painted(*(torch.cat(tensors) for tensors in zip(*made, strict=True)))
+
+    def opinion(self, images: Tensor, labels: Sequence[int]) -> Opinion:
+        """The critic's opinion of images [B, C, H, W] that are meant to be of a class each."""
+        wanted = self._label(labels, images.device)
+        verdict: Verdict = self.networks[CRITIC](images, wanted)
+        multi_label = self.method.task.multi_label
+        return Opinion(
+            verdict.score, losses.probability(verdict.logits, wanted, multi_label=multi_label)
+        )
+
+    def classify(self, images: Tensor) -> Tensor:
+        """The critic's class logits [B, K]."""
+        return cast(Critic, self.networks[CRITIC]).classify(images)
+
+    def _label(self, labels: Sequence[int], device: torch.device) -> Tensor:
+        return one_hot(list(labels), self.method.task.classes).to(device)

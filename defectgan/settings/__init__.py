@@ -1,0 +1,1 @@
+"""Settings that are of no single method, and how all of them are read."""
