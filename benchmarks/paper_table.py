@@ -57,7 +57,7 @@ ROWS = {
     "+ SPADE, noise": "table-noise",
     "+ SPADE, layers": "table-layers",
     "+ SPADE, layers, spatial constraints": "table-spatial",
-    "Defect-GAN": "quick",
+    "Defect-GAN": "table-full",
 }
 # Painted images of the rarest class that are held against real ones (of the others in proportion),
 # and at most so many real ones of each class to find defects in.

@@ -12,7 +12,9 @@ class Batch(NamedTuple):
     ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K] in {0, 1}, the classes
     of the defect images, and at once those that the normal images are to be turned into; ``truth``
     [B/2, 1, H, W] in [0, 1], the true masks of the defect images, NaN where there is none, and
-    empty where nobody learns from them.
+    empty where nobody learns from them. ``drawn`` [B, C, H, W]: a drawn defect on each normal
+    image, then the same defects, each on the next normal image; ``drawn_truth`` [B, 1, H, W] in
+    {0, 1} where they are; both empty where nobody learns from them.
 
     Both directions at once: ``images`` (n, d) of the classes ``source`` are turned into the classes
     ``target``, of which ``real`` (d, n) are true examples.
@@ -22,6 +24,8 @@ class Batch(NamedTuple):
     defect: Tensor
     label: Tensor
     truth: Tensor = torch.empty(0)
+    drawn: Tensor = torch.empty(0)
+    drawn_truth: Tensor = torch.empty(0)
 
     @property
     def images(self) -> Tensor:
@@ -51,4 +55,5 @@ class Batch(NamedTuple):
 
     def first(self, half: int) -> "Batch":
         """The first ``half`` images of each half."""
-        return Batch(*(tensor[:half] for tensor in self))
+        drawn = (torch.cat([each[:half] for each in pair.chunk(2)]) for pair in self[4:])
+        return Batch(*(tensor[:half] for tensor in self[:4]), *drawn)

@@ -122,14 +122,12 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 def upload_batch(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device, images in channels-last order."""
-    normal, defect, label, truth = (upload(tensor, device) for tensor in batch)
+    normal, defect, label, truth, drawn, drawn_truth = (upload(part, device) for part in batch)
     order = torch.channels_last
-    return Batch(
-        normal.contiguous(memory_format=order),
-        defect.contiguous(memory_format=order),
-        label,
-        truth,
-    )
+    normal, defect = (images.contiguous(memory_format=order) for images in (normal, defect))
+    if drawn.numel():
+        drawn = drawn.contiguous(memory_format=order)
+    return Batch(normal, defect, label, truth, drawn, drawn_truth)
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """Samples to tensors: which images stand in a batch, decoded, cached and augmented."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from defectgan.batch import Batch
 from defectgan.data.augment import Augment
+from defectgan.data.drawn import draw_pair
 from defectgan.data.index import Index
 from defectgan.data.masks import read_region
 from defectgan.data.samples import Sample
@@ -200,6 +201,21 @@ def to_tensor(images: Sequence[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(stacked))
 
 
+def drawn_on(images: Sequence[NDArray[np.float32]], seeds: Sequence[int]) -> dict[str, Tensor]:
+    """A drawn defect on each image, and the same on the next one, as in ``Batch``."""
+    others = [*images[1:], images[0]]
+    pairs = [
+        draw_pair(one, other, (seed,))
+        for one, other, seed in zip(images, others, seeds, strict=True)
+    ]
+    flat = [drawn for each in zip(*pairs, strict=True) for drawn in each]
+    truths = np.stack([drawn.truth for drawn in flat]).transpose(0, 3, 1, 2)
+    return {
+        "drawn": to_tensor([drawn.image for drawn in flat]),
+        "drawn_truth": torch.from_numpy(np.ascontiguousarray(truths)),
+    }
+
+
 class Batches:
     """Batches as a function of the step: what is drawn depends on (seed, step, part) alone, never
     on state.
@@ -213,11 +229,15 @@ class Batches:
         augment: AugmentConfig,
         seed: int,
         rows: slice = slice(None),
+        drawn: Collection[int] = (),
     ) -> None:
-        """Args: the images, the settings, and which rows of each half of a batch are made."""
+        """Args: the images, the settings, which rows of each half of a batch are made, and which
+        parts of a step have drawn defects.
+        """
         self.images = images
         self._half = batch_size // 2
         self._rows = rows
+        self._drawn = drawn
         height, width = images.frame
         self._augment = Augment(augment, square=height == width)
         self._seed = seed
@@ -235,12 +255,16 @@ class Batches:
             [self._example(*one) for one in half[self._rows]]
             for half in (drawn[: self._half], drawn[self._half :])
         )
-        return Batch(
+        batch = Batch(
             to_tensor([one.image for one in normal]),
             to_tensor([one.image for one in defects]),
             self._labels([one.classes for one in defects]),
             self._truths([one.truth for one in defects]),
         )
+        if part not in self._drawn:
+            return batch
+        seeds = [seed for _, _, seed in drawn[: self._half][self._rows]]
+        return batch._replace(**drawn_on([one.image for one in normal], seeds))
 
     def _example(self, k: int, i: int, seed: int) -> Example:
         """Image i of class k as the networks see it, augmented."""

@@ -16,6 +16,7 @@ from defectgan.errors import ModelError
 from defectgan.evaluation.real import RealSplit
 from defectgan.methods.config import load_config
 from defectgan.runs import RunFolder
+from defectgan.settings.training import HEAD_START
 
 # What to do about a model that has seen what a classifier may not.
 RETRAIN = (
@@ -119,8 +120,9 @@ def what_it_learned(folder: RunFolder) -> Learned:
         content = split_content(run.split)
         trained |= content[TRAIN]
         chose |= content[VAL]
-        begun = load_config(run.config, {}).training.init_from
-        start = Path(begun) if begun is not None else None
+        begun = load_config(run.config, {}).training.start
+        # What comes with the package has learned from no photograph.
+        start = Path(begun) if begun not in (None, HEAD_START) else None
         run = run_of(start) if start is not None else None
     return Learned(frozenset(trained), frozenset(chose), start)
 

@@ -7,17 +7,26 @@ from defectgan.losses.adversarial import (
     wasserstein_generator,
 )
 from defectgan.losses.classification import classification, probability
-from defectgan.losses.cycle import mask_cycle, mask_sparsity, mask_supervision, reconstruction
+from defectgan.losses.cycle import (
+    mask_cycle,
+    mask_likelihood,
+    mask_sparsity,
+    mask_supervision,
+    reconstruction,
+    within,
+)
 
 __all__ = [
     "classification",
     "gradient_penalty",
     "interpolate",
     "mask_cycle",
+    "mask_likelihood",
     "mask_sparsity",
     "mask_supervision",
     "probability",
     "reconstruction",
     "wasserstein_critic",
     "wasserstein_generator",
+    "within",
 ]

@@ -7,16 +7,27 @@ term.
 Source: Zhang et al., "Defect-GAN", WACV 2021, where no other is named.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 # Of a share whose both parts may be 0.
 EPSILON = 1e-12
+# Opacities no nearer to 0 and 1 count in a likelihood, which would be infinite there.
+SURE = 1e-5
 
 
 def reconstruction(image: Tensor, cycled: Tensor) -> Tensor:
     """``|x - x_cycled|_1``, mean over pixels: a cycle gives the image back."""
     return F.l1_loss(cycled, image)
+
+
+def within(image: Tensor, other: Tensor, where: Tensor) -> Tensor:
+    """``|x - y|_1``, mean over the pixels that lie ``where`` [B, 1, H, W] in [0, 1] says, of the
+    whole batch: a defect of a few pixels would drown in the mean over all.
+    """
+    apart = (image - other).abs().mean(1, keepdim=True)
+    return (apart * where).sum() / (where.sum() + 1)
 
 
 def mask_cycle(mask: Tensor, cycled_mask: Tensor) -> Tensor:
@@ -53,3 +64,14 @@ def mask_supervision(mask: Tensor, truth: Tensor) -> Tensor:
     t = truth.nan_to_num()
     both, either = ((mask * t).sum((1, 2, 3)), (mask + t).sum((1, 2, 3)))
     return ((1 - 2 * both / (either + EPSILON)) * known).mean()
+
+
+def mask_likelihood(mask: Tensor, truth: Tensor) -> Tensor:
+    """Binary cross-entropy of masks with true ones, mean over pixels.
+
+    Args:
+        mask: [B, 1, H, W].
+        truth: [B, 1, H, W] in {0, 1}.
+    """
+    with torch.autocast(mask.device.type, enabled=False):
+        return F.binary_cross_entropy(mask.float().clamp(SURE, 1 - SURE), truth)

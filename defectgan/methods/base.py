@@ -68,14 +68,15 @@ class PatchShape(MethodShape):
 
 
 class Task(NamedTuple):
-    """What networks are for: C, K, height and width of the images, and whether any image of the
-    data has several classes.
+    """What networks are for: C, K, height and width of the images, whether any image of the data
+    has several classes, and the ``poses`` that an image is shown in, see ``networks.exemplars``.
     """
 
     channels: int
     classes: int
     size: tuple[int, int]
     multi_label: bool = False
+    poses: tuple[int, ...] = (0,)
 
 
 class Player(NamedTuple):
@@ -85,7 +86,8 @@ class Player(NamedTuple):
     the loss and its named terms for a batch; it is called ``repeats`` times a step, each with a
     batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
     thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
-    for parameters whose names in a network begin so.
+    for parameters whose names in a network begin so. ``drawn`` says that its batches have drawn
+    defects.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Player(NamedTuple):
     repeats: int = 1
     ahead: Callable[[Networks, Sequence[Batch], Draws], Sequence[Any]] | None = None
     rates: Mapping[str, float] = {}
+    drawn: bool = False
 
 
 class WarmUp(NamedTuple):
@@ -133,6 +136,16 @@ class Method(ABC):
     def warm_up(self) -> WarmUp | None:
         """Who trains alone before all others, if anybody does."""
         return None
+
+    def settle(  # noqa: B027
+        self, networks: Networks, images: Callable[[int], Tensor]
+    ) -> None:
+        """Let networks that have learned be ready to paint, whenever they have changed.
+
+        Args:
+            networks: those that paint.
+            images: real images [N, C, H, W] of a class, by its number.
+        """
 
     @property
     def wants_truths(self) -> bool:

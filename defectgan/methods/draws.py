@@ -38,6 +38,11 @@ class Draws:
         drawn = torch.rand(count * self._processes, generator=self._rng, device=self._rng.device)
         return self._own(drawn)
 
+    def chances(self, count: int, each: int) -> Tensor:
+        """[count, each] from U[0, 1)."""
+        size = count * self._processes, each
+        return self._own(torch.rand(size, generator=self._rng, device=self._rng.device))
+
     def noise(self, count: int, size: int) -> Tensor:
         """[count, size], standard normal."""
         return self._own(draw_noise(count * self._processes, size, self._rng))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # The module of each, in this package, and its class there.
 METHODS = {
     "defectgan": "DefectGAN",
+    "exemplar": "Exemplar",
     "robust": "Robust",
     "stargan": "StarGAN",
 }

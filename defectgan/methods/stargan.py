@@ -63,7 +63,7 @@ class StarGAN(Method):
     averaged = ()
 
     def networks(self) -> dict[str, nn.Module]:
-        s, (channels, classes, size, _) = self.shape, self.task
+        s, (channels, classes, size) = self.shape, self.task[:3]
         return {
             "generator": StarGenerator(
                 channels, classes, width=s.width, residual_blocks=s.residual_blocks

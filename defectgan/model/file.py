@@ -29,6 +29,8 @@ from defectgan.model.info import ModelInfo
 from defectgan.model.painter import Painter
 from defectgan.names import name_fault
 from defectgan.runs import RunFolder
+from defectgan.settings.load import preset_folder
+from defectgan.settings.training import HEAD_START
 from defectgan.words import counted
 
 CPU = torch.device("cpu")
@@ -230,6 +232,15 @@ def record_threshold(path: Path, threshold: float) -> None:
 def weights_file(model: Path) -> Path:
     """The weights of a run folder, or the file itself."""
     return RunFolder(model).weights if model.is_dir() else model
+
+
+def first_weights(start: str) -> Path:
+    """The weights that a training begins with: of a run folder, a file, or those that come with the
+    package, ``HEAD_START``.
+    """
+    if start == HEAD_START:
+        return preset_folder() / f"{start}.safetensors"
+    return weights_file(Path(start))
 
 
 def load_model(path: Path, *, device: torch.device = CPU) -> Model:

@@ -15,6 +15,7 @@ from defectgan.methods.config import Config
 from defectgan.model.form import Form
 from defectgan.model.formats import FORMAT
 from defectgan.names import safe_folders
+from defectgan.networks.exemplars import poses_shown
 from defectgan.words import found
 
 # The opacity above which a pixel counts as defect, where neither true masks nor painted images have
@@ -92,8 +93,10 @@ class ModelInfo:
     @property
     def task(self) -> Task:
         """What its networks are for."""
-        size = self.form.view.image_size
-        return Task(self.channels, len(self.classes), size, self.multi_label)
+        view, poses = self.form.view, self.form.poses
+        square = view.image_size[0] == view.image_size[1]
+        shown = poses_shown(flip=poses.flip, rotate=poses.rotate, square=square)
+        return Task(self.channels, len(self.classes), view.image_size, self.multi_label, shown)
 
     def method(self) -> Method:
         """The method that builds its networks and paints with them."""

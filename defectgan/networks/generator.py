@@ -23,14 +23,14 @@ from defectgan.networks.layers import (
     SpadeBlock,
     SpadeResidualBlock,
 )
-from defectgan.networks.slices import ClassSlice
+from defectgan.networks.slices import ChannelSlice, ClassSlice
 
 
 def _stage(conv: Conv, channels: int) -> nn.Sequential:
     return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU(inplace=True))
 
 
-def _at(control: Tensor, size: tuple[int, int]) -> Tensor:
+def at(control: Tensor, size: tuple[int, int]) -> Tensor:
     """A map [B, 1, h, w] at another size; 1 x 1 broadcasts as it is."""
     return control if control.shape[2:] == (1, 1) else F.interpolate(control, size=size)
 
@@ -107,6 +107,7 @@ class Generator(nn.Module):
         self.last_spade = normalization(w)
         self.head = self._head(channels, w)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.channel_slices = self._channel_slices()
 
     def _normalization(self, classes: int, hidden: int) -> Callable[[int], nn.Module]:
         return partial(Spade, classes=classes, hidden=hidden)
@@ -119,6 +120,13 @@ class Generator(nn.Module):
 
     def _head(self, channels: int, width: int) -> HeadConv:
         return HeadConv(width, channels + 1, 7)
+
+    def _channel_slices(self) -> tuple[ChannelSlice, ...]:
+        return (
+            ChannelSlice("stem.0.weight", axis=1),
+            ChannelSlice("head.weight", axis=0, side="output"),
+            ChannelSlice("head.bias", axis=0, side="output"),
+        )
 
     @property
     def _noisy_blocks(self) -> int:
@@ -160,7 +168,7 @@ class Generator(nn.Module):
         painted = 1 - control[:, :1]
         flat = torch.split(noise, [h * w for h, w in shapes], dim=1)
         return [
-            one.reshape(-1, 1, *shape) * _at(painted, shape)
+            one.reshape(-1, 1, *shape) * at(painted, shape)
             for one, shape in zip(flat, shapes, strict=True)
         ]
 
@@ -221,6 +229,9 @@ class RobustGenerator(Generator):
 
     def _head(self, channels: int, width: int) -> HeadConv:
         return HeadConv(width + channels, channels + 1, 7)
+
+    def _channel_slices(self) -> tuple[ChannelSlice, ...]:
+        return (*super()._channel_slices(), ChannelSlice("head.weight", axis=1, first=self.width))
 
     def _before_head(self, x: Tensor, image: Tensor) -> Tensor:
         return torch.cat([x, image.to(x.dtype)], dim=1)

@@ -121,7 +121,7 @@ class Spade(nn.Module):
         2019, eq. 1.
     """
 
-    class_slices = (ClassSlice("shared.weight", axis=1),)
+    class_slices = (ClassSlice("shared.weight", axis=1, alike=True),)
 
     def __init__(self, channels: int, classes: int, hidden: int) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ from defectgan.settings.base import Decay, Settings
 
 Precision = Literal["auto", "fp32", "bf16"]
 JudgedBy = Literal["auto", "imagenet", "classifier"]
+# What a training may begin with, by name.
+HEAD_START, AT_RANDOM = "headstart", "none"
 
 
 class OptimConfig(Settings):
@@ -30,7 +32,9 @@ class TrainingConfig(Settings):
     steps: int = Field(100_000, ge=1, description="generator steps")
     batch_size: int = Field(4, ge=2, multiple_of=2, description="images; half normal, half defects")
     init_from: str | None = Field(
-        None, description="run folder or weights to begin with; None: at random"
+        None,
+        description=f"run folder or weights to begin with, {HEAD_START} for those that come with "
+        f"the package, which know drawn defects, None or {AT_RANDOM}: at random",
     )
     max_bad_steps: int = Field(
         50, ge=0, description="steps with a loss or gradient that is not finite before it gives up"
@@ -54,3 +58,8 @@ class TrainingConfig(Settings):
     save_every: int | None = Field(
         None, ge=1, description="steps between checkpoints instead; None: by ``save_minutes``"
     )
+
+    @property
+    def start(self) -> str | None:
+        """What it begins with; None: at random."""
+        return None if self.init_from == AT_RANDOM else self.init_from

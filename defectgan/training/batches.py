@@ -1,5 +1,6 @@
 """The batches of a training."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from defectgan.data.dataset import Batches, ImageSet
@@ -14,6 +15,7 @@ def make_batches(
     folder: Path | None = None,
     rows: slice = slice(None),
     truths: bool = False,
+    drawn: Collection[int] = (),
 ) -> Batches:
     """The batches of a training with these settings.
 
@@ -23,6 +25,7 @@ def make_batches(
         folder: where on the disk they may be kept, if anywhere.
         rows: which rows of each half of a batch are made.
         truths: whether true masks are in them.
+        drawn: the parts of a step that have drawn defects.
     """
     training = config.training
     return Batches(
@@ -31,4 +34,5 @@ def make_batches(
         augment=config.augment,
         seed=training.seed,
         rows=rows,
+        drawn=drawn,
     )

@@ -18,7 +18,7 @@ from defectgan.images import save_png, tile, to_bytes
 from defectgan.methods.base import Method, MethodShape
 from defectgan.methods.config import Config, dump_config, load_config, parse_config
 from defectgan.methods.registry import method_named
-from defectgan.model.file import read_info, weights_file
+from defectgan.model.file import first_weights, read_info
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
 from defectgan.settings.load import names_setting
@@ -138,8 +138,8 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
         ModelError: if there are no weights to begin with.
     """
     settings = load_config(config, overrides)
-    if settings.training.init_from is not None:
-        earlier = read_info(weights_file(Path(settings.training.init_from))).form
+    if settings.training.start is not None:
+        earlier = read_info(first_weights(settings.training.start)).form
         method = _shaped(settings.method, earlier.method, config)
         settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))

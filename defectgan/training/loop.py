@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from defectgan.data.index import Index
 from defectgan.data.loader import Key, Loader, worker_count
@@ -19,8 +20,9 @@ from defectgan.memory import attempt
 from defectgan.methods.base import CRITIC, Terms
 from defectgan.methods.config import Config
 from defectgan.methods.registry import method_named
-from defectgan.model.file import load_tensors, save_tensors, weights_file
+from defectgan.model.file import first_weights, load_tensors, save_tensors
 from defectgan.model.info import ModelInfo
+from defectgan.model.painter import Painter
 from defectgan.model.transfer import Classes
 from defectgan.networks.critic import Critic
 from defectgan.runs import RunFolder
@@ -53,6 +55,8 @@ from defectgan.words import counted
 CHECKPOINT = "checkpoint"
 # In the state: the lowest share of a judgement so far, as an estimate's terms.
 LOWEST = "lowest"
+# Real images of a class by which networks settle, at most.
+SETTLED = 64
 
 
 class Training:
@@ -79,7 +83,12 @@ class Training:
         self._engine = Engine(config, method, device=device, bf16=bf16, peers=peers)
         rows = peers.part(config.training.batch_size // 2)
         self._batches = make_batches(
-            config, index, folder=run.path, rows=rows, truths=method.wants_truths
+            config,
+            index,
+            folder=run.path,
+            rows=rows,
+            truths=method.wants_truths,
+            drawn=self._engine.drawn_parts,
         )
         self._workers = worker_count(config.data.workers, self._batches, device)
         self._spared = Spared(peers, self._save, watcher.warn)
@@ -95,6 +104,7 @@ class Training:
         self._logged_step = 0
         self._bad_steps = 0
         self._saved = -1
+        self._settled = -1
         self._saved_at = 0.0
         self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
@@ -201,12 +211,12 @@ class Training:
 
     def _begin(self) -> None:
         """Take over the weights to begin with, if there are to be any, and say what came along."""
-        start = self.config.training.init_from
+        start = self.config.training.start
         if start is None:
             return
-        tensors, info = load_tensors(weights_file(Path(start)))
+        tensors, info = load_tensors(first_weights(start))
         classes = Classes(info.classes, self._info.classes)
-        absent = self._engine.state.begin_from(tensors, classes)
+        absent = self._engine.state.begin_from(tensors, classes, info.channels)
         self._info = self._info.after(info)
         at_random = f"; the file has no {absent[0]}, which begins at random" if absent else ""
         self._watcher.phase(f"begins with the weights of {start}: {classes.describe()}{at_random}")
@@ -319,7 +329,7 @@ class Training:
             return {}
         judged = self._spared(
             f"judgement at step {self._step}",
-            lambda: self._judge(self._engine.state.painting),
+            lambda: self._judge(self._painting()),
         )
         if judged is None:
             return {}
@@ -333,7 +343,7 @@ class Training:
 
         def sheet() -> None:
             with self._guard("samples"):
-                self._sampler.sheet(path, self._engine.state.painting)
+                self._sampler.sheet(path, self._painting())
 
         self._spared(f"sample sheet at step {self._step}", sheet)
 
@@ -344,6 +354,7 @@ class Training:
         self._saved_at = time.perf_counter()
 
     def _write_checkpoint(self) -> None:
+        self._painting()
         state = self._engine.state.tensors() | self._averages.state()
         if bad := not_finite(state):
             raise self._diverged(f"{bad[0]} not finite")
@@ -355,6 +366,20 @@ class Training:
             save_tensors(self.run.state, state, self._now())
             self._save_weights(self.run.weights)
         self._saved = self._step
+
+    def _painting(self) -> Painter:
+        """What paints, as ready as it is after this step."""
+        painter = self._engine.state.painting
+        if self._settled != self._step:
+            painter.method.settle(painter.networks, self._real)
+            self._settled = self._step
+        return painter
+
+    def _real(self, k: int) -> Tensor:
+        """Real images of a class, at most ``SETTLED`` of them."""
+        count = min(SETTLED, len(self._batches.images.index.members[k]))
+        images = self._batches.fixed(k, count)
+        return images.to(self._engine.device, memory_format=torch.channels_last)
 
     def _save_weights(self, path: Path) -> None:
         save_tensors(path, self._engine.state.weights(), self._now())

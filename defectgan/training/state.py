@@ -77,17 +77,23 @@ class State:
             mean: list[Tensor] = list(average.parameters())
             torch._foreach_lerp_(mean, now, 1 - decay)
 
-    def begin_from(self, tensors: Mapping[str, Tensor], classes: Classes) -> Sequence[str]:
-        """Start with the weights of an earlier training; which networks it had none of.
+    def begin_from(
+        self, tensors: Mapping[str, Tensor], classes: Classes, channels: int
+    ) -> Sequence[str]:
+        """Start with the weights of an earlier training on images of so many channels; which
+        networks it had none of.
 
         Raises:
             ModelError: if they are those of other networks.
         """
         absent = []
         for name, network in self.networks.items():
+            if not list(network.parameters()):
+                continue
             kept = below_prefix(name, tensors)
             if kept or name in self.averages:
-                take_over(network, kept, classes)
+                now = self.method.task.channels
+                take_over(network, kept, classes, (channels, now))
             else:
                 absent.append(name)
         for name, average in self.averages.items():

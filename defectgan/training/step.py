@@ -78,6 +78,12 @@ class Engine:
         """How many batches the players of a step take."""
         return sum(player.repeats for player in self.state.players)
 
+    @property
+    def drawn_parts(self) -> frozenset[int]:
+        """The batches of a step that have drawn defects."""
+        flags = [player.drawn for player in self.state.players for _ in range(player.repeats)]
+        return frozenset(part for part, drawn in enumerate(flags) if drawn)
+
     def step(self, t: int, batches: Batches) -> Terms:
         """The players' updates and that of the averages; returns the named terms, still on the
         device, and ``skipped``: 1 where an update was left out because a loss or a gradient was

@@ -1,0 +1,247 @@
+"""Defect-GAN that paints from exemplars: what a restoration takes away is painted again, elsewhere.
+
+    restore  n^ = compose(d, G(d, normal))       code  c = E(d, n^)       0 where nothing went away
+    paint    d^ = compose(n, G(n, y, T c))       T: in another pose, where n looks as n^ did
+    again    d~ = compose(n^, G(n^, y, c))       back  n~ = compose(d^, G(d^, normal))
+
+    L_D  as of the robust form
+    L_G  adv, cls_f, sd_con of d^ and n^, as there; rec |n - n~|_1, sd_cyc |m(d^) - m(n~)|_1
+         + again (|d - d~|_1 where d changed, and |d - d~|_1)       a code gives its defect back
+         + follow (|T g - g(d^)|_1 + |g - g(d~)|_1)                  g: what changed, and T moves it
+         + drawn (the same of drawn defects on n, of which all is known)
+
+With noise alone all that a painted defect looks like comes from an adversary with a handful of real
+ones. Here the paper's cycle of a defect, d -> n^ -> d~, is asked for with what it takes to be
+possible, a code of the defect; and drawn defects (``data/drawn.py``) teach restoring, encoding and
+painting without any adversary. A trained model keeps the codes of real defects; noise chooses among
+them, and their pose and place.
+
+Sources: as in ``networks/exemplars.py`` and ``data/drawn.py``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from defectgan import losses
+from defectgan.batch import Batch
+from defectgan.methods.base import CRITIC, Networks, Player, Terms
+from defectgan.methods.draws import Draws
+from defectgan.methods.layered import Painted, covered, paint
+from defectgan.methods.robust import Robust
+from defectgan.methods.robust import Settings as RobustSettings
+from defectgan.methods.robust import Shape as RobustShape
+from defectgan.networks.compose import compose
+from defectgan.networks.control import constant_map
+from defectgan.networks.exemplars import (
+    CELL,
+    Bank,
+    ExemplarGenerator,
+    Exemplars,
+    Moves,
+    cells,
+    changed,
+    moved,
+    place,
+    posed,
+)
+from defectgan.networks.generator import Layer
+
+BANK = "exemplars"
+# Noise values that choose an exemplar, its pose and its place.
+CHOICES = 3
+# Restorations at a time where the bank is filled.
+AT_ONCE = 16
+SOFT = 0.15
+
+
+class Shape(RobustShape):
+    """What its networks are built from."""
+
+    name: Literal["exemplar"] = "exemplar"  # type: ignore[assignment]
+    control: Literal["spade"] = "spade"
+    layered: Literal[True] = True
+
+
+class Settings(Shape, RobustSettings):
+    """And the weights of its terms, in the symbols above."""
+
+    again: float = Field(2.0, ge=0)
+    follow: float = Field(2.0, ge=0)
+    drawn: float = Field(1.0, ge=0)
+
+
+class Moved(NamedTuple):
+    """What painting from exemplars takes: their codes [B, CODE, h, w] where they go, in which pose
+    [B] and how far they came.
+    """
+
+    code: Tensor
+    pose: Tensor
+    moves: Moves
+
+
+class Exemplar(Robust):
+    """The form that ``quick`` and ``standard`` train."""
+
+    Shape, Settings = Shape, Settings
+
+    def networks(self) -> dict[str, nn.Module]:
+        s, (channels, classes, size) = self.shape, self.task[:3]
+        generator = ExemplarGenerator(
+            channels,
+            classes,
+            width=s.width,
+            residual_blocks=s.residual_blocks,
+            spade_hidden=s.spade_hidden,
+            noise_scale=s.noise_scale,
+        )
+        critic = super().networks()[CRITIC]
+        return {"generator": generator, CRITIC: critic, BANK: Bank(channels, classes, size)}
+
+    def players(self) -> tuple[Player, ...]:
+        critic, generator = super().players()
+        return critic._replace(ahead=self._fakes), generator._replace(drawn=True)
+
+    def _moved(self, exemplars: Exemplars, onto: Tensor, chance: Tensor) -> Moved:
+        """In a pose and at a place that ``chance`` [B, 2] says, on images [B, C, H, W]."""
+        known = torch.tensor(self.task.poses, device=onto.device)
+        pose = known[(chance[:, 0] * len(known)).long()]
+        turned = exemplars.posed(pose)
+        moves = place(turned, cells(onto), chance[:, 1])
+        return Moved(moved(turned.code, moves), pose, moves)
+
+    def _restored(
+        self, generator: ExemplarGenerator, defect: Tensor, normal: Tensor, noise: Tensor
+    ) -> tuple[Painted, Exemplars]:
+        """Defects taken away, and what they are: no gradient goes from the code to that."""
+        restored = paint(generator, defect, normal, noise)
+        image, mask = restored.image.detach(), restored.mask.detach()
+        return restored, Exemplars(generator.encoder(defect, image, mask), cells(image))
+
+    def _fakes(
+        self, networks: Networks, batches: Sequence[Batch], draws: Draws
+    ) -> Sequence[Tensor]:
+        """The fakes of several critic steps: painted ones, then restored ones, of each batch."""
+        generator = cast(ExemplarGenerator, networks["generator"])
+        made = []
+        for batch in batches:
+            label, normal = batch.target.chunk(2)
+            noise = draws.noise(len(label), generator.noise_size(*batch.normal.shape[2:]))
+            restored, found = self._restored(generator, batch.defect, normal, noise)
+            there = self._moved(found, batch.normal, draws.chances(len(label), 2))
+            painted = _paint(generator, batch.normal, label, noise, there.code)
+            made.append(torch.cat([painted.image, restored.image]))
+        return made
+
+    def _generator(
+        self, networks: Networks, batch: Batch, draws: Draws, _: None
+    ) -> tuple[Tensor, Terms]:
+        generator, s = cast(ExemplarGenerator, networks["generator"]), self.shape
+        n, d, label = batch.normal, batch.defect, batch.target
+        (y, normal), size = label.chunk(2), generator.noise_size(*batch.normal.shape[2:])
+        restored, found = self._restored(generator, d, normal, draws.noise(len(d), size))
+        there = self._moved(found, n, draws.chances(len(n), 2))
+        images, code = torch.cat([n, restored.image]), torch.cat([there.code, found.code])
+        both = _paint(generator, images, torch.cat([y, y]), draws.noise(len(images), size), code)
+        (painted, again), (mask, _mask) = both.image.chunk(2), both.mask.chunk(2)
+        back = paint(generator, painted, normal, draws.noise(len(n), size))
+        shown, masks = torch.cat([painted, restored.image]), torch.cat([mask, restored.mask])
+        verdict = networks[CRITIC](draws.shown(shown), label)
+        share = losses.probability(
+            verdict.logits.detach(), label, multi_label=self.task.multi_label
+        )
+        gone = changed(d, restored.image).detach()
+        moved_to = moved(posed(gone, there.pose), there.moves, cell=CELL)
+        terms = {
+            "adv": losses.wasserstein_generator(verdict.score),
+            "cls_f": self.classification(verdict.logits, label),
+            "rec": losses.reconstruction(n, back.image) / 2,
+            "sd_cyc": losses.mask_cycle(mask, back.mask) / 2,
+            "sd_con": losses.mask_sparsity(masks, share)
+            + losses.mask_sparsity(back.mask, share[: len(n)]) / 2,
+            "again": losses.within(d, again, gone) + losses.reconstruction(d, again),
+            "follow": losses.mask_cycle(moved_to, _softly(n, painted))
+            + losses.mask_cycle(gone, _softly(restored.image.detach(), again)),
+        }
+        total = torch.stack([getattr(s, name) * term for name, term in terms.items()]).sum()
+        if s.drawn:
+            learned, of_drawn = self.of_drawn(networks, batch, draws)
+            total, terms = total + s.drawn * learned, terms | of_drawn
+        total, terms = self.supervised(total, terms, masks, batch)
+        return total, terms | covered(masks)
+
+    def of_drawn(self, networks: Networks, batch: Batch, draws: Draws) -> tuple[Tensor, Terms]:
+        """Drawn defects taken away, painted again, and painted on other images; of half of the good
+        images, that there is nothing to take away.
+        """
+        generator, n = cast(ExemplarGenerator, networks["generator"]), batch.normal
+        (here, there), (truth, elsewhere) = batch.drawn.chunk(2), batch.drawn_truth.chunk(2)
+        (y, normal), size = batch.target.chunk(2), generator.noise_size(*n.shape[2:])
+        half = len(n) // 2
+        noise = draws.noise(len(n), size)
+        taken, found = self._restored(generator, here, normal, noise)
+        clean = paint(generator, n[:half], normal[:half], noise[:half])
+        known = torch.tensor(self.task.poses, device=n.device)
+        pose = known[(draws.uniform(len(n)) * len(known)).long()]
+        turned = [posed(part, pose) for part in (n.roll(-1, 0), found.code, there, elsewhere)]
+        images, code = (
+            torch.cat([taken.image.detach(), turned[0]]),
+            torch.cat([found.code, turned[1]]),
+        )
+        made = _paint(generator, images, torch.cat([y, y]), noise.repeat(2, 1), code)
+        wanted, where = torch.cat([here, turned[2]]), torch.cat([truth, turned[3]])
+        terms = {
+            "drawn_rec": losses.within(n, taken.image, truth)
+            + losses.reconstruction(n, taken.image)
+            + losses.within(wanted, made.image, where)
+            + losses.reconstruction(wanted, made.image),
+            "drawn_mask": losses.mask_supervision(taken.mask, truth)
+            + losses.mask_likelihood(taken.mask, truth)
+            + losses.mask_supervision(made.mask, where)
+            + losses.mask_likelihood(made.mask, where)
+            + 2 * losses.mask_sparsity(clean.mask),
+        }
+        return 2 * terms["drawn_rec"] + terms["drawn_mask"] / 2, terms
+
+    def noise_size(self, networks: Networks, height: int, width: int) -> int:
+        return super().noise_size(networks, height, width) + CHOICES
+
+    def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+        generator, bank = (networks[name] for name in ("generator", BANK))
+        noise, choices = noise[:, :-CHOICES], noise[:, -CHOICES:]
+        # From standard normal to uniform in [0, 1).
+        chance = torch.special.ndtr(choices).clamp(max=1 - 1e-6)
+        label = control[:, 1:].amax((2, 3)).argmax(1) + 1
+        exemplars = cast(Bank, bank).draw(label, chance[:, 0])
+        code = self._moved(exemplars, image, chance[:, 1:]).code
+        layer: Layer = generator(image, control, noise, code)
+        return layer
+
+    def settle(self, networks: Networks, images: Callable[[int], Tensor]) -> None:
+        """Fill the bank with the real defects of each class."""
+        generator, bank = cast(ExemplarGenerator, networks["generator"]), cast(Bank, networks[BANK])
+        for k in range(1, self.task.classes):
+            found = [self._exemplars(generator, part) for part in torch.split(images(k), AT_ONCE)]
+            bank.fill(k, Exemplars(*(torch.cat(parts) for parts in zip(*found, strict=True))))
+
+    @torch.no_grad()
+    def _exemplars(self, generator: ExemplarGenerator, defects: Tensor) -> Exemplars:
+        normal = torch.eye(self.task.classes, device=defects.device)[:1].expand(len(defects), -1)
+        noise = defects.new_zeros(len(defects), generator.noise_size(*defects.shape[2:]))
+        return self._restored(generator, defects, normal, noise)[1]
+
+
+def _paint(
+    generator: ExemplarGenerator, image: Tensor, label: Tensor, noise: Tensor, code: Tensor
+) -> Painted:
+    layer = generator(image, constant_map(label), noise, code)
+    return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
+
+
+def _softly(before: Tensor, after: Tensor) -> Tensor:
+    """What changed, [B, 1, H, W] in [0, 1), with a gradient everywhere."""
+    return 1 - torch.exp(-(after - before).abs().amax(1, keepdim=True) / SOFT)

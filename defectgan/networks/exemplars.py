@@ -1,0 +1,241 @@
+"""What a real defect looks like, as a code from which it is painted again, there or elsewhere.
+
+B images, C image channels, H x W pixels, h x w cells of ``CELL`` pixels each way, Q code channels,
+E exemplars of a class.
+
+A restoration says where a defect is and what the image was without it. What it took away is encoded
+cell by cell: 0 wherever nothing was taken away. Painting reads that code, so a defect is painted
+again from its own; and, in another pose and at another place, on another image. What a network that
+has only noise to begin from must learn from an adversary alone, it learns here from the images
+themselves.
+
+Sources: Zhu et al., "Toward Multimodal Image-to-Image Translation" (BicycleGAN), NeurIPS 2017, for
+    a code that is encoded from a real image and asked to give it back; Li et al., "CutPaste", CVPR
+    2021, for defects of one image on another.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from defectgan.networks.generator import Layer, RobustGenerator, at
+from defectgan.networks.layers import Conv
+from defectgan.networks.slices import ChannelSlice
+
+CELL = 4
+# Channels of what is encoded; one more says how much of a cell was taken away.
+ENCODED = 12
+CODE = ENCODED + 1
+# A pixel that went less far than this, of a range of 2, did not change; one that went so much
+# further did.
+STILL, GONE = 0.04, 0.16
+LEAK = 0.2
+# Share of the places an exemplar may go to that look most like the one it came from.
+ALIKE = 0.1
+# Poses: mirrored across, mirrored down, transposed; any of them together.
+POSES = 8
+# Exemplars of a class, at most.
+ROOM = 64
+
+
+def changed(before: Tensor, after: Tensor) -> Tensor:
+    """How clearly each pixel of images [B, C, H, W] in [-1, 1] went, [B, 1, H, W] in [0, 1]."""
+    gone = (after - before).abs().amax(1, keepdim=True)
+    return ((gone - STILL) / GONE).clamp(0, 1)
+
+
+class Encoder(nn.Module):
+    """What a restoration took away, as a code [B, CODE, h, w]: tanh values, 0 where it took
+    nothing, and the share of each cell's pixels that it took.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        """Args: C; channels at full resolution, 4 x at the last one."""
+        super().__init__()
+        self.body = nn.Sequential(
+            Conv(2 * channels + 1, width, 3),
+            nn.LeakyReLU(LEAK),
+            Conv(width, 2 * width, 4, stride=2),
+            nn.LeakyReLU(LEAK),
+            Conv(2 * width, 4 * width, 4, stride=2),
+            nn.LeakyReLU(LEAK),
+            Conv(4 * width, ENCODED, 1),
+        )
+        self.channel_slices = (
+            ChannelSlice("body.0.weight", axis=1),
+            ChannelSlice("body.0.weight", axis=1, first=channels),
+        )
+
+    def forward(self, defect: Tensor, restored: Tensor, mask: Tensor) -> Tensor:
+        """From defect images [B, C, H, W], the same restored, and the mask [B, 1, H, W] of that."""
+        seen = torch.cat([defect, defect - restored, mask], dim=1)
+        encoded = torch.tanh(self.body(seen).float())
+        taken = changed(defect, restored)
+        gate = (4 * F.max_pool2d(taken, CELL)).clamp(max=1)
+        return torch.cat([encoded * gate, F.avg_pool2d(taken, CELL)], dim=1)
+
+
+class Exemplars(NamedTuple):
+    """Codes [B, CODE, h, w], and of each the ``ground`` [B, C, h, w] that it came from: the
+    restored image, cell by cell.
+    """
+
+    code: Tensor
+    ground: Tensor
+
+    def posed(self, pose: Tensor) -> "Exemplars":
+        """Each in one of ``POSES`` poses, [B] whole numbers."""
+        return Exemplars(*(posed(part, pose) for part in self))
+
+
+def cells(image: Tensor) -> Tensor:
+    """Images [B, C, H, W] cell by cell, [B, C, h, w]."""
+    return F.avg_pool2d(image, CELL)
+
+
+def poses_shown(*, flip: bool, rotate: bool, square: bool) -> tuple[int, ...]:
+    """The poses that images are shown in where they are mirrored, and turned by multiples of 90
+    degrees (half a turn where they are not square).
+    """
+    if flip:
+        return tuple(range(POSES)) if rotate and square else (0, 1, 2, 3)
+    # Half a turn is mirrored both ways; a quarter, transposed and mirrored one way.
+    return ((0, 3, 5, 6) if square else (0, 3)) if rotate else (0,)
+
+
+def posed(x: Tensor, pose: Tensor) -> Tensor:
+    """Maps [B, ., h, w], each in its own pose [B]; not transposed where they are not square."""
+    for bit, turned in ((1, lambda t: t.flip(3)), (2, lambda t: t.flip(2)), (4, _transposed)):
+        chosen = (pose // bit % 2).bool().view(-1, 1, 1, 1)
+        x = torch.where(chosen, turned(x), x)
+    return x
+
+
+def _transposed(x: Tensor) -> Tensor:
+    return x.transpose(2, 3) if x.shape[2] == x.shape[3] else x
+
+
+class Moves(NamedTuple):
+    """By how many cells down and across each exemplar goes, [B] whole numbers."""
+
+    down: Tensor
+    across: Tensor
+
+
+@torch.no_grad()
+def place(exemplars: Exemplars, onto: Tensor, chance: Tensor) -> Moves:
+    """Where exemplars go: to one of the places that look most like where each came from, of those
+    where it lies inside the image as a whole.
+
+    Args:
+        exemplars: B of them.
+        onto: the images [B, C, h, w], cell by cell.
+        chance: [B] in [0, 1), which of these places.
+    """
+    h, w = onto.shape[2:]
+    share = exemplars.code[:, -1:].float()
+    # The defect, and with a rim of a cell what it is fitted in by.
+    core = (share > 0.25 * share.amax((2, 3), keepdim=True)).float()
+    weight = F.max_pool2d(core, 3, stride=1, padding=1)
+    ground, onto = exemplars.ground.float(), onto.float()
+    # At every shift: the squared difference, the mean over the cells that lie inside the image.
+    ones = torch.ones_like(weight)
+    square = _correlated(onto.square().sum(1, keepdim=True), weight)
+    own = _correlated(ones, weight * ground.square().sum(1, keepdim=True))
+    cross = _correlated(onto, weight.expand_as(ground) * ground)
+    cost = (square - 2 * cross + own) / _correlated(ones, weight).clamp(min=1)
+    inside = _correlated(ones, core) > core.sum((1, 2, 3)).view(-1, 1, 1) - 0.5
+    cost = torch.where(inside, cost, torch.inf).flatten(1)
+    allowed = inside.flatten(1).sum(1)
+    nth = (chance * (ALIKE * allowed).ceil()).long()
+    shift = cost.argsort(dim=1).gather(1, nth[:, None])[:, 0]
+    columns = 2 * w - 1
+    return Moves(shift // columns - (h - 1), shift % columns - (w - 1))
+
+
+def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
+    """``sum_yx x[y + down, x + across] kernel[y, x]`` of maps [B, C, h, w] at all shifts, summed
+    over the channels, [B, 2 h - 1, 2 w - 1].
+    """
+    b, c, h, w = x.shape
+    maps = F.conv2d(
+        x.reshape(1, b * c, h, w),
+        kernel.reshape(b * c, 1, h, w),
+        padding=(h - 1, w - 1),
+        groups=b * c,
+    )
+    return maps.reshape(b, c, 2 * h - 1, 2 * w - 1).sum(1)
+
+
+def moved(x: Tensor, moves: Moves, *, cell: int = 1) -> Tensor:
+    """Maps [B, ., h, w], each shifted by its cells of so many pixels; zeros come in."""
+    down, across = (cell * shift.view(-1, 1) for shift in moves)
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=x.device) - down
+    columns = torch.arange(width, device=x.device) - across
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
+        :, None
+    ]
+    source = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    index = source.flatten(1)[:, None].expand(-1, x.shape[1], -1)
+    return x.flatten(2).gather(2, index).reshape(x.shape) * inside[:, None]
+
+
+class ExemplarGenerator(RobustGenerator):
+    """The robust form, which also paints from a code."""
+
+    def __init__(self, channels: int, classes: int, **sizes: Any) -> None:
+        super().__init__(channels, classes, **sizes)
+        self.encoder = Encoder(channels, self.width)
+        self.inject = nn.Conv2d(CODE, 4 * self.width, 1)
+
+    def forward(
+        self, image: Tensor, control: Tensor, noise: Tensor, code: Tensor | None = None
+    ) -> Layer:
+        """As of ``Generator``; ``code`` [B, CODE, h, w] is painted where the control map asks for a
+        defect, None: nothing of the kind.
+        """
+        self._code = code
+        return super().forward(image, control, noise)
+
+    def _refined(self, x: Tensor, control: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        if self._code is not None:
+            defect = at(1 - control[:, :1], (x.shape[2], x.shape[3]))
+            x = x + self.inject(self._code.to(x.dtype)) * defect.to(x.dtype)
+        return super()._refined(x, control, noise)
+
+
+class Bank(nn.Module):
+    """The exemplars that a trained model paints from: of each class up to ``ROOM``.
+
+    It has no parameters; what is in it comes with the weights.
+    """
+
+    code: Tensor
+    ground: Tensor
+    count: Tensor
+
+    def __init__(self, channels: int, classes: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        room, cells_ = ROOM * (classes - 1), [side // CELL for side in size]
+        self.register_buffer("code", torch.zeros(room, CODE, *cells_))
+        self.register_buffer("ground", torch.zeros(room, channels, *cells_))
+        self.register_buffer("count", torch.zeros(classes - 1))
+
+    @torch.no_grad()
+    def fill(self, k: int, exemplars: Exemplars) -> None:
+        """Let these, at most ``ROOM``, be those of defect class k."""
+        here = slice((k - 1) * ROOM, (k - 1) * ROOM + len(exemplars.code))
+        self.code[here], self.ground[here] = exemplars.code, exemplars.ground
+        self.count[k - 1] = len(exemplars.code)
+
+    def draw(self, label: Tensor, chance: Tensor) -> Exemplars:
+        """One of class ``label`` [B], whole numbers from 1 on, each by its ``chance`` [B] in
+        [0, 1); the first, which is empty, where there is none.
+        """
+        nth = (chance * self.count[label - 1]).long()
+        chosen = (label - 1) * ROOM + nth
+        return Exemplars(self.code[chosen], self.ground[chosen])
