@@ -220,6 +220,14 @@ def kolektor2(root: Path) -> None:
             mask(root / part / f"1000{i}_GT.png", shown)
 
 
+def segmented(root: Path) -> None:
+    for part, count in (("train", 4), ("test", 2)):
+        for i in range(count):
+            photo(root / part / "images" / f"{i}.jpg")
+            shown = spot() if i % 2 else np.zeros((HIGH, WIDE), np.uint8)
+            mask(root / part / "masks" / f"{i}.png", shown)
+
+
 def loco(root: Path) -> None:
     for i in range(3):
         photo(root / "train" / "good" / f"{i:03}.png")
@@ -271,6 +279,7 @@ SHIPPED: list[tuple[Callable[[Path], None], tuple[str, dict[str, int], dict[str,
     (dagm, ("dagm", {"normal": 2, "defect": 2}, {"train": 4, "test": 4}, 4)),
     (kolektor, ("kolektor", {"normal": 3, "defect": 3}, {"train": 6}, 3)),
     (kolektor2, ("kolektor", {"normal": 2, "defect": 2}, {"train": 4, "test": 2}, 3)),
+    (segmented, ("masks", {"normal": 2, "defect": 2}, {"train": 4, "test": 2}, 3)),
     (loco, ("mvtec", {"good": 3, "logical_anomalies": 2}, {"train": 5, "val": 3, "test": 3}, 2)),
     (magnetic, ("folders", {"MT_Free": 3, "MT_Crack": 3}, {"train": 6}, 3)),
     (neu, ("voc", {"normal": 3, "crazing": 3}, {"train": 6, "val": 2}, 0)),

@@ -105,9 +105,10 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     """
     listing = read_layout(root, layout=config.layout, normal=config.normal_class)
     if not (listing.defects or good_only):
+        reason = f"; {listing.skipped[0][1]}" if listing.skipped else ""
         raise DataError(
             f"no defect classes in {listing.root}: found only {listing.normal}; expected one more "
-            "class for each defect"
+            f"class for each defect{reason}"
         )
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]

@@ -1,5 +1,6 @@
 """What all layouts share: the listing that they are read into, and the normal class in it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ MASK_FOLDERS = frozenset(
 )
 
 
+# Words of the names of such folders.
+_MASK_WORDS = frozenset(("mask", "masks", "gt", "groundtruth", "segmentation", "segmentations"))
+_WORD = re.compile(r"[^\W\d_a-z]+(?![a-z])|[^\W\d_]?[^\W\d_A-Z]+|\d+")
 # Names that no class has.
 _NO_CLASSES = frozenset(
     (
@@ -62,9 +66,19 @@ def letters(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
+def words_in(name: str) -> list[str]:
+    """The words of a name in lower case, also of one such as SegmentationClass."""
+    return [w.lower() for w in _WORD.findall(name)]
+
+
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder of this name may hold masks instead of images."""
+    """Whether a folder of this name holds masks instead of images in all layouts."""
     return letters(name) in MASK_FOLDERS
+
+
+def may_hold_masks(name: str) -> bool:
+    """Whether a folder of this name holds masks if its images look like masks."""
+    return is_mask_folder(name) or not _MASK_WORDS.isdisjoint(words_in(name))
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
@@ -96,9 +110,12 @@ def named(root: Path, names: Iterable[str]) -> Path | None:
 
 
 def split_of(file: Path, root: Path) -> str | None:
-    """The split that a folder between the root and a file is called after."""
+    """The split that a folder between the root and a file is called after, also as CVAT calls it:
+    obj_train_data.
+    """
     for part in file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ():
-        if (split := split_name(part)) is not None:
+        inner = re.fullmatch(r"obj_(\w+)_data", part)
+        if (split := split_name(inner[1] if inner else part)) is not None:
             return split
     return None
 

@@ -13,6 +13,7 @@ from defectgan.data.layouts.base import (
     find_normal,
     is_mask_folder,
     letters,
+    may_hold_masks,
     subfolders,
 )
 from defectgan.data.layouts.looks import advice
@@ -107,7 +108,7 @@ def _class_folders(base: Path, facts: Facts) -> tuple[dict[str, Path], list[Path
     for name, path in subfolders(base).items():
         if letters(name) in NEVER_CLASSES:
             masks.append(path)
-        elif is_mask_folder(name):
+        elif may_hold_masks(name):
             images = find_images(path).images
             if holds_masks(images, facts):
                 masks.append(path)
@@ -204,7 +205,7 @@ def _without_masks(
     for image in images:
         between = image.relative_to(folder).parents
         for part in reversed(list(between)[:-1]):
-            if is_mask_folder(part.name):
+            if may_hold_masks(part.name):
                 inside.setdefault(folder / part, []).append(image)
                 break
     places = {place: files for place, files in inside.items() if holds_masks(files, facts)}

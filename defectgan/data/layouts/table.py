@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from defectgan.data.layouts.base import Listing, annotated, has_class_folders, named
+from defectgan.data.layouts.base import Listing, annotated, named
 from defectgan.data.layouts.texts import read_text
 from defectgan.data.places import Places, is_file
 from defectgan.data.samples import TEST, TRAIN, VAL, Sample, is_normal_name, split_name
@@ -58,7 +58,7 @@ def tables_in(root: Path) -> dict[str, Path]:
         return {TRAIN: root} if root.suffix.lower() in SUFFIXES else {}
     if (path := named(root, TABLES)) is not None:
         return {TRAIN: path}
-    if not root.is_dir() or has_class_folders(root):  # which say it, whatever else a table lists
+    if not root.is_dir():
         return {}
     there = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
     tables = [p for p in there if p.is_file() and _has_columns(p)]
@@ -72,6 +72,11 @@ def tables_in(root: Path) -> dict[str, Path]:
 
 def recognises(root: Path) -> bool:
     return bool(tables_in(root))
+
+
+def is_named(root: Path) -> bool:
+    """Whether a table is named, or called as only such a one is."""
+    return named(root, TABLES) is not None
 
 
 def _has_columns(path: Path) -> bool:
