@@ -210,3 +210,123 @@ def test_an_image_that_is_only_within_its_labelme_file_is_said(tmp_path: Path) -
     write(tmp_path / "0.json", tree)
     with pytest.raises(DataError, match=r"its image 0\.jpg is not there, only within the file"):
         read(tmp_path)
+
+
+def table(root: Path, content: str, name: str = "labels.csv") -> Path:
+    for i in range(4):
+        photo(root / "imgs" / f"{i}.png")
+    write(root / name, content)
+    return root
+
+
+ROWS = "imgs/0.png{0}tin\nimgs/1.png{0}tin\nimgs/2.png{0}good\nimgs/3.png{0}good\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\nfile;labels\n" + ROWS.format(";"),
+        "file|labels\n" + ROWS.format("|"),
+        "Datei,Klasse\n" + ROWS.format(","),
+        "image_id,label\n" + ROWS.format(",").replace("imgs/", "").replace(".png", ""),
+        "file,good,tin\n0.png,0,1\n1.png, 0, 1\n2.png,1,0\n3.png,1,0\n",
+        "0.png,10,6,22,14,tin\n1.png,10,6,22,14,tin\n2.png,,,,,good\n3.png,,,,,good\n",
+        "file,labels\n" + ROWS.format(",") + "imgs/3.png\n",
+        "file,labels\n" + ROWS.format(",") + "\0imgs/\0.png,tin\n",
+        "file,labels\n" + ROWS.format(",") + f"imgs/4.png,{'x' * 200_000}\n",
+    ],
+    ids=["sep", "bar", "german", "id", "one-hot", "no-head", "short", "zero", "long"],
+)
+def test_a_table_is_read_in_whatever_form_it_is(content: str, tmp_path: Path) -> None:
+    index = read(table(tmp_path, content), classes=("tin",))
+    assert index.layout == "table" and index.counts() == {"good": 2, "tin": 2}
+
+
+def test_what_a_table_says_in_pixels_is_a_box(tmp_path: Path) -> None:
+    head = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    rows = "0.png,40,24,tin,10,6,22,14\n0.png,40,24,rust,1,2,3,4\n1.png,40,24,tin,9,9,1,1\n"
+    index = read(table(tmp_path, head + rows + "2.png,40,24,good,,,,\n"))
+    (sample,) = (s for s in index.samples if s.labels)
+    boxes = [(10.0, 6.0, 12.0, 8.0), (1.0, 2.0, 2.0, 2.0)]
+    assert [(m.label, m.box) for m in sample.marks] == list(
+        zip(("tin", "rust"), boxes, strict=True)
+    )
+    (reason,) = (reason for _, reason in index.skipped)
+    assert "row 3 of" in reason and "has a box from 9, 9 to 1, 1" in reason
+
+
+def test_a_table_in_each_split_is_read_with_its_split(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        told = "filename, dent, scratch\n0.png, 1, 0\n1.png, 0, 1\n2.png, 0, 0\n3.png, 0, 0\n"
+        table(tmp_path / split, told, "_classes.csv")
+    index = read(tmp_path)
+    assert index.counts() == {"normal": 2, "dent": 1, "scratch": 1}
+    assert index.split_counts() == {"train": 4, "val": 4}
+
+
+def test_a_bad_line_of_json_is_left_out_by_its_number(tmp_path: Path) -> None:
+    told = '{"file": "imgs/0.png", "label": "tin"}\n{oops\n{"file": "imgs/2.png", "label": "ok"}\n'
+    index = read(table(tmp_path, told, "labels.jsonl"))
+    assert index.counts() == {"ok": 1, "tin": 1}
+    (reason,) = (reason for _, reason in index.skipped)
+    assert reason.startswith("line 2 of ") and reason.count("line 2 of") == 1
+
+
+def test_images_that_a_table_does_not_name_and_labels_with_a_comma_are_said(tmp_path: Path) -> None:
+    told = 'file,labels\nimgs/0.png,"tin,rust"\nimgs/2.png,good\n'
+    notes = "\n".join(read(table(tmp_path, told)).notes)
+    assert "2 images that labels.csv does not name" in notes
+    assert "the label tin,rust is one class" in notes
+
+
+def test_a_table_without_rows_and_one_of_a_single_class_say_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no row of .*labels\.csv can be used: there is none"):
+        read(table(tmp_path / "a", "file,labels\n"))
+    with pytest.raises(DataError, match="found the labels tin") as caught:
+        read(table(tmp_path / "b", "file,labels\nimgs/0.png,tin\n"))
+    assert caught.value.mend is None
+
+
+@pytest.mark.parametrize(
+    "name", ["ok_front", "NODefect_images", "MT_Free", "good parts", "no-defect"]
+)
+def test_a_word_of_its_name_tells_the_folder_of_good_images(name: str, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        photo(tmp_path / split / name / "a.png")
+        photo(tmp_path / split / "not_ok" / "b.png")
+    index = read(tmp_path)
+    assert index.counts() == {name: 1, "not_ok": 1}
+    assert index.split_counts() == {"train": 2, "test": 2}
+
+
+FORMS = {
+    "annotations.xml": ("<annotations><image name='0.png'/></annotations>", "CVAT's own XML"),
+    "via.json": ('{"_via_img_metadata": {}}', "VGG Image Annotator's JSON"),
+    "tasks.json": ('[{"data": {"image": "a"}, "annotations": []}]', "Label Studio's own JSON"),
+    "list.csv": (
+        "width,height\n1,2\n",
+        "it holds a table, list.csv, with the columns width,height",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_annotations_that_are_not_read_are_named(name: str, tmp_path: Path) -> None:
+    content, told = FORMS[name]
+    with pytest.raises(DataError) as caught:
+        read(table(tmp_path, content, name))
+    assert told in str(caught.value) and caught.value.mend is None
+
+
+def test_a_normal_class_is_asked_for_only_among_folders_that_may_be_classes(tmp_path: Path) -> None:
+    for name in ("candle", "pcb"):
+        photo(tmp_path / "objects" / name / "Data" / "Images" / "0.png")
+        photo(tmp_path / "deep" / name / "parts" / "train" / "ok" / "0.png")
+    with pytest.raises(DataError, match="do not look like classes") as caught:
+        read(tmp_path / "objects")
+    assert caught.value.mend is None
+    with pytest.raises(
+        DataError, match=r"candle/parts and .*pcb/parts would do: name one"
+    ) as caught:
+        read(tmp_path / "deep")
+    assert caught.value.mend is None

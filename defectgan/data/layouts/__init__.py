@@ -9,6 +9,7 @@ from pathlib import Path
 
 from defectgan.data.layouts import (
     coco,
+    deeppcb,
     folders,
     labelme,
     masks,
@@ -21,7 +22,7 @@ from defectgan.data.layouts import (
     yolo,
 )
 from defectgan.data.layouts.base import Layout, Listing, has_class_folders, subfolders
-from defectgan.data.layouts.table import LABEL_SEPARATOR
+from defectgan.data.layouts.table_rows import LABEL_SEPARATOR
 from defectgan.data.samples import is_normal_name
 from defectgan.data.walk import find_images
 from defectgan.errors import DataError
@@ -40,6 +41,7 @@ BESIDE: dict[str, Callable[[Path], bool]] = {
 
 LAYOUTS: dict[str, Layout] = {
     "coco": Layout(coco.recognises, coco.read),
+    "deeppcb": Layout(deeppcb.recognises, deeppcb.read),
     "severstal": Layout(severstal.recognises, severstal.read),
     "visa": Layout(visa.recognises, visa.read),
     "table": Layout(table.recognises, table.read),

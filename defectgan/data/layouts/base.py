@@ -24,6 +24,9 @@ MASK_FOLDERS = frozenset(
 # Words of the names of such folders.
 _MASK_WORDS = frozenset(("mask", "masks", "gt", "groundtruth", "segmentation", "segmentations"))
 _WORD = re.compile(r"[^\W\d_a-z]+(?![a-z])|[^\W\d_]?[^\W\d_A-Z]+|\d+")
+# Words that a name may have besides, and those that turn its sense.
+_IMAGE_WORDS = frozenset(("images", "image", "imgs", "img", "samples", "parts", "data", "set"))
+_NOT = frozenset(("not", "no", "non", "un", "n"))
 # Names that no class has.
 _NO_CLASSES = frozenset(
     (
@@ -96,8 +99,8 @@ def has_class_folders(root: Path) -> bool:
     folders = subfolders(root)
     below = [p for n, p in folders.items() if split_name(n) is not None or letters(n) == "images"]
     return any(
-        any(map(is_normal_name, names))
-        and any(not is_normal_name(name) and not is_no_class(name) for name in names)
+        any(map(may_be_normal, names))
+        and any(not may_be_normal(name) and not is_no_class(name) for name in names)
         for names in (folders, *map(subfolders, below))
     )
 
@@ -130,7 +133,7 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
         if wanted in names:
             return wanted
         raise DataError(f"no folder {wanted} for the normal class in {root}{found(names, wanted)}")
-    matches = [n for n in names if is_normal_name(n)] or [n for n in names if _ends_normal(n)]
+    matches = [n for n in names if is_normal_name(n)] or [n for n in names if may_be_normal(n)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -148,10 +151,14 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
     )
 
 
-def _ends_normal(name: str) -> bool:
-    """Whether the last word is that of good images, as in MT_Free."""
-    last = name.replace("-", "_").replace(" ", "_").rpartition("_")[2]
-    return last != name and is_normal_name(last)
+def may_be_normal(name: str) -> bool:
+    """Whether a folder of this name holds good images where none is called so plainly: its first or
+    last word is that of good images, as in MT_Free, ok_front or NODefect_images, and none says not.
+    """
+    words = [word for word in words_in(name) if word not in _IMAGE_WORDS]
+    if not words or (_NOT & set(words[:-1]) and not is_normal_name("".join(words))):
+        return False
+    return any(map(is_normal_name, ("".join(words), words[0], words[-1])))
 
 
 def annotated(

@@ -13,12 +13,13 @@ from defectgan.data.layouts.base import (
     find_normal,
     is_mask_folder,
     letters,
+    may_be_normal,
     may_hold_masks,
     subfolders,
 )
 from defectgan.data.layouts.looks import advice
 from defectgan.data.pairing import Masks, about_unmatched, apart, pair
-from defectgan.data.samples import NORMAL_NAMES, SPLITS, TRAIN, Sample, is_normal_name, split_name
+from defectgan.data.samples import NORMAL_NAMES, SPLITS, TRAIN, Sample, split_name
 from defectgan.data.truths import Look, looks_of
 from defectgan.data.walk import Found, find_images, folders_in
 from defectgan.errors import DataError
@@ -82,7 +83,7 @@ def _parts(root: Path, normal: str | None) -> dict[str, Path]:
     folders = subfolders(root)
 
     def holds_normal(names: Sequence[str]) -> bool:
-        return any(is_normal_name(n) or n == normal for n in names)
+        return any(may_be_normal(n) or n == normal for n in names)
 
     if holds_normal(list(folders)):
         return {TRAIN: root}
