@@ -330,3 +330,10 @@ def test_a_normal_class_is_asked_for_only_among_folders_that_may_be_classes(tmp_
     ) as caught:
         read(tmp_path / "deep")
     assert caught.value.mend is None
+
+
+def test_a_class_is_known_however_its_letters_are_composed(tmp_path: Path) -> None:
+    for name in ("gu\u0308t", "e\u0301caille"):
+        photo(tmp_path / name / "a.png")
+    index = read(tmp_path, normal_class="g\u00fct", classes=("\u00e9caille",))
+    assert index.counts() == {"gu\u0308t": 1, "e\u0301caille": 1}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from defectgan.data.samples import NORMAL_NAMES, TRAIN, Mark, Sample, is_normal_name, split_name
 from defectgan.data.walk import LeftOut, folders_in
 from defectgan.errors import DataError
+from defectgan.names import same_name
 from defectgan.words import counted, found
 
 # Folders that hold masks or labels instead of images, letters alone, in lower case.
@@ -130,8 +131,8 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
         DataError: if there is none, or several.
     """
     if wanted is not None:
-        if wanted in names:
-            return wanted
+        if called := [name for name in names if same_name(name, wanted)]:
+            return wanted if wanted in called else called[0]
         raise DataError(f"no folder {wanted} for the normal class in {root}{found(names, wanted)}")
     matches = [n for n in names if is_normal_name(n)] or [n for n in names if may_be_normal(n)]
     if len(matches) == 1:
@@ -187,7 +188,7 @@ def annotated(
     """
 
     def good(label: str) -> bool:
-        return label == normal if normal else is_normal_name(label)
+        return same_name(label, normal) if normal else is_normal_name(label)
 
     def shown(mark: Mark) -> bool:
         return mark.label is None or not good(mark.label)

@@ -23,7 +23,7 @@ from defectgan.data.samples import NORMAL_NAMES, SPLITS, TRAIN, Sample, split_na
 from defectgan.data.truths import Look, looks_of
 from defectgan.data.walk import Found, find_images, folders_in
 from defectgan.errors import DataError
-from defectgan.names import class_name
+from defectgan.names import class_name, same_name
 from defectgan.words import counted
 
 # Folders of these names hold masks whatever is in them.
@@ -83,7 +83,7 @@ def _parts(root: Path, normal: str | None) -> dict[str, Path]:
     folders = subfolders(root)
 
     def holds_normal(names: Sequence[str]) -> bool:
-        return any(may_be_normal(n) or n == normal for n in names)
+        return any(may_be_normal(n) or same_name(n, normal or "") for n in names)
 
     if holds_normal(list(folders)):
         return {TRAIN: root}

@@ -23,7 +23,7 @@ from defectgan.data.samples import TRAIN, Box, Mark, Sample, is_normal_name
 from defectgan.data.walk import LeftOut
 from defectgan.errors import DataError
 from defectgan.images import read_picture
-from defectgan.names import name_fault
+from defectgan.names import name_fault, same_name
 
 LOOKED_AT = 5
 # Corners of the polygon that stands for a circle.
@@ -64,7 +64,7 @@ def read(root: Path, normal: str | None) -> Listing:
         places.found.images,
         samples,
         root,
-        good=lambda folder: is_normal_name(folder) or folder == normal,
+        good=lambda folder: is_normal_name(folder) or same_name(folder, normal or ""),
         expected="JSON file that says what is in it: give it one, without shapes for a good image, "
         "or put good images into a folder called normal",
     )

@@ -25,7 +25,7 @@ from defectgan.data.samples import (
 )
 from defectgan.data.walk import LeftOut
 from defectgan.errors import DataError
-from defectgan.names import class_name
+from defectgan.names import class_name, same_name
 from defectgan.words import counted
 
 TABLES = ("labels.csv", "labels.jsonl")
@@ -153,7 +153,7 @@ def _take(made: _Read, sample: Sample) -> None:
 
 
 def _is_good(label: str, normal: str | None) -> bool:
-    return label == normal if normal else is_normal_name(label)
+    return same_name(label, normal) if normal else is_normal_name(label)
 
 
 def _is_both(sample: Sample, made: _Read, normal: str | None) -> bool:
