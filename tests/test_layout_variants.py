@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectgan.config import DataConfig
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
+from defectgan.settings.data import DataConfig
 from tests.test_shipped_layouts import HIGH, SPOT, WIDE, coco, mask, photo, polygon, spot, write
 
 LEFT, TOP, RIGHT, BOTTOM = SPOT
