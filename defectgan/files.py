@@ -68,12 +68,18 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def each_json_line(path: Path) -> Iterator[dict[str, Any]]:
     """As ``read_json_lines``, one after the other."""
+    for where, line in each_whole_line(path):
+        yield parse_object(line, where)
+
+
+def each_whole_line(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The whole lines of a file, each with where it stands; none if there is no file."""
     if not path.is_file():
         return
     with path.open("rb") as file:
         for n, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
-                yield parse_object(line, f"line {n} of {path}")
+                yield f"line {n} of {path}", line
 
 
 def read_json(path: Path) -> dict[str, Any]:

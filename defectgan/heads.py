@@ -50,6 +50,7 @@ _COLOUR = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB
 
 # Tags of a TIFF file, and what SAMPLE_FORMAT says.
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 256, 257, 258, 262, 339
+COMPRESSION, STRIPS, STRIP_LENGTHS, TILES, TILE_LENGTHS = 259, 273, 279, 324, 325
 SIGNED, FLOAT = 2, 3
 WHITE_IS_ZERO = 0
 _FORMATS = {1: "unsigned integers", SIGNED: "signed integers", FLOAT: "floating point"}
@@ -105,9 +106,32 @@ def probe(path: Path) -> Header:
     with opened(path) as image:
         header = decoding(path, image).header
         end = _ENDS.get(image.format or "")
-    if end is not None and not _ends_with(path, end) and not _ends_before(path.read_bytes(), end):
+        needed = _bytes_needed(image)
+    if needed > path.stat().st_size or (
+        end is not None and not _ends_with(path, end) and not _ends_before(path.read_bytes(), end)
+    ):
         raise DataError(f"{path} is cut short: its end is missing; replace or remove it")
     return header
+
+
+def _bytes_needed(image: Image.Image) -> int:
+    """How long the file of an opened BMP or TIFF image is at least, as it says where its pixels
+    are.
+    """
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    for offsets, lengths in ((STRIPS, STRIP_LENGTHS), (TILES, TILE_LENGTHS)):
+        if offsets in tags and lengths in tags:
+            start, length = max(zip(_tuple(tags[offsets]), _tuple(tags[lengths]), strict=False))
+            if offsets == STRIPS and tags.get(COMPRESSION, 1) == 1:
+                # Some say the length of a whole strip where the last one is shorter.
+                bits = sum(_tuple(tags.get(BITS, 1))) * tags[WIDTH]
+                before = sum(_tuple(tags[lengths])) - length
+                length = min(length, max(1, -(-bits // 8) * tags[HEIGHT] - before))
+            return int(start + length)
+    tiles = getattr(image, "tile", None) if image.format in ("BMP", "DIB") else None
+    if not tiles or tiles[0][0] != "raw":
+        return 0
+    return int(tiles[0][2]) + int(tiles[0][3][1]) * image.height
 
 
 def _ends_with(path: Path, end: bytes) -> bool:

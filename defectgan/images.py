@@ -5,6 +5,7 @@ networks see [-1, 1].
 """
 
 import io
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 # How a TIFF file begins.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG = b"\x89PNG\r\n\x1a\n"
 # Pixels that are converted at once.
 STRIP = 2**22
 # An image of more pixels is resized in strips.
@@ -240,6 +242,7 @@ def _by_opencv(path: Path, data: bytes) -> NDArray[np.uint16]:
     # Not in a network's way: OpenCV takes a quarter of a second to import.
     import cv2
 
+    _check_png(path, data)
     try:
         array = cv2.imdecode(_unturned(data), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -251,6 +254,22 @@ def _by_opencv(path: Path, data: bytes) -> NDArray[np.uint16]:
         )
     order = [2, 1, 0, 3][: array.shape[2]]
     return np.asarray(array[..., order], dtype=np.uint16)
+
+
+def _check_png(path: Path, data: bytes) -> None:
+    """See whether the parts of a PNG file are whole: OpenCV's decoder writes on the terminal what
+    it finds wrong with them.
+
+    Raises:
+        DataError: if one is not.
+    """
+    place = len(PNG)
+    while data.startswith(PNG) and data[place + 4 : place + 8] != b"IEND":
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        content = memoryview(data)[place + 4 : end - 4]
+        if end > len(data) or zlib.crc32(content) != int.from_bytes(data[end - 4 : end]):
+            raise DataError(f"{path} is damaged: a part's check sum is wrong; replace or remove it")
+        place = end
 
 
 def _unturned(data: bytes) -> NDArray[np.uint8]:

@@ -47,6 +47,13 @@ def class_name(name: Any, where: str) -> str:
     return str(name)
 
 
+def same_name(one: str, other: str) -> bool:
+    """Whether two names differ at most in how their letters are composed, as keyboards and disks
+    have them.
+    """
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
 def safe_name(name: str, *, empty: str = "class") -> str:
     """The name as every file system takes it for one file or folder of its own: most names as they
     are, in others a dash in the place of what cannot stand there.

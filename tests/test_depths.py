@@ -233,6 +233,38 @@ def test_the_limit_of_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
         read_picture(tmp_path / "x.png")
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", ["x.bmp", "x.tif", "x-lzw.tif", "x-strips.tif", "x-tiles.tif"])
+def test_an_image_that_is_cut_short_is_named_by_its_head(kind: str, tmp_path: Path) -> None:
+    path, pixels = tmp_path / kind, random_image(9, np.uint8, (3,))
+    options: dict[str, dict[str, Any]] = {
+        "x-strips.tif": {"rowsperstrip": 7},
+        "x-tiles.tif": {"tile": (16, 16)},
+    }
+    if kind in options:
+        tifffile.imwrite(path, pixels, photometric="rgb", **options[kind])
+    else:
+        lzw = {"compression": "tiff_lzw"} if "lzw" in kind else {}
+        Image.fromarray(pixels).save(path, **lzw)
+    probe(path)
+    data = path.read_bytes()
+    kept = len(data) - 40 if path.suffix == ".bmp" else len(data) * 2 // 3
+    path.write_bytes(data[:kept])
+    with pytest.raises(DataError):
+        probe(path)
+
+
+def test_a_last_strip_that_is_shorter_than_its_length_says_cuts_nothing_short(
+    tmp_path: Path,
+) -> None:
+    path, pixels = tmp_path / "x.tif", random_image(9, np.uint8, ())
+    tifffile.imwrite(path, pixels, rowsperstrip=pixels.shape[0] - 3)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tag = file.pages.first.tags["StripByteCounts"]
+        tag.overwrite([tag.value[0], tag.value[0]])
+    assert probe(path).height == pixels.shape[0]
+
+
 def test_a_damaged_middle_is_named(tmp_path: Path) -> None:
     Image.fromarray(random_image(9, np.uint8, (3,))).save(tmp_path / "x.png")
     spoil(tmp_path / "x.png")

@@ -48,7 +48,7 @@ def test_a_damaged_json_file_is_named(name: str, tmp_path: Path) -> None:
 
 def test_a_damaged_line_of_a_table_is_named_by_its_number(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text('{"file": "a.png", "labels": ""}\n\n{"file"\n')
-    with pytest.raises(DataError, match=r"^line 3 of .*labels\.jsonl is damaged"):
+    with pytest.raises(DataError, match=r"; line 3 of .*labels\.jsonl is damaged"):
         index_data(tmp_path, DataConfig())
 
 

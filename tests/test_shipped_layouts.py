@@ -162,6 +162,19 @@ def yolo(root: Path) -> None:
     write(root / "data.yaml", settings)
 
 
+def boards(root: Path) -> None:
+    left, top, right, bottom = SPOT
+    for i in range(3):
+        name = f"0004100{i}"
+        for kind in ("temp", "test"):
+            photo(root / "group00041" / "00041" / f"{name}_{kind}.jpg")
+        told = f"{left} {top} {right} {bottom} 4\n"
+        write(root / "group00041" / "00041_not" / f"{name}.txt", told)
+    line = "group00041/00041/{0}.jpg group00041/00041_not/{0}.txt\n"
+    write(root / "trainval.txt", line.format("00041000") + line.format("00041001"))
+    write(root / "test.txt", line.format("00041002"))
+
+
 def labelme(root: Path) -> None:
     points = [polygon()[i : i + 2] for i in range(0, 8, 2)]
     for i in range(4):
@@ -220,6 +233,14 @@ def kolektor2(root: Path) -> None:
             mask(root / part / f"1000{i}_GT.png", shown)
 
 
+def segmented(root: Path) -> None:
+    for part, count in (("train", 4), ("test", 2)):
+        for i in range(count):
+            photo(root / part / "images" / f"{i}.jpg")
+            shown = spot() if i % 2 else np.zeros((HIGH, WIDE), np.uint8)
+            mask(root / part / "masks" / f"{i}.png", shown)
+
+
 def loco(root: Path) -> None:
     for i in range(3):
         photo(root / "train" / "good" / f"{i:03}.png")
@@ -265,12 +286,14 @@ SHIPPED: list[tuple[Callable[[Path], None], tuple[str, dict[str, int], dict[str,
     (label_studio, ("coco", {"normal": 2, "scratch": 2}, SPLIT, 2)),
     (labelme2coco, ("coco", {"normal": 2, "scratch": 2}, SPLIT, 2)),
     (yolo, ("yolo", {"normal": 2, "scratch": 2}, {"train": 4, "val": 2}, 3)),
+    (boards, ("deeppcb", {"normal": 2, "spur": 2}, {"train": 4, "test": 2}, 0)),
     (labelme, ("labelme", {"normal": 2, "scratch": 2}, SPLIT, 2)),
     (visa, ("visa", {"normal": 3, "scratch": 2}, {"train": 5}, 2)),
     (severstal, ("severstal", {"normal": 2, "1": 1, "2": 1}, SPLIT, 2)),
     (dagm, ("dagm", {"normal": 2, "defect": 2}, {"train": 4, "test": 4}, 4)),
     (kolektor, ("kolektor", {"normal": 3, "defect": 3}, {"train": 6}, 3)),
     (kolektor2, ("kolektor", {"normal": 2, "defect": 2}, {"train": 4, "test": 2}, 3)),
+    (segmented, ("masks", {"normal": 2, "defect": 2}, {"train": 4, "test": 2}, 3)),
     (loco, ("mvtec", {"good": 3, "logical_anomalies": 2}, {"train": 5, "val": 3, "test": 3}, 2)),
     (magnetic, ("folders", {"MT_Free": 3, "MT_Crack": 3}, {"train": 6}, 3)),
     (neu, ("voc", {"normal": 3, "crazing": 3}, {"train": 6, "val": 2}, 0)),

@@ -356,8 +356,10 @@ def test_a_set_that_two_jobs_have_made_has_each_image_once_when_it_goes_on(
     assert CliRunner().invoke(app, [*words, "--n", "3"]).exit_code == 0
     manifest = out / "manifest.jsonl"
     rows = manifest.read_text().splitlines()
-    manifest.write_text("\n".join([*rows, *rows[1:], ""]))
-    assert CliRunner().invoke(app, [*words, "--n", "4"]).exit_code == 0
+    torn = rows[1][:40] + rows[2][:60]
+    manifest.write_text("\n".join([*rows[:2], torn, *rows[1:2], ""]))
+    told = CliRunner().invoke(app, [*words, "--n", "4"])
+    assert told.exit_code == 0 and "line 3 of" in told.stderr and "made again" in told.stderr
     numbers = [json.loads(row)["number"] for row in manifest.read_text().splitlines()]
     assert numbers == [0, 1, 2, 3]
     with held(out):

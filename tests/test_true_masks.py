@@ -249,3 +249,15 @@ def test_labels_of_an_image_of_another_size_leave_it_out(tmp_path: Path) -> None
     ((path, reason),) = index.skipped
     assert path.name == "0.png" and "400 wide and 240 high" in reason
     assert index.counts() == {"normal": 1, "scratch": 1}
+
+
+@pytest.mark.parametrize(("turn", "said"), [(1, 0), (2, 1), (3, 1), (6, 0)])
+def test_labels_of_an_image_that_was_held_otherwise_without_a_sign_of_it_are_said(
+    turn: int, said: int, tmp_path: Path
+) -> None:
+    photo(tmp_path / "0.jpg", turn=turn)
+    photo(tmp_path / "1.jpg")
+    names = ["0.jpg", "1.jpg"]
+    write(tmp_path / "annotations.json", coco(names, names[:1]))
+    notes = [note for note in read(tmp_path).notes if "turned or mirrored" in note]
+    assert len(notes) == said and all("0.jpg" in note for note in notes)

@@ -2,6 +2,9 @@
 results alone.
 """
 
+import contextlib
+import ctypes
+import importlib.util
 import io
 import json
 import logging
@@ -185,6 +188,31 @@ def speak_plainly() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     for library in ("PIL", "tifffile"):
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    _silence_libtiff()
+
+
+def _silence_libtiff() -> None:
+    """Let the library by which Pillow decodes TIFF files write nothing on the terminal itself."""
+    place = importlib.util.find_spec("PIL")
+    folders = [Path(p) for p in (place.submodule_search_locations or ())] if place else []
+    for folder in folders:
+        for path in (*folder.parent.glob("[Pp]illow.libs/libtiff*"), *folder.glob("*/libtiff*")):
+            with contextlib.suppress(OSError, AttributeError):
+                library = ctypes.CDLL(str(path))
+                library.TIFFSetErrorHandler(None)
+                library.TIFFSetWarningHandler(None)
+
+
+def speak_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where names of files are not UTF-8 by the system's settings
+    (a strict C locale): names of images and classes are the same wherever a job runs.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from defectgan import __version__
-from defectgan_cli.console import speak_plainly
+from defectgan_cli.console import speak_plainly, speak_utf8
 from defectgan_cli.evaluate_gain import gain
 from defectgan_cli.evaluate_quality import quality
 from defectgan_cli.evaluate_threshold import threshold
@@ -40,6 +40,7 @@ def defectgan(
     Learns from folders of images what each defect looks like, and paints such defects onto your own
     good images.
     """
+    speak_utf8()
     speak_plainly()
 
 

@@ -12,7 +12,7 @@ from defectgan.data.masks import MaskFacts, look_at_mask
 from defectgan.data.outlines import is_outlined, lies, upright_box
 from defectgan.data.samples import Mark, Sample
 from defectgan.errors import DataError
-from defectgan.heads import Header, probe
+from defectgan.heads import SIDEWAYS, Header, probe
 from defectgan.words import counted
 
 Skipped = list[tuple[Path, str]]
@@ -61,6 +61,29 @@ def _upright(sample: Sample) -> Sample:
     header = sample.header
     marks = tuple(mark._replace(box=upright_box(mark.box, header)) for mark in sample.marks)
     return replace(sample, marks=marks)
+
+
+def about_turned(samples: Sequence[Sample]) -> list[str]:
+    """What a person must know of images that a camera held otherwise, where nothing tells whether
+    they were labelled as they lie in the file or upright.
+    """
+    unclear = [s.file for s in samples if _is_unclear(s)]
+    if not unclear:
+        return []
+    return [
+        f"{counted(len(unclear), 'image')} with labels or masks are turned or mirrored by what the "
+        "camera has noted (EXIF): the labels are taken for the upright image, the first: "
+        f"{unclear[0]}; look at it in a preview"
+    ]
+
+
+def _is_unclear(sample: Sample) -> bool:
+    header = sample.header
+    if header is None or header.turn == 1:
+        return False
+    telling = header.turn in SIDEWAYS and header.width != header.height
+    unclear_marks = bool(sample.marks) and not (telling and sample.labelled is not None)
+    return unclear_marks or (bool(sample.truths) and not telling)
 
 
 def with_marks(samples: Sequence[Sample], facts: Facts) -> tuple[list[Sample], Skipped, list[str]]:

@@ -20,7 +20,7 @@ from defectgan.errors import DataError
 from defectgan.files import read_json, write_atomically
 from defectgan.heads import EXPECTED, Header
 from defectgan.images import Levels
-from defectgan.names import class_name
+from defectgan.names import class_name, same_name
 from defectgan.settings.data import DataConfig
 from defectgan.words import counted, found
 
@@ -105,21 +105,23 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     """
     listing = read_layout(root, layout=config.layout, normal=config.normal_class)
     if not (listing.defects or good_only):
+        reason = f"; {listing.skipped[0][1]}" if listing.skipped else ""
         raise DataError(
             f"no defect classes in {listing.root}: found only {listing.normal}; expected one more "
-            "class for each defect"
+            f"class for each defect{reason}"
         )
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
     samples, skipped = checks.usable(samples, facts)
+    about_turned = checks.about_turned(samples)
     samples, unmasked, about_truths = with_truths(samples, facts, config.mask_values)
     samples, unclear = with_masks(samples)
     samples, damaged, about_masks = checks.with_marks(samples, facts)
     if config.normal_from_background:
         samples = background(samples, config)
     skipped = [*listing.skipped, *skipped, *unmasked, *damaged]
-    notes = [*listing.notes, *_alike(names), *about_truths, *about_masks]
+    notes = [*listing.notes, *_alike(names), *about_turned, *about_truths, *about_masks]
     notes += [f"{path}: {reason}" for path, reason in unclear]
     notes += checks.about_files(samples)
     notes += checks.about_marks(samples, windows=config.fit == "crop")
@@ -162,13 +164,14 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
 def _chosen(listing: Listing, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The defect classes in the order asked for."""
     names = listing.defects if wanted is None else tuple(wanted)
+    known = (listing.normal, *listing.defects)
+    names = tuple(next((k for k in known if same_name(k, name)), name) for name in names)
     for name in names:
         if name == listing.normal:
             raise DataError(
                 f"{name} is the normal class: it is always used, leave it out of the defect classes"
             )
         if name not in listing.defects:
-            known = (listing.normal, *listing.defects)
             raise DataError(f"no class {name} in {listing.root}{found(known, name)}")
     if len(set(names)) < len(names):
         raise DataError(f"the classes {', '.join(names)} name one twice: name each class once")

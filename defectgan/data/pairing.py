@@ -17,6 +17,9 @@ _BEHIND = re.compile(
     r"(?:[ _.-]+|(?<=\d))"
     r"(?:masks?|labels?|gt|ground[ _-]?truth|seg|segmentation|anno(?:tation)?s?)[ _-]?\d*$"
 )
+_BEFORE = re.compile(
+    r"^(?:masks?|labels?|gt|ground[ _-]?truth|seg|segmentation|anno(?:tation)?s?)[ _.-]+"
+)
 _SHOWN = re.compile(r"[ _.-]+(?:images?|img|rgb|photo|input|orig(?:inal)?)$")
 # Masks are one file a mask or, in a folder called as the image, several.
 Masks = dict[Path, tuple[Path, ...]]
@@ -36,10 +39,11 @@ def stem_of(file: Path) -> str:
 
 def bare(stem: str) -> str:
     """A name without the word that says that it is a mask's; the name itself without such a one."""
-    return _BEHIND.sub("", stem) or stem
+    behind = _BEHIND.sub("", stem)
+    return (behind if behind != stem else _BEFORE.sub("", stem)) or stem
 
 
-def _common(stem: str) -> str:
+def common(stem: str) -> str:
     """What an image's name and its mask's have in common."""
     return bare(stem) if bare(stem) != stem else _SHOWN.sub("", stem) or stem
 
@@ -59,9 +63,9 @@ def pair(
         by_place.setdefault(_place(image, image_root, stem_of(image)), []).append(image)
         by_stem.setdefault(stem_of(image), []).append(image)
     for image in images:
-        common = _common(stem_of(image))
-        by_place.setdefault(_place(image, image_root, common), [image])
-        by_stem.setdefault(common, [image])
+        shared = common(stem_of(image))
+        by_place.setdefault(_place(image, image_root, shared), [image])
+        by_stem.setdefault(shared, [image])
     found: dict[Path, list[Path]] = {}
     unmatched = []
     for mask in masks:
@@ -95,7 +99,7 @@ def apart(images: Sequence[Path], facts: Facts) -> tuple[list[Path], Masks]:
     """
     beside: dict[tuple[Path, str], list[Path]] = {}
     for image in images:
-        beside.setdefault((image.parent, _common(stem_of(image))), []).append(image)
+        beside.setdefault((image.parent, common(stem_of(image))), []).append(image)
     groups = [files for files in beside.values() if len(files) > 1]
     looks = looks_of([file for files in groups for file in files], facts)
     masks: Masks = {}

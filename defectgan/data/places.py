@@ -16,8 +16,14 @@ _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
 
 def spelled(name: str) -> str:
-    """A name as the system's calls take it, also where its encoding is not UTF-8."""
-    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    """A name as the system's calls take it, also where its encoding is not UTF-8; a zero byte,
+    which no name has, is a mark of what is no text.
+    """
+    text = name.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    try:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half a character, as JSON can write it
+        return os.fsdecode(text.encode("utf-8", "replace"))
 
 
 def is_file(path: Path) -> bool:
@@ -70,13 +76,16 @@ class Places:
             name: as it is written.
             folders: where names begin, the likeliest first; the root itself is the last.
         """
-        parts = _parts(name)
         bases = [*folders, self.root]
+        parts, *decoded = _readings(name)
         for base in bases:
             for path in (base / spelled(name), base.joinpath(*parts)):
                 if parts and is_file(path):
                     return path
-        return self._by_last_parts(parts, bases) or bases[0].joinpath(*parts or [spelled(name)])
+        for one in (parts, *decoded):
+            if (file := self._by_last_parts(one, bases)) is not None:
+                return file
+        return bases[0].joinpath(*parts or [spelled(name)])
 
     def _by_last_parts(self, parts: Sequence[str], bases: Sequence[Path]) -> Path | None:
         if not parts:
@@ -92,8 +101,16 @@ class Places:
         return None
 
 
+def _readings(name: str) -> list[list[str]]:
+    """The parts of a path as somebody else's system writes it; where it may be that of an address,
+    also as that means it: a name may hold a percent sign of its own.
+    """
+    plain, decoded = _parts(name), _parts(unquote(name))
+    return [plain] if plain == decoded else [plain, decoded]
+
+
 def _parts(name: str) -> list[str]:
-    """The parts of a path as somebody else's system writes it, the last ones of which matter."""
+    """The parts of a path as it is written, the last ones of which matter."""
     text = name.strip()
     if "://" in text or text.startswith("/data/"):
         split = urlsplit(text)

@@ -72,7 +72,8 @@ def run_job(
         done: called with the number of images more of those asked for that are there.
         expect: called once, as soon as the speed is known, with the number of candidates that are
             still to be painted and the seconds that it will take.
-        say: told where so many at once do not fit into memory, and how many do.
+        say: told where so many at once do not fit into memory, and how many do, and of what was
+            damaged and is made again.
 
     Raises:
         DataError: if all sources are damaged, the folder holds something else, or another job is at
@@ -87,7 +88,7 @@ def run_job(
         portions = Portions(batch_size, "images", say)
         paint = partial(paint_rows, shelf, portions, model=model, device=device)
         thresholds = order.thresholds or find_thresholds(job, paint)
-        finished = writer.open(order.record(model) | {"thresholds": thresholds})
+        finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
         begun = sum(number < job.n for number in finished)
         done(begun)
 

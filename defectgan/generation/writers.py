@@ -1,7 +1,7 @@
 """Where generated images go."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,8 @@ from defectgan.errors import DataError
 from defectgan.files import (
     append_json_lines,
     digest,
-    each_json_line,
+    each_whole_line,
+    parse_object,
     read_json,
     sort_json_lines,
     write_atomically,
@@ -51,25 +52,30 @@ class _Made(_Shown):
     number: int = Field(ge=0)
 
 
-def each_row(out: Path, kind: type[_Shown] = _Shown) -> Iterator[dict[str, Any]]:
+def each_row(out: Path) -> Iterator[dict[str, Any]]:
     """The rows of a generated set, one after the other; a last line that a kill cut short is left
     out.
 
     Raises:
         DataError: if another line is damaged or no row of an image; says which.
     """
-    for n, row in enumerate(each_json_line(out / MANIFEST), start=1):
-        try:
-            kind.model_validate(row)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            found = repr(row[field]) if field in row else "nothing"
-            raise DataError(
-                f"line {n} of {out / MANIFEST} is damaged: {field} is {found}, "
-                f"{first['msg'].lower()}: mend or remove the line"
-            ) from error
-        yield row
+    for where, line in each_whole_line(out / MANIFEST):
+        yield _row_of(line, where, _Shown)
+
+
+def _row_of(line: bytes, where: str, kind: type[_Shown]) -> dict[str, Any]:
+    row = parse_object(line, where)
+    try:
+        kind.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        found = repr(row[field]) if field in row else "nothing"
+        raise DataError(
+            f"{where} is damaged: {field} is {found}, {first['msg'].lower()}: mend or remove the "
+            "line"
+        ) from error
+    return row
 
 
 def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
@@ -130,14 +136,14 @@ class FolderWriter:
     binary: bool
     model: Model
 
-    def open(self, job: dict[str, Any]) -> set[int]:
+    def open(self, job: dict[str, Any], say: Callable[[str], None]) -> set[int]:
         """Begin, or go on with the same job; returns the numbers of the rows whose files are
-        there and whole.
+        there and whole. Lines that are damaged, as by two jobs at once, are left out and said.
         """
         numbers: set[int] = set()
 
         def whole() -> Iterator[dict[str, Any]]:
-            for row in self._whole_rows():
+            for row in self._whole_rows(say):
                 if row["number"] not in numbers:  # two jobs may have been at work here
                     numbers.add(row["number"])
                     yield self.model.recognised(row)
@@ -147,8 +153,15 @@ class FolderWriter:
         write_json_lines(self.out / MANIFEST, whole())
         return numbers
 
-    def _whole_rows(self) -> Iterator[dict[str, Any]]:
-        rows = each_row(self.out, _Made)
+    def _sound_rows(self, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+        for where, line in each_whole_line(self.out / MANIFEST):
+            try:
+                yield _row_of(line, where, _Made)
+            except DataError:
+                say(f"{where} is damaged: it is left out, and its image is made again")
+
+    def _whole_rows(self, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+        rows = self._sound_rows(say)
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)

@@ -1,5 +1,6 @@
 """What all layouts share: the listing that they are read into, and the normal class in it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 from defectgan.data.samples import NORMAL_NAMES, TRAIN, Mark, Sample, is_normal_name, split_name
 from defectgan.data.walk import LeftOut, folders_in
 from defectgan.errors import DataError
+from defectgan.names import same_name
 from defectgan.words import counted, found
 
 # Folders that hold masks or labels instead of images, letters alone, in lower case.
@@ -20,6 +22,12 @@ MASK_FOLDERS = frozenset(
 )
 
 
+# Words of the names of such folders.
+_MASK_WORDS = frozenset(("mask", "masks", "gt", "groundtruth", "segmentation", "segmentations"))
+_WORD = re.compile(r"[^\W\d_a-z]+(?![a-z])|[^\W\d_]?[^\W\d_A-Z]+|\d+")
+# Words that a name may have besides, and those that turn its sense.
+_IMAGE_WORDS = frozenset(("images", "image", "imgs", "img", "samples", "parts", "data", "set"))
+_NOT = frozenset(("not", "no", "non", "un", "n"))
 # Names that no class has.
 _NO_CLASSES = frozenset(
     (
@@ -62,9 +70,19 @@ def letters(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
+def words_in(name: str) -> list[str]:
+    """The words of a name in lower case, also of one such as SegmentationClass."""
+    return [w.lower() for w in _WORD.findall(name)]
+
+
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder of this name may hold masks instead of images."""
+    """Whether a folder of this name holds masks instead of images in all layouts."""
     return letters(name) in MASK_FOLDERS
+
+
+def may_hold_masks(name: str) -> bool:
+    """Whether a folder of this name holds masks if its images look like masks."""
+    return is_mask_folder(name) or not _MASK_WORDS.isdisjoint(words_in(name))
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
@@ -82,8 +100,8 @@ def has_class_folders(root: Path) -> bool:
     folders = subfolders(root)
     below = [p for n, p in folders.items() if split_name(n) is not None or letters(n) == "images"]
     return any(
-        any(map(is_normal_name, names))
-        and any(not is_normal_name(name) and not is_no_class(name) for name in names)
+        any(map(may_be_normal, names))
+        and any(not may_be_normal(name) and not is_no_class(name) for name in names)
         for names in (folders, *map(subfolders, below))
     )
 
@@ -96,9 +114,12 @@ def named(root: Path, names: Iterable[str]) -> Path | None:
 
 
 def split_of(file: Path, root: Path) -> str | None:
-    """The split that a folder between the root and a file is called after."""
+    """The split that a folder between the root and a file is called after, also as CVAT calls it:
+    obj_train_data.
+    """
     for part in file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ():
-        if (split := split_name(part)) is not None:
+        inner = re.fullmatch(r"obj_(\w+)_data", part)
+        if (split := split_name(inner[1] if inner else part)) is not None:
             return split
     return None
 
@@ -110,10 +131,10 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
         DataError: if there is none, or several.
     """
     if wanted is not None:
-        if wanted in names:
-            return wanted
+        if called := [name for name in names if same_name(name, wanted)]:
+            return wanted if wanted in called else called[0]
         raise DataError(f"no folder {wanted} for the normal class in {root}{found(names, wanted)}")
-    matches = [n for n in names if is_normal_name(n)] or [n for n in names if _ends_normal(n)]
+    matches = [n for n in names if is_normal_name(n)] or [n for n in names if may_be_normal(n)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -131,10 +152,14 @@ def find_normal(root: Path, names: Sequence[str], wanted: str | None, *, hint: s
     )
 
 
-def _ends_normal(name: str) -> bool:
-    """Whether the last word is that of good images, as in MT_Free."""
-    last = name.replace("-", "_").replace(" ", "_").rpartition("_")[2]
-    return last != name and is_normal_name(last)
+def may_be_normal(name: str) -> bool:
+    """Whether a folder of this name holds good images where none is called so plainly: its first or
+    last word is that of good images, as in MT_Free, ok_front or NODefect_images, and none says not.
+    """
+    words = [word for word in words_in(name) if word not in _IMAGE_WORDS]
+    if not words or (_NOT & set(words[:-1]) and not is_normal_name("".join(words))):
+        return False
+    return any(map(is_normal_name, ("".join(words), words[0], words[-1])))
 
 
 def annotated(
@@ -163,7 +188,7 @@ def annotated(
     """
 
     def good(label: str) -> bool:
-        return label == normal if normal else is_normal_name(label)
+        return same_name(label, normal) if normal else is_normal_name(label)
 
     def shown(mark: Mark) -> bool:
         return mark.label is None or not good(mark.label)

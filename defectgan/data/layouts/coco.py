@@ -164,7 +164,10 @@ class _Shown:
         if box is None:
             self.unmarked.add(key)
             found = one.get("bbox") or "none"
-            return f"{origin} is left out: its box is {found}, and no outline of it tells another"
+            return (
+                f"{origin} has no place: its box is {found}, and no outline of it tells another; "
+                f"its image is {label} all the same"
+            )
         self.marks[key].append(Mark(box, label, outline_of(shape), origin))
         return None
 

@@ -13,15 +13,17 @@ from defectgan.data.layouts.base import (
     find_normal,
     is_mask_folder,
     letters,
+    may_be_normal,
+    may_hold_masks,
     subfolders,
 )
 from defectgan.data.layouts.looks import advice
 from defectgan.data.pairing import Masks, about_unmatched, apart, pair
-from defectgan.data.samples import NORMAL_NAMES, SPLITS, TRAIN, Sample, is_normal_name, split_name
+from defectgan.data.samples import NORMAL_NAMES, SPLITS, TRAIN, Sample, split_name
 from defectgan.data.truths import Look, looks_of
 from defectgan.data.walk import Found, find_images, folders_in
 from defectgan.errors import DataError
-from defectgan.names import class_name
+from defectgan.names import class_name, same_name
 from defectgan.words import counted
 
 # Folders of these names hold masks whatever is in them.
@@ -81,7 +83,7 @@ def _parts(root: Path, normal: str | None) -> dict[str, Path]:
     folders = subfolders(root)
 
     def holds_normal(names: Sequence[str]) -> bool:
-        return any(is_normal_name(n) or n == normal for n in names)
+        return any(may_be_normal(n) or same_name(n, normal or "") for n in names)
 
     if holds_normal(list(folders)):
         return {TRAIN: root}
@@ -107,7 +109,7 @@ def _class_folders(base: Path, facts: Facts) -> tuple[dict[str, Path], list[Path
     for name, path in subfolders(base).items():
         if letters(name) in NEVER_CLASSES:
             masks.append(path)
-        elif is_mask_folder(name):
+        elif may_hold_masks(name):
             images = find_images(path).images
             if holds_masks(images, facts):
                 masks.append(path)
@@ -204,7 +206,7 @@ def _without_masks(
     for image in images:
         between = image.relative_to(folder).parents
         for part in reversed(list(between)[:-1]):
-            if is_mask_folder(part.name):
+            if may_hold_masks(part.name):
                 inside.setdefault(folder / part, []).append(image)
                 break
     places = {place: files for place, files in inside.items() if holds_masks(files, facts)}

@@ -18,12 +18,12 @@ import numpy as np
 from defectgan.data.layouts.base import Listing, annotated, split_of, without_file
 from defectgan.data.layouts.texts import files_ending, read_tree
 from defectgan.data.outlines import box_of, outline_of, runs_of
-from defectgan.data.places import Places
+from defectgan.data.places import Places, is_file
 from defectgan.data.samples import TRAIN, Box, Mark, Sample, is_normal_name
 from defectgan.data.walk import LeftOut
 from defectgan.errors import DataError
 from defectgan.images import read_picture
-from defectgan.names import name_fault
+from defectgan.names import name_fault, same_name
 
 LOOKED_AT = 5
 # Corners of the polygon that stands for a circle.
@@ -55,8 +55,8 @@ def read(root: Path, normal: str | None) -> Listing:
         try:
             sample, bad = _read_file(path, places)
         except (DataError, ValueError, TypeError, KeyError) as error:
-            told = str(error) if isinstance(error, DataError) else f"{path} is damaged: {error}"
-            skipped.append((path, f"{told}; label its image anew"))
+            damaged = f"{path} is damaged: {error}; label its image anew"
+            skipped.append((path, str(error) if isinstance(error, DataError) else damaged))
             continue
         notes += bad
         samples[sample.file] = replace(sample, split=split_of(path, root) or TRAIN)
@@ -64,7 +64,7 @@ def read(root: Path, normal: str | None) -> Listing:
         places.found.images,
         samples,
         root,
-        good=lambda folder: is_normal_name(folder) or folder == normal,
+        good=lambda folder: is_normal_name(folder) or same_name(folder, normal or ""),
         expected="JSON file that says what is in it: give it one, without shapes for a good image, "
         "or put good images into a folder called normal",
     )
@@ -77,8 +77,13 @@ def _read_file(path: Path, places: Places) -> tuple[Sample, list[str]]:
     """The image of a file, and which of its shapes are none."""
     tree = read_tree(path)
     file = places(str(tree.get("imagePath") or path.stem), [path.parent])
-    if not file.is_file():
-        file = places(path.stem, [path.parent])
+    if not is_file(file) and is_file(called := places(path.stem, [path.parent])):
+        file = called
+    if not is_file(file) and tree.get("imageData"):
+        raise DataError(
+            f"{path}: its image {file.name} is not there, only within the file (imageData): write "
+            "it out beside the file"
+        )
     width, height = int(tree.get("imageWidth") or 0), int(tree.get("imageHeight") or 0)
     marks: list[Mark] = []
     labels, bad, all_marked = [], [], True

@@ -21,7 +21,7 @@ from defectgan.data.layouts.base import (
     subfolders,
 )
 from defectgan.data.layouts.texts import read_text
-from defectgan.data.pairing import Masks, apart, pair
+from defectgan.data.pairing import Masks, apart, bare, pair, stem_of
 from defectgan.data.samples import TRAIN, Box, Mark, Sample
 from defectgan.data.truths import looks_of
 from defectgan.data.walk import Found, find_images
@@ -43,8 +43,8 @@ def is_kolektor(root: Path) -> bool:
         return True
     places = [p for p in folders.values() if split_of(p / "x", root)] or [root]
     images = [image for p in places for image in find_images(p, nested=False).images]
-    stems = {image.stem.lower() for image in images}
-    return any(re.sub(r"_(gt|label|mask)$", "", stem) in stems - {stem} for stem in stems)
+    stems = {(image.parent, stem_of(image)) for image in images}
+    return any((folder, bare(stem)) in stems and bare(stem) != stem for folder, stem in stems)
 
 
 def read_kolektor(root: Path, normal: str | None) -> Listing:
@@ -53,11 +53,11 @@ def read_kolektor(root: Path, normal: str | None) -> Listing:
     found = find_images(root)
     shown, masks = apart(found.images, facts)
     pieces = any(map(_PIECE.fullmatch, subfolders(root)))
-    samples = _sorted(shown, masks, root, facts)
+    samples = by_masks(shown, masks, root, facts)
     if pieces:
         samples = [_of_piece(sample) for sample in samples]
     masked = sum(image in masks for image in shown)
-    return _listing(root, "kolektor", normal, samples, found, masked)
+    return masks_listing(root, "kolektor", normal, samples, found, masked)
 
 
 def _of_piece(sample: Sample) -> Sample:
@@ -70,13 +70,13 @@ def _of_piece(sample: Sample) -> Sample:
     )
 
 
-def _sorted(images: Sequence[Path], masks: Masks, root: Path, facts: Facts) -> list[Sample]:
+def by_masks(images: Sequence[Path], masks: Masks, root: Path, facts: Facts) -> list[Sample]:
     """The samples of images, good where no mask of theirs has a defect."""
     looks = looks_of([file for files in masks.values() for file in files], facts)
     samples = []
     for image in images:
         seen = [looks[file] for file in masks.get(image, ())]
-        shows = [isinstance(one, DataError) or one.values > 1 for one in seen]
+        shows = [isinstance(one, DataError) or one.values > 1 or one.covered > 0 for one in seen]
         samples.append(
             Sample(
                 image,
@@ -88,7 +88,7 @@ def _sorted(images: Sequence[Path], masks: Masks, root: Path, facts: Facts) -> l
     return samples
 
 
-def _listing(
+def masks_listing(
     root: Path,
     layout: str,
     normal: str | None,
@@ -96,6 +96,7 @@ def _listing(
     found: Found,
     masked: int,
 ) -> Listing:
+    """The listing of images that ``by_masks`` has told apart, ``masked`` of which have a mask."""
     defects = sum(bool(sample.labels) for sample in samples)
     note = (
         f"masks lie beside {masked} of {counted(len(samples), 'image')}: the {defects} with a "
@@ -163,8 +164,8 @@ def read_dagm(root: Path, normal: str | None) -> Listing:
             theirs = [mask for mask in labels if mask.parent == place]
             masks |= pair(mine, place.parent, theirs, place).masks
         masked += len(masks)
-        samples += _sorted(images, masks, folder, facts)
-    return _listing(root, "dagm", normal, samples, found, masked)
+        samples += by_masks(images, masks, folder, facts)
+    return masks_listing(root, "dagm", normal, samples, found, masked)
 
 
 def _with_ellipses(folder: Path, images: Sequence[Path]) -> list[Sample]:

@@ -4,42 +4,32 @@ Other names of the columns, of the table, and one table for each split are taken
 stand in several rows, each with some of its labels.
 """
 
-import csv
-import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from defectgan.data.layouts.base import Listing, annotated, has_class_folders, named
-from defectgan.data.layouts.texts import read_text
+from defectgan.data.layouts.base import Listing, annotated, named, subfolders, unlisted
+from defectgan.data.layouts.table_rows import COLUMNS, LABEL_SEPARATOR, SIDES, read_rows
 from defectgan.data.places import Places, is_file
-from defectgan.data.samples import TEST, TRAIN, VAL, Sample, is_normal_name, split_name
+from defectgan.data.samples import (
+    TEST,
+    TRAIN,
+    VAL,
+    Box,
+    Mark,
+    Sample,
+    is_normal_name,
+    split_name,
+)
 from defectgan.data.walk import LeftOut
 from defectgan.errors import DataError
-from defectgan.files import parse_object
-from defectgan.heads import is_image_name
-from defectgan.names import class_name
+from defectgan.names import class_name, same_name
 from defectgan.words import counted
 
 TABLES = ("labels.csv", "labels.jsonl")
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-LABEL_SEPARATOR = "|"
-# What separates the columns of a CSV file; where the comma is decimal, spreadsheets take others.
-DELIMITERS = ",;\t"
-COLUMNS = "file,labels[,mask][,split][,group]"
-_CALLED = {
-    "file": "file filename file_name image image_name imagename img image_path img_path path "
-    "filepath file_path image_file",
-    "labels": "labels label class classes class_name classname category defect defect_class "
-    "defect_type target",
-    "mask": "mask mask_path mask_file segmentation",
-    "split": "split set subset partition",
-    "group": "group piece part serial",
-}
-_ALIASES = {alias: name for name, names in _CALLED.items() for alias in names.split()}
-# What each column is where a table has no head.
-_IN_ORDER = ("file", "labels", "mask", "split", "group")
 
 
 @dataclass
@@ -58,25 +48,37 @@ def tables_in(root: Path) -> dict[str, Path]:
         return {TRAIN: root} if root.suffix.lower() in SUFFIXES else {}
     if (path := named(root, TABLES)) is not None:
         return {TRAIN: path}
-    if not root.is_dir() or has_class_folders(root):  # which say it, whatever else a table lists
+    if not root.is_dir():
         return {}
-    there = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
-    tables = [p for p in there if p.is_file() and _has_columns(p)]
-    if len(tables) == 1:
+    if len(tables := _tables(root)) == 1:
         return {TRAIN: tables[0]}
     by_split = {split_name(p.stem): p for p in tables}
+    if not tables:
+        inner = [(split_name(n), _tables(p)) for n, p in subfolders(root).items() if split_name(n)]
+        by_split = {split: found[0] for split, found in inner if len(found) == 1}
     if TRAIN not in by_split:
         return {}
     return {split: by_split[split] for split in (TRAIN, VAL, TEST) if split in by_split}
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The files in a folder that have the columns of a table."""
+    there = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    return [p for p in there if p.is_file() and _has_columns(p)]
 
 
 def recognises(root: Path) -> bool:
     return bool(tables_in(root))
 
 
+def is_named(root: Path) -> bool:
+    """Whether a table is named, or called as only such a one is."""
+    return named(root, TABLES) is not None
+
+
 def _has_columns(path: Path) -> bool:
     try:
-        rows = _rows(path)[0]
+        rows = read_rows(path)[0]
     except DataError:
         return False
     return bool(rows) and {"file", "labels"} <= rows[0][1].keys()
@@ -87,35 +89,51 @@ def read(root: Path, normal: str | None) -> Listing:
     tables = tables_in(root)
     if not tables:
         raise DataError(f"no table in {root}: expected {' or '.join(TABLES)}")
-    folder = next(iter(tables.values())).parent
+    folder = root if root.is_dir() else root.parent
     made, places = _Read(), Places(folder)
     for split, table in tables.items():
-        rows, notes = _rows(table)
+        rows, notes = read_rows(table)
         made.notes += notes
         for where, row in rows:
             try:
-                _take(made, _row_sample(where, row, split, places, normal))
+                _take(made, _row_sample(where, row, split, places, normal, table.parent))
             except _BadRow as bad:
                 made.skipped.append((table, str(bad)))
     if made.several:
         made.notes.append(
             f"{counted(made.several, 'image')} in several rows: their labels are put together"
         )
-    if not made.samples and made.skipped:
-        raise DataError(f"no row of {folder} can be used: {made.skipped[0][1]}")
+    if not made.samples:
+        reason = made.skipped[0][1] if made.skipped else "there is none"
+        raise DataError(f"no row of {', '.join(map(str, tables.values()))} can be used: {reason}")
     samples = [s for s in made.samples.values() if not _is_both(s, made, normal)]
     labels = sorted({label for sample in samples for label in sample.labels})
     if (
         samples
         and not any(_is_good(label, normal) for label in labels)
         and all(sample.labels for sample in samples)
+        and not any(sample.marks for sample in samples)
     ):
         raise DataError(
             f"no normal images in {folder}: found the labels {', '.join(labels[:12])}; expected "
             "none, normal, good, ok, free or defect-free, or the name of the one of good images",
-            mend=("normal_class", "NAME"),
+            mend=("normal_class", "NAME") if len(labels) > 1 else None,
         )
-    return annotated(folder, "table", normal, samples, notes=made.notes, skipped=made.skipped)
+    names = " and ".join(path.name for path in dict.fromkeys(tables.values()))
+    known = [file for s in made.samples.values() for file in (s.file, *s.truths)]
+    notes = [*made.notes, *_about_labels(labels), *unlisted(places.found.images, known, names)]
+    skipped = [*made.skipped, *places.found.skipped]
+    aside = places.found.aside
+    return annotated(folder, "table", normal, samples, notes=notes, skipped=skipped, aside=aside)
+
+
+def _about_labels(labels: Sequence[str]) -> list[str]:
+    """What a person should know of labels that may be several."""
+    return [
+        f"the label {label} is one class: several labels are separated by {LABEL_SEPARATOR}"
+        for label in labels
+        if "," in label or ";" in label
+    ]
 
 
 class _BadRow(DataError):
@@ -130,11 +148,12 @@ def _take(made: _Read, sample: Sample) -> None:
     made.several += 1
     labels = tuple(dict.fromkeys((*before.labels, *sample.labels)))
     truths = tuple(dict.fromkeys((*before.truths, *sample.truths)))
-    made.samples[sample.file] = replace(before, labels=labels, truths=truths)
+    marks = (*before.marks, *sample.marks)
+    made.samples[sample.file] = replace(before, labels=labels, truths=truths, marks=marks)
 
 
 def _is_good(label: str, normal: str | None) -> bool:
-    return label == normal if normal else is_normal_name(label)
+    return same_name(label, normal) if normal else is_normal_name(label)
 
 
 def _is_both(sample: Sample, made: _Read, normal: str | None) -> bool:
@@ -148,82 +167,11 @@ def _is_both(sample: Sample, made: _Read, normal: str | None) -> bool:
     return bool(good and bad)
 
 
-def _rows(table: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """The rows of a table, each with where it stands, columns by our names; and what was guessed.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    text, notes = read_text(table)
-    if table.suffix.lower() == ".jsonl":
-        lines = [(n, t) for n, t in enumerate(text.split("\n"), start=1) if t.strip()]
-        trees = [(f"line {n} of {table}", t) for n, t in lines]
-        return [
-            (f"row {i} of {table}", _renamed(parse_object(t.encode(), where)))
-            for i, (where, t) in enumerate(trees, start=1)
-        ], notes
-    try:
-        lines_left = _without_comments(text)
-        head = next(iter(lines_left.splitlines()), "")
-        delimiter = max(DELIMITERS, key=head.count)
-        cells = [
-            row
-            for row in csv.reader(io.StringIO(lines_left, newline=""), delimiter=delimiter)
-            if any(map(str.strip, row))
-        ]
-    except csv.Error as error:
-        raise DataError(f"cannot read the table {table}: {error}") from error
-    if not cells:
-        raise DataError(f"the table {table} is empty; expected the columns {COLUMNS}")
-    columns = [_ours(cell) for cell in cells[0]]
-    if "file" not in columns and is_image_name(cells[0][0].strip()):
-        columns = list(_IN_ORDER[: len(cells[0])])
-        notes = [*notes, f"{table} has no head: its columns are taken for {', '.join(columns)}"]
-    elif {"file", "labels"} <= set(columns):
-        cells = cells[1:]
-    else:
-        found = ", ".join(cells[0])
-        raise DataError(f"the head of {table} has {found}; expected the columns {COLUMNS}")
-    return [
-        (f"row {n} of {table}", _row(columns, row)) for n, row in enumerate(cells, start=1)
-    ], notes
-
-
-def _without_comments(text: str) -> str:
-    """The table without the comments before and between its rows."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.lstrip().startswith("#"))
-
-
-def _ours(column: str) -> str:
-    """Our name for a column, or its own."""
-    plain = column.strip().strip('"').lower().replace(" ", "_").replace("-", "_")
-    return _ALIASES.get(plain, column.strip())
-
-
-def _renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """The row by our names; a column that is called so already goes before another one."""
-    made = {_ours(key): value for key, value in row.items()}
-    return {**made, **{key: value for key, value in row.items() if key in _CALLED}}
-
-
-def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for column, cell in zip(columns, cells, strict=False):
-        row.setdefault(column, cell)
-    if any(map(str.strip, cells[len(columns) :])):
-        row[""] = len(cells)
-    return {**dict.fromkeys(columns), **row}
-
-
 def _row_sample(
-    where: str, row: dict[str, Any], split: str, places: Places, normal: str | None
+    where: str, row: dict[str, Any], split: str, places: Places, normal: str | None, base: Path
 ) -> Sample:
-    if "" in row and isinstance(row[""], int):
-        raise _BadRow(
-            f"{where} has {row['']} cells, the head has {len(row) - 1}: a name with a comma stands "
-            "in quotes"
-        )
+    if (told := row.get("")) is not None:
+        raise _BadRow(told if told.startswith(where) else f"{where} {told}")
     if not row.get("file") or "labels" not in row:
         if not {"file", "labels"} <= row.keys():
             columns = ", ".join(map(str, row))
@@ -242,16 +190,32 @@ def _row_sample(
     told = str(row.get("split") or split)
     if (named_split := split_name(told)) is None:
         raise _BadRow(f"{where} has the split {told}: expected {TRAIN}, {VAL} or {TEST}")
-    mask = places(row["mask"]) if (row.get("mask") or "").strip() else None
+    mask = places(row["mask"], [base]) if (row.get("mask") or "").strip() else None
     if mask is not None and not is_file(mask):
         raise _BadRow(f"{where} names the mask {mask}: there is no such file")
+    box = _box(row, where)
     return Sample(
-        file=places(row["file"]),
+        file=places(row["file"], [base]),
         labels=tuple(dict.fromkeys(labels)),
+        marks=(Mark(box, labels[0], origin=where),) if box and len(labels) == 1 else (),
         truths=(mask,) if mask else (),
         group=str(row["group"]) if row.get("group") else None,
         split=named_split,
     )
+
+
+def _box(row: dict[str, Any], where: str) -> Box | None:
+    """Left, top, width, height of the defect of a row that says it."""
+    sides = [row.get(side) for side in SIDES]
+    if any(side is None or not str(side).strip() for side in sides):
+        return None
+    try:
+        left, top, right, bottom = (float(str(side)) for side in sides)
+    except ValueError as error:
+        raise _BadRow(f"{where} has a box that is none: {error}") from error
+    if not (left < right < math.inf and top < bottom < math.inf):
+        raise _BadRow(f"{where} has a box from {left:g}, {top:g} to {right:g}, {bottom:g}")
+    return left, top, right - left, bottom - top
 
 
 def _labels(listed: Any) -> Iterable[str]:

@@ -58,8 +58,10 @@ def read_tree(path: Path) -> Any:
         raise DataError(f"{path} is damaged: {error}; expected JSON: write it anew") from error
 
 
-def files_ending(root: Path, suffix: str, *, depth: int = 6) -> Iterator[Path]:
-    """The files of an ending at most so deep below a folder, sorted within each folder."""
+def files_ending(root: Path, suffix: str | tuple[str, ...], *, depth: int = 6) -> Iterator[Path]:
+    """The files of an ending, or one of some, at most so deep below a folder, sorted within each
+    folder.
+    """
     if not root.is_dir():
         return
     for parent, folders, files in os.walk(root):

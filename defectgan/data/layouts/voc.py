@@ -15,7 +15,7 @@ from defectgan.data.layouts.texts import files_ending
 from defectgan.data.places import Places, same_letters
 from defectgan.data.samples import TRAIN, Mark, Sample, is_normal_name, split_name
 from defectgan.data.walk import LeftOut
-from defectgan.names import name_fault
+from defectgan.names import name_fault, same_name
 
 # Files by which the layout is told.
 LOOKED_AT = 5
@@ -59,7 +59,9 @@ def read(root: Path, normal: str | None) -> Listing:
         places.found.images,
         samples,
         root,
-        good=lambda folder: is_normal_name(folder) or folder == normal or letters(folder) in GOOD,
+        good=lambda folder: (
+            is_normal_name(folder) or same_name(folder, normal or "") or letters(folder) in GOOD
+        ),
         expected="XML file that says what is in it: give it one, or put good images into a folder "
         "called normal",
     )

@@ -1,144 +1,105 @@
-"""YOLO: data.yaml, or classes.txt, with the names of the classes, images/ and labels/ with a text
-file for each image; a line has a class and a box, or a polygon, which is a true mask. An image
-without a text file, or with an empty one, is good, as YOLO takes it.
+"""YOLO: data.yaml, obj.data or classes.txt with the names of the classes, images/ and labels/ with
+a text file for each image; a line has a class and a box, or a polygon, which is a true mask. An
+image without a text file, or with an empty one, is good, as YOLO takes it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from defectgan.data.facts import Facts
-from defectgan.data.layouts.base import Listing, annotated, letters
+from defectgan.data.layouts.base import Listing, annotated, letters, unlisted
 from defectgan.data.layouts.texts import files_ending, read_text
+from defectgan.data.layouts.yolo_settings import (
+    LISTS,
+    YoloSet,
+    by_folder,
+    is_label_file,
+    label_files,
+    names_in,
+    read_settings,
+    settings_in,
+)
 from defectgan.data.outlines import box_of, outline_of
-from defectgan.data.samples import TRAIN, Mark, Sample, split_name
+from defectgan.data.samples import Mark, Sample
 from defectgan.data.walk import Found, find_images
 from defectgan.errors import DataError
 from defectgan.heads import probe
-from defectgan.names import class_name
 from defectgan.words import counted
 
-LISTS = ("classes.txt", "obj.names", "class.names", "predefined_classes.txt")
 LABELS, IMAGES = ("labels", "Labels", "labelTxt"), ("images", "jpegimages", "imgs", "img")
 
 
-def _settings(root: Path) -> Path | None:
-    """The YAML file of a set, or its list of classes."""
-    if root.is_file():
-        return root if root.suffix.lower() in (".yaml", ".yml") else None
-    if not root.is_dir():
-        return None
-    for path in sorted(root.glob("*.y*ml"), key=lambda p: (p.stem != "data", p.name)):
-        if path.is_file() and path.name[0] != "." and _holds_names(path):
-            return path
-    lists = [root / name for name in LISTS] + [root / "labels" / name for name in LISTS]
-    return next((path for path in lists if path.is_file() and _has_labels(root)), None)
-
-
-def _holds_names(path: Path) -> bool:
-    try:
-        tree = yaml.safe_load(read_text(path)[0])
-    except (DataError, yaml.YAMLError):
-        return False
-    splits = isinstance(tree, dict) and any(split_name(str(key)) for key in tree)
-    return splits and isinstance(tree.get("names"), list | dict)
-
-
-def _has_labels(root: Path) -> bool:
-    return any(p.name not in LISTS for p in files_ending(root, ".txt"))
+def is_named(root: Path) -> bool:
+    """Whether a file names the classes."""
+    return settings_in(root) is not None
 
 
 def recognises(root: Path) -> bool:
-    return _settings(root) is not None
+    return is_named(root) or (root.is_dir() and any(p.stat().st_size for p in label_files(root)))
 
 
 def read(root: Path, normal: str | None) -> Listing:
     """The listing of images and their text files."""
-    path = _settings(root)
+    path = settings_in(root)
+    folder = path.parent if path is not None and root.is_file() else root
     if path is None:
+        told = YoloSet(None, by_folder(root))
+    elif path.suffix.lower() in (".yaml", ".yml", ".data"):
+        told = read_settings(path, folder)
+    else:
+        told = YoloSet(names_in(path), by_folder(root))
+    labels = {i: _label_file(i) for found in told.places.values() for i in found.images}
+    if not any(labels.values()):
         raise DataError(
-            f"no data.yaml in {root}: expected one with names and train, or classes.txt beside "
-            "images/ and labels/"
+            f"no labels of YOLO in {root}: expected images/ and labels/ with a text file for each "
+            "image, and data.yaml or classes.txt with the names of the classes"
         )
-    folder = path.parent if root.is_file() else root
-    names, places = _read_settings(path, folder)
-    reader = _Reader(names)
-    for split, images in places.items():
-        reader.take(images, split)
+    if told.names is None:
+        told.names, note = _numbered(labels, folder)
+        told.notes.append(note)
+    reader = _Reader(told.names)
+    for split, images in told.places.items():
+        reader.take(images, split, labels)
+    everything = find_images(folder)
+    notes = [*told.notes, *reader.notes_of(), *_alone(folder, labels)]
+    if path is not None:
+        notes += unlisted(everything.images, reader.samples | dict(reader.found.skipped), path.name)
     return annotated(
         folder,
         "yolo",
         normal,
         list(reader.samples.values()),
-        names=names,
-        notes=reader.notes_of(),
-        skipped=reader.found.skipped,
-        aside=reader.found.aside,
+        names=told.names,
+        notes=notes,
+        skipped=list(dict.fromkeys([*reader.found.skipped, *everything.skipped])),
+        aside=everything.aside,
     )
 
 
-def _read_settings(path: Path, root: Path) -> tuple[list[str], dict[str, Found]]:
-    """The names of the classes in order, and the images of each split."""
-    text, _ = read_text(path)
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        names = [class_name(n.strip(), str(path)) for n in text.splitlines() if n.strip()]
-        return names, _by_folder(root)
-    try:
-        tree = yaml.safe_load(text)
-        listed = tree["names"]
-        ordered = [listed[k] for k in sorted(listed)] if isinstance(listed, dict) else listed
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is no settings of YOLO: {error}; expected names and train"
-        ) from error
-    names = [class_name(str(name), str(path)) for name in ordered]
-    places: dict[str, Found] = {}
-    for key, value in tree.items():
-        if (split := split_name(str(key))) is not None and value:
-            for one in value if isinstance(value, list) else [value]:
-                place = _place(str(one), str(tree.get("path") or ""), root)
-                seen = _images(place, root)
-                places[split] = places.get(split, Found([], [], [])) + seen
-    if not places:
-        return names, _by_folder(root)
-    return names, places
-
-
-def _by_folder(root: Path) -> dict[str, Found]:
-    """All images below a folder, by the split that a folder of theirs is called after."""
-    found = find_images(root)
-    places = {TRAIN: Found([], found.skipped, found.aside)}
-    for image in found.images:
-        words = [split_name(part) for part in image.relative_to(root).parts[:-1]]
-        split = next((word for word in words if word), TRAIN)
-        places.setdefault(split, Found([], [], [])).images.append(image)
-    return places
-
-
-def _place(value: str, base: str, root: Path) -> Path:
-    """What an entry means, whatever computer and folder it was written on: by its last parts."""
-    parts = [p for p in value.replace("\\", "/").split("/") if p not in ("", ".", "..")]
-    for start in (Path(base, value), root / base / value, root / value):
-        if start.exists() and (start.is_file() or start.resolve() != root.resolve().parent):
-            return start
-    for k in range(len(parts)):
-        if (there := root.joinpath(*parts[k:])).exists():
-            return there
-    raise DataError(
-        f"the images {value} that the settings of YOLO name are not in {root}: expected a folder "
-        f"or a list such as {'/'.join(parts[-2:])}"
+def _numbered(labels: Mapping[Path, Path | None], root: Path) -> tuple[list[str], str]:
+    """Numbers as the names of the classes where nothing names them, and what a person should know
+    of that.
+    """
+    lines = (line for path in labels.values() if path for line in read_text(path)[0].splitlines())
+    words = {line.split()[0] for line in lines if line.strip()}
+    count = max((int(word) for word in words if word.isdigit()), default=-1) + 1
+    note = (
+        f"no file in {root} names the classes: they are called by their numbers; classes.txt, a "
+        "name a line, would name them"
     )
+    return [str(number) for number in range(count)], note
 
 
-def _images(place: Path, root: Path) -> Found:
-    """The images of a folder, or of a list of files."""
-    if place.is_dir():
-        return find_images(place)
-    lines = [line.strip() for line in read_text(place)[0].splitlines() if line.strip()]
-    return Found([_place(line, "", root) for line in lines], [], [])
+def _alone(root: Path, labels: Mapping[Path, Path | None]) -> list[str]:
+    """What a person should know of labels without an image."""
+    used = set(labels.values())
+    texts = (p for p in files_ending(root, ".txt") if p not in used and p.name not in LISTS)
+    alone = [p for p in texts if p.stat().st_size and is_label_file(p)]
+    if not alone:
+        return []
+    return [f"{counted(len(alone), 'text file')} of labels without an image, the first: {alone[0]}"]
 
 
 class _Reader:
@@ -160,10 +121,10 @@ class _Reader:
             ]
         return self._notes
 
-    def take(self, found: Found, split: str) -> None:
-        """The images of a split."""
+    def take(self, found: Found, split: str, files: Mapping[Path, Path | None]) -> None:
+        """The images of a split, each with its text file."""
         self.found += Found([], found.skipped, found.aside)
-        labels = {image: _label_file(image) for image in found.images}
+        labels = {image: files[image] for image in found.images}
         there = [image for image, path in labels.items() if path is not None]
         heads = Facts().of("header", there, probe)
         for image, path in labels.items():
