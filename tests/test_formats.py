@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.files import sha256, write_json_lines
-from defectgan.generation.job import Job as GenerateJob
 from defectgan.generation.plan import Sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.generation.writers import JOB, read_manifest
 from defectgan.images import Levels

@@ -18,11 +18,11 @@ from defectgan.errors import DataError, ModelError, OutOfMemory
 from defectgan.files import sha256, write_json_lines
 from defectgan.generation import shelf
 from defectgan.generation.choose import CAP
-from defectgan.generation.job import Job
 from defectgan.generation.layer import INVISIBLE, model_view, paint_source
+from defectgan.generation.mask_threshold import COVERED, _highest
 from defectgan.generation.plan import find_sources, make_plan
-from defectgan.generation.run import Made, run_job
-from defectgan.generation.threshold import COVERED, _highest
+from defectgan.generation.request import GenerateJob
+from defectgan.generation.run import GenerateOutcome, run_job
 from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import (
     Picture,
@@ -62,10 +62,12 @@ def make(
     return read_manifest(out)
 
 
-def make_set(model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any) -> Made:
+def make_set(
+    model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
+) -> GenerateOutcome:
     """Six images as they come, unless the job is asked for something else."""
     usual = {"defects": ("tin", "wound"), "n": 6, "seed": 0, "binary_masks": False}
-    asked = Job(find_sources(str(normal)), **(usual | {"candidates": 1} | job))
+    asked = GenerateJob(find_sources(str(normal)), **(usual | {"candidates": 1} | job))
     return run_job(asked, model, out, device=CPU, batch_size=batch_size)
 
 
@@ -392,7 +394,7 @@ def test_the_rest_of_the_time_is_said_once_after_the_speed_is_known(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
     said: list[tuple[int, float]] = []
-    job = Job(find_sources(str(boards / "normal")), ("tin",), 6, 0, False, candidates=8)
+    job = GenerateJob(find_sources(str(boards / "normal")), ("tin",), 6, 0, False, candidates=8)
     for out in ("set", "set"):
         run_job(
             job,
@@ -549,7 +551,7 @@ def test_in_the_place_of_a_damaged_source_the_next_one_is_painted_on(
     sources = find_sources(str(folder))
     victim = list(make_plan(sources.files, ["tin"], n=6, seed=0))[4][0].source
     spoil(victim)
-    job = Job(sources, ("tin",), n=6, seed=0, binary_masks=False, candidates=1)
+    job = GenerateJob(sources, ("tin",), n=6, seed=0, binary_masks=False, candidates=1)
     out = tmp_path / "set"
     damaged = run_job(job, model, out, device=CPU, batch_size=2).damaged
     assert list(damaged) == [victim] and "is damaged" in damaged[victim]
@@ -617,7 +619,9 @@ def test_a_batch_that_does_not_fit_is_halved_which_is_said_once_and_changes_no_i
     rows = make(model, boards / "normal", tmp_path / "whole", batch_size=1)
     short_of_memory(monkeypatch, 1)
     said: list[str] = []
-    job = Job(find_sources(str(boards / "normal")), ("tin", "wound"), 6, 0, False, candidates=1)
+    job = GenerateJob(
+        find_sources(str(boards / "normal")), ("tin", "wound"), 6, 0, False, candidates=1
+    )
     out = tmp_path / "halved"
     run_job(job, model, out, device=CPU, batch_size=4, say=said.append)
     assert len(said) == 1 and said[0].startswith("4 images at once do not fit into memory")

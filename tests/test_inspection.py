@@ -12,16 +12,16 @@ from PIL import Image
 
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, OutOfMemory, SettingError
-from defectgan.evaluation.images import generated_rows
+from defectgan.evaluation.pools import generated_rows
 from defectgan.files import sha256
 from defectgan.generation import run as generation
-from defectgan.generation.job import Job
 from defectgan.generation.plan import find_sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.writers import MANIFEST, read_manifest
 from defectgan.images import Picture, read_mask, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
-from defectgan.inspection.run import inspect
+from defectgan.inspection.inspect_masks import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
@@ -52,7 +52,7 @@ def paint(
     binary: bool = False,
 ) -> None:
     sources = find_sources(str(boards / "normal"))
-    job = Job(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
+    job = GenerateJob(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
     generation.run_job(job, model, out, device=CPU, batch_size=4)
 
 

@@ -16,9 +16,9 @@ from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material
 from defectgan.evaluation.gain_intervals import SegmenterAnswers
 from defectgan.evaluation.gain_report import SEGMENTERS, cells, compare, with_intervals, write_gain
-from defectgan.evaluation.images import see
-from defectgan.evaluation.ledger import Key, keep_said
+from defectgan.evaluation.ledger import ResultKey, keep_said
 from defectgan.evaluation.painting import NOBODY
+from defectgan.evaluation.pools import see
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.segmentation import (
     SegmentationRecipe,
@@ -30,8 +30,8 @@ from defectgan.evaluation.segmentation import (
 )
 from defectgan.evaluation.segmentation_figures import (
     METRICS,
-    PixelYardstick,
     Said,
+    SegmenterFigures,
     pixel_scores,
     said_of,
 )
@@ -155,7 +155,7 @@ def test_pixel_figures_of_a_resample_are_those_of_its_images() -> None:
     """Images twice or not at all: the same as of a set in which they are so often."""
     said = unsure(0, 1.0)
     counts = np.random.default_rng(1).integers(0, 3, (3, len(said)))
-    yardstick = PixelYardstick.of(said, NAMES, COUNTS)
+    yardstick = SegmenterFigures.of(said, NAMES, COUNTS)
     together = yardstick(said, counts.astype(float))
     for drawn, figures in zip(counts, together, strict=True):
         truth = np.repeat(yardstick.truth, drawn)
@@ -169,7 +169,7 @@ def answered(folder: Path, said: dict[tuple[str, str, int], Said]) -> SegmenterA
     """Rows of segmenters by arm, generator and seed."""
     rows = []
     for (arm, generator, seed), told in said.items():
-        key = Key(arm, 1.0, seed, "unet", generator, 1 if generator else 0)
+        key = ResultKey(arm, 1.0, seed, "unet", generator, 1 if generator else 0)
         kept = keep_said(folder, key, {"test": torch.from_numpy(told)})
         rows.append({**key._asdict(), "steps": 1, **kept, **pixel_scores(told, NAMES, COUNTS)})
     members = tuple(

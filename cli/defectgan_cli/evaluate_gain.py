@@ -215,12 +215,12 @@ def gain(
     """
     from defectgan.devices import pick_device
     from defectgan.errors import CheckFailed
+    from defectgan.evaluation.bench import Bench, refuse_damaged
     from defectgan.evaluation.gain_report import cells, columns, require_packages
     from defectgan.evaluation.gain_run import answer, ready, work
     from defectgan.evaluation.leak import refuse_leaks
     from defectgan.evaluation.ledger import claim
     from defectgan.evaluation.painting import load_painters, refuse_unproved
-    from defectgan.evaluation.plan import Bench, refuse_damaged
     from defectgan.evaluation.real import SplitPlan, split_real
     from defectgan.locks import held
     from defectgan.runs import find_model, unused
@@ -305,7 +305,7 @@ def _train(
     reporter: Reporter,
 ) -> list[Path]:
     """The runs of generators that have learned from the training images, all steps done."""
-    from defectgan.evaluation.generator import of_seeds, train_generator
+    from defectgan.evaluation.gan_training import of_seeds, train_generator
     from defectgan.training.watch import stop_signals
 
     runs = []

@@ -95,7 +95,7 @@ def threshold(
     Example: defectgan evaluate threshold --data pcb --model latest
     """
     from defectgan.devices import pick_device
-    from defectgan.evaluation.plan import seen_size
+    from defectgan.evaluation.bench import seen_size
     from defectgan.evaluation.threshold import choose, images_seen
     from defectgan.evaluation.threshold_images import (
         gather,

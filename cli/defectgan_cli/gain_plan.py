@@ -52,10 +52,10 @@ def classifiers(
     *,
     on_gpu: bool,
 ) -> "GainPlan":
+    from defectgan.evaluation.bench import seen_size
     from defectgan.evaluation.classifier import SMALL, Recipe
     from defectgan.evaluation.gain import GainPlan
     from defectgan.evaluation.gain_run import RATIOS, usable_nets
-    from defectgan.evaluation.plan import seen_size
 
     ratios = _numbers(ratio, RATIOS)
     recipe = Recipe(
@@ -84,7 +84,7 @@ def segmenters(
     batch_size: int | None,
 ) -> "SegmentationPlan":
     from defectgan.errors import SettingError
-    from defectgan.evaluation.plan import seen_size
+    from defectgan.evaluation.bench import seen_size
     from defectgan.evaluation.segmentation import SegmentationRecipe
     from defectgan.evaluation.segmentation_gain import SegmentationPlan
 

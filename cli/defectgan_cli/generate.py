@@ -20,8 +20,8 @@ from defectgan_cli.console import (
 from defectgan_cli.options import setting
 
 if TYPE_CHECKING:
-    from defectgan.generation.job import Order
-    from defectgan.generation.run import Made
+    from defectgan.generation.request import Order
+    from defectgan.generation.run import GenerateOutcome
     from defectgan.model.file import Model
 
 # A default folder name spells out so many classes; more are counted.
@@ -77,10 +77,10 @@ def generate(
     from defectgan.data.facts import Facts
     from defectgan.data.levels import about_dim
     from defectgan.devices import pick_device
-    from defectgan.generation.job import Job, settle
+    from defectgan.generation.mask_threshold import looked_at
     from defectgan.generation.plan import find_sources
+    from defectgan.generation.request import GenerateJob, settle
     from defectgan.generation.run import run_job
-    from defectgan.generation.threshold import looked_at
     from defectgan.generation.writers import MANIFEST
     from defectgan.model.file import load_model
     from defectgan.names import plain_name
@@ -93,7 +93,7 @@ def generate(
     trained = load_model(find_model(model), device=target)
     defects = tuple(defect or trained.info.classes[1:])
     sources = find_sources(normal)
-    job = Job(sources, defects, n, seed, binary_masks=binary_masks, candidates=candidates)
+    job = GenerateJob(sources, defects, n, seed, binary_masks=binary_masks, candidates=candidates)
     classes = plain_name("-".join(defects)) if len(defects) <= NAMED else f"{len(defects)}-classes"
     folder = out or unused(Path("generated") / f"{time.strftime('%Y%m%d-%H%M%S')}-{classes}")
     order = settle(job, trained, folder)
@@ -210,7 +210,7 @@ def _look(folder: Path, order: "Order", reporter: Reporter) -> int:
     return doubted
 
 
-def _outcome(result: "Made", n: int) -> str:
+def _outcome(result: "GenerateOutcome", n: int) -> str:
     from defectgan.words import counted
 
     images = counted(result.there + result.made, "image")

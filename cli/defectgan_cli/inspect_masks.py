@@ -82,7 +82,7 @@ def inspect_masks(
     from defectgan.inspection.calibrate import LEAST
     from defectgan.inspection.calibrate import calibrate as calibrated
     from defectgan.inspection.flags import Gate, known_flags
-    from defectgan.inspection.run import inspect, report_files
+    from defectgan.inspection.inspect_masks import inspect, report_files
     from defectgan.inspection.targets import find_target
 
     reporter = Reporter(quiet=quiet)

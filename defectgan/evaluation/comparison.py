@@ -10,8 +10,8 @@ from typing import Any
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.samples import TEST, VAL
 from defectgan.errors import DataError, ModelError
-from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit, single_labels
 from defectgan.methods.config import load_config
 from defectgan.model.file import MODEL, identities, read_info

@@ -27,8 +27,8 @@ from defectgan.evaluation.classifier import (
 )
 from defectgan.evaluation.fidelity import require_fidelity
 from defectgan.evaluation.fixed import Fixed, installed, size_from
-from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
+from defectgan.evaluation.pools import Pixels, pixels, see
 from defectgan.files import cache_folder, sha256, write_atomically
 from defectgan.settings.data import DataConfig
 

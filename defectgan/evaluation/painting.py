@@ -11,13 +11,13 @@ import torch
 from defectgan.data.index import Index
 from defectgan.data.samples import TRAIN
 from defectgan.errors import ModelError
-from defectgan.evaluation.images import generated_index, generated_rows
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit
 from defectgan.generation.canvas import row_noise
 from defectgan.generation.choose import CANDIDATES
-from defectgan.generation.job import Job
 from defectgan.generation.layer import model_view, paint_source
 from defectgan.generation.plan import Sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.images import read_picture, write_picture
 from defectgan.model.file import Model, load_model
@@ -31,7 +31,7 @@ UNDONE = "undone"
 DIGITS = 12
 
 
-class Painter(NamedTuple):
+class PaintedBy(NamedTuple):
     """Whose images: a ``generator``, by the start of its weights' digest, and of how many
     ``candidates`` each is the surest.
     """
@@ -40,14 +40,14 @@ class Painter(NamedTuple):
     candidates: int
 
     @classmethod
-    def of(cls, model: Model, candidates: int) -> "Painter":
+    def of(cls, model: Model, candidates: int) -> "PaintedBy":
         return cls(model.sha256[:DIGITS], candidates)
 
     def __str__(self) -> str:
         return f"{self.generator}-{self.candidates}"
 
 
-NOBODY = Painter("", 0)
+NOBODY = PaintedBy("", 0)
 
 
 def added(ratio: float, real: int) -> int:
@@ -135,7 +135,7 @@ def paint(
     for k, (part, members) in enumerate(zip(_folders(real), defects, strict=True), start=1):
         name = real.classes[k]
         n = added(ratio, len(members))
-        job = Job(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
+        job = GenerateJob(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
         run_job(
             job,
             model,

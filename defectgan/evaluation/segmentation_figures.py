@@ -40,7 +40,7 @@ def said_of(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Said:
 
 
 @dataclass(frozen=True)
-class PixelYardstick:
+class SegmenterFigures:
     """Tells the figures of segmenters on images of K classes, of which ``counts`` says how many of
     each there are, those of a class side by side; ``shown`` are the pixels [N] of the true mask of
     each, -1 for one that is not tested on.
@@ -53,7 +53,7 @@ class PixelYardstick:
     shown: NDArray[np.int64]
 
     @classmethod
-    def of(cls, said: Said, classes: Sequence[str], counts: Sequence[int]) -> "PixelYardstick":
+    def of(cls, said: Said, classes: Sequence[str], counts: Sequence[int]) -> "SegmenterFigures":
         """By what any segmenter says: all have seen the same masks."""
         shown = np.where(said.any(axis=1), (said > 0).sum(axis=1), -1)
         return cls(tuple(classes), tuple(counts), shown)
@@ -122,7 +122,7 @@ def pixel_scores(said: Said, classes: Sequence[str], counts: Sequence[int]) -> d
     """The figures of one segmenter for a row: of all pixels by name, and of each class that shows a
     defect by its name.
     """
-    yardstick = PixelYardstick.of(said, classes, counts)
+    yardstick = SegmenterFigures.of(said, classes, counts)
     figures = yardstick(said, np.ones((1, len(said))))[0]
     told: dict[str, Any] = {}
     for part, value in zip(yardstick.parts, figures.tolist(), strict=True):

@@ -16,12 +16,12 @@ from defectgan.data.index import Index
 from defectgan.data.samples import TEST, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.evaluation.comparison import refuse_seen, run_of_set
-from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks
 from defectgan.evaluation.painting import PAINT_BATCH
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
-from defectgan.generation.job import Job
 from defectgan.generation.plan import Sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.heads import probe
 from defectgan.model.file import Model
@@ -38,7 +38,7 @@ Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Material:
+class ThresholdMaterial:
     """Good images to learn from (``fit``) and to set the threshold by (``held_out``); real ones
     that tell how it transfers, None where there are none; ``real`` are all, for the leak check.
     """
@@ -50,7 +50,7 @@ class Material:
     notes: tuple[str, ...]
 
 
-def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> Material:
+def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> ThresholdMaterial:
     """Part the real images of a data folder.
 
     Args:
@@ -77,7 +77,7 @@ def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> Mate
     judged = replace(real, index=replace(real.index, held_out=test.samples))
     left_out = (f"left out: {reason}" for _, reason in real.index.skipped)
     notes = (*real.notes, *left_out)
-    return Material(fit, held_out, test if any(defects) else None, judged, notes)
+    return ThresholdMaterial(fit, held_out, test if any(defects) else None, judged, notes)
 
 
 def _parted(index: Index, seed: int) -> tuple[Index, Index]:
@@ -99,7 +99,7 @@ def _parted(index: Index, seed: int) -> tuple[Index, Index]:
     return replace(rest, samples=tuple(rest.spread(0, FIT_IMAGES))), kept
 
 
-def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[str, ...]]:
+def generated_defects(folder: Path, material: ThresholdMaterial) -> tuple[Index, tuple[str, ...]]:
     """A generated set, without what was painted on images that the detector learns from: those it
     knows by heart but for the defect, as it knows no image to come. Each image shows the piece that
     it was painted on.
@@ -141,7 +141,7 @@ def _pieces(folder: Path, rows: Sequence[Mapping[str, Any]], good: Index) -> dic
 
 
 def refuse_unseen(
-    material: Material,
+    material: ThresholdMaterial,
     image_size: tuple[int, int],
     *,
     model: Model | None = None,
@@ -181,7 +181,7 @@ def refuse_unseen(
 
 
 def _windows(
-    material: Material, model: Model | None, generated: Path | None
+    material: ThresholdMaterial, model: Model | None, generated: Path | None
 ) -> Iterator[tuple[Shape, Shape]]:
     """Height and width of each window that is painted into, and of its image."""
     if model is not None:
@@ -203,7 +203,7 @@ def _shape(sample: Sample) -> Shape:
 
 
 def refuse_seen_by(
-    material: Material, *, generated: Path | None, model: Path | None, trust: bool
+    material: ThresholdMaterial, *, generated: Path | None, model: Path | None, trust: bool
 ) -> tuple[str, ...]:
     """Make sure that what paints has not seen the real images that tell how a threshold transfers.
 
@@ -231,7 +231,7 @@ def refuse_seen_by(
 
 def paint(
     model: Model,
-    material: Material,
+    material: ThresholdMaterial,
     folder: Path,
     *,
     each: int,
@@ -247,5 +247,5 @@ def paint(
     """
     defects = model.info.classes[1:]
     sources = Sources(tuple(s.file for s in material.held_out.samples), ())
-    job = Job(sources, defects, each * len(defects), seed, binary_masks=False)
+    job = GenerateJob(sources, defects, each * len(defects), seed, binary_masks=False)
     run_job(job, model, folder, device=device, batch_size=PAINT_BATCH, done=done)

@@ -20,11 +20,11 @@ from defectgan.data.masks import is_defect
 from defectgan.files import sync_all
 from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
 from defectgan.generation.choose import surest
-from defectgan.generation.job import Job, Order, settle
 from defectgan.generation.layer import paint_source
-from defectgan.generation.plan import Row, make_plan
+from defectgan.generation.mask_threshold import find_thresholds
+from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.shelf import Shelf
-from defectgan.generation.threshold import find_thresholds
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
 from defectgan.memory import Portions
@@ -37,7 +37,7 @@ IO_THREADS = 4
 TIMED = 2
 
 
-class Made(NamedTuple):
+class GenerateOutcome(NamedTuple):
     """What came of a job: how many images were there before, how many were made, and the sources
     that were left out, each with its reason.
     """
@@ -48,7 +48,7 @@ class Made(NamedTuple):
 
 
 def run_job(
-    job: Job,
+    job: GenerateJob,
     model: Model,
     out: Path,
     *,
@@ -57,7 +57,7 @@ def run_job(
     done: Callable[[int], None] = lambda count: None,
     expect: Callable[[int, float], None] = lambda paintings, seconds: None,
     say: Callable[[str], None] = lambda text: None,
-) -> Made:
+) -> GenerateOutcome:
     """Make the images of a job in a folder. What is there of it is not made again, even if that is
     more than is asked for; what has been taken away or torn since is.
 
@@ -105,10 +105,10 @@ def run_job(
             sync_all()
             if finished:
                 writer.put_in_order()
-    return Made(len(finished), job.n - begun, shelf.damaged)
+    return GenerateOutcome(len(finished), job.n - begun, shelf.damaged)
 
 
-def _missing(order: Order, finished: Collection[int]) -> Iterator[Row]:
+def _missing(order: Order, finished: Collection[int]) -> Iterator[PlanRow]:
     """All candidates of the images that are not there, one image after the other."""
     job = order.job
     plan = make_plan(

@@ -22,7 +22,7 @@ from defectgan.files import (
     write_atomically,
     write_json_lines,
 )
-from defectgan.generation.plan import Row
+from defectgan.generation.plan import PlanRow
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.model.file import Model
 from defectgan.ours import KEPT, mark_own
@@ -168,7 +168,7 @@ class FolderWriter:
         return True
 
     def write(
-        self, row: Row, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+        self, row: PlanRow, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
     ) -> dict[str, Any]:
         """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
         and digests for the manifest, and whether the mask is binary.

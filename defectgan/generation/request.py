@@ -14,7 +14,7 @@ from defectgan.model.file import MODEL, Model
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerateJob:
     """What a generate command asks for; the same job makes the same images.
 
     With several ``candidates`` each image is painted so many times, on up to ``CAP`` good images,
@@ -37,7 +37,7 @@ class Order:
     still to be found.
     """
 
-    job: Job
+    job: GenerateJob
     candidates: int
     thresholds: dict[str, float] | None
 
@@ -57,7 +57,7 @@ class Order:
         }
 
 
-def settle(job: Job, model: Model, out: Path) -> Order:
+def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     """What a job means for this model and this folder; nothing is made.
 
     Raises:
