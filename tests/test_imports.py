@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
 BASICS = {
     *("compose", "images", "config", "errors", "files", "control", "devices", "runs", "views"),
-    *("heads", "locks", "memory", "names", "ours", "pages", "words"),
+    *("heads", "listener", "locks", "manifest", "memory", "names", "ours", "pages", "words"),
 }
 MATERIAL = {"data", "models", "losses", "metrics"}
 MODEL = {"model"}

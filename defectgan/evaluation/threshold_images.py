@@ -3,10 +3,9 @@ generated defects.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,6 +23,7 @@ from defectgan.generation.plan import Sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.heads import probe
+from defectgan.manifest import ManifestRow
 from defectgan.model.file import Model
 from defectgan.runs import runs_folder
 from defectgan.settings.data import DataConfig
@@ -109,10 +109,10 @@ def generated_defects(folder: Path, material: ThresholdMaterial) -> tuple[Index,
     """
     rows, missing = generated_rows(folder)
     index = material.fit
-    names = dict.fromkeys([*index.classes, *(row["class"] for row in rows)])
+    names = dict.fromkeys([*index.classes, *(row.defect for row in rows)])
     made = generated_index(folder, replace(index, classes=tuple(names)))
     learned = set(digests(s.file for s in index.samples).values())
-    known = {folder / row["output"] for row in rows if row.get("source_sha256") in learned}
+    known = {folder / row.output for row in rows if row.source_sha256 in learned}
     pieces = _pieces(folder, rows, material.held_out)
     left = tuple(replace(s, group=pieces.get(s.file)) for s in made.samples if s.file not in known)
     if not left:
@@ -127,16 +127,16 @@ def generated_defects(folder: Path, material: ThresholdMaterial) -> tuple[Index,
     return replace(made, samples=left), (*missing, *((note,) if known else ()))
 
 
-def _pieces(folder: Path, rows: Sequence[Mapping[str, Any]], good: Index) -> dict[Path, str]:
+def _pieces(folder: Path, rows: Sequence[ManifestRow], good: Index) -> dict[Path, str]:
     """The piece of each generated image whose row tells what it was painted on: that of the good
     image, or the source itself.
     """
     found = digests(s.file for s in good.samples)
     of_source = {found[s.file]: s.piece for s in good.samples}
     return {
-        folder / row["output"]: of_source.get(source, f"source {source}")
+        folder / row.output: of_source.get(source, f"source {source}")
         for row in rows
-        if (source := row.get("source_sha256"))
+        if (source := row.source_sha256)
     }
 
 
@@ -192,9 +192,9 @@ def _windows(
             yield (window.height, window.width), shape
     elif generated is not None:
         for row in generated_rows(generated)[0]:
-            if "window" in row:
-                header = probe(generated / row["output"])
-                yield (row["window"][3], row["window"][2]), (header.height, header.width)
+            if row.window is not None:
+                header = probe(generated / row.output)
+                yield (row.window[3], row.window[2]), (header.height, header.width)
 
 
 def _shape(sample: Sample) -> Shape:

@@ -9,7 +9,8 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
-from defectgan.generation.writers import JOB, recorded_job, refuse_strange_files
+from defectgan.generation.writers import recorded_job, refuse_strange_files
+from defectgan.manifest import JOB
 from defectgan.model.file import MODEL, Model
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.shelf import Shelf
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
+from defectgan.manifest import FORMAT, Box, ManifestRow
 from defectgan.memory import Portions
-from defectgan.model.file import MODEL, Model
+from defectgan.model.file import Model
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ def run_job(
         begun = sum(number < job.n for number in finished)
         done(begun)
 
-        def settled(written: list[dict[str, Any]]) -> None:
+        def settled(written: list[ManifestRow]) -> None:
             writer.record(written)
             done(len(written))
 
@@ -154,7 +155,7 @@ def _timed(
 
 def _finish(
     writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
-) -> dict[str, Any]:
+) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
     levels = model.info.levels_of(source.picture)
@@ -164,28 +165,29 @@ def _finish(
     found = is_defect(painted.mask, threshold)
     picture = replace(source.picture, pixels=painted.pixels)
     files = writer.write(row, picture, painted.mask, found)
-    return {
-        "number": row.number,
+    return ManifestRow(
+        format=FORMAT,
+        number=row.number,
         **files,
-        "source": str(row.source),
-        "source_sha256": source.sha256,
-        "class": row.defect,
-        "seed": row.seed,
-        "window": list(canvas.view.window),
-        "threshold": threshold,
-        "box": _box(found),
-        "mask_area": round(float(found.mean()), 6),
+        source=str(row.source),
+        source_sha256=source.sha256,
+        defect=row.defect,
+        seed=row.seed,
+        window=canvas.view.window,
+        threshold=threshold,
+        box=_box(found),
+        mask_area=round(float(found.mean()), 6),
         **canvas.verdict,
-        MODEL: model.sha256,
-        "defectgan": __version__,
-        "torch": torch.__version__,
-    }
+        model_sha256=model.sha256,
+        defectgan=__version__,
+        torch=torch.__version__,
+    )
 
 
-def _box(found: NDArray[np.bool_]) -> list[int] | None:
+def _box(found: NDArray[np.bool_]) -> Box | None:
     """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
     rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
     top, left = int(rows.min()), int(columns.min())
-    return [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
