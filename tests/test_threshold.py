@@ -348,7 +348,9 @@ def test_a_report_is_never_overwritten(parts: Path, made: Path, tmp_path: Path) 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Features that need no package."""
-    monkeypatch.setattr("defectgan.networks.imagenet.imagenet", lambda name, *, device: Coarse())
+    monkeypatch.setattr(
+        "defectgan.evaluation.threshold_run.imagenet", lambda name, *, device: Coarse()
+    )
 
 
 @pytest.mark.usefixtures("coarse")
