@@ -36,7 +36,7 @@ from defectgan.evaluation.segmentation_figures import (
     said_of,
 )
 from defectgan.images import Picture, write_picture
-from defectgan.inspection.ranking import HALF, average_precision, ious, rank
+from defectgan.metrics.ranking import HALF, average_precision, ious, rank
 from defectgan.settings.data import AugmentConfig, DataConfig
 
 SIZE = 32

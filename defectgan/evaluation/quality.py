@@ -27,9 +27,10 @@ from defectgan.data.index import Index
 from defectgan.errors import DataError
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features
-from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
 from defectgan.evaluation.leak import refuse_taught
 from defectgan.evaluation.pools import batches, views
+from defectgan.metrics.fidelity import fid, precision_recall, spread
+from defectgan.metrics.kernel import kid
 from defectgan.settings.data import DataConfig
 
 Compared = Literal["generated", "floor", "ceiling"]

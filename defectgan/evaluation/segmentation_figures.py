@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.evaluation.gain_figures import Part
-from defectgan.inspection.ranking import CODES, HALF, average_precisions, codes_of
+from defectgan.metrics.overlap import iou_of_counts
+from defectgan.metrics.ranking import CODES, HALF, average_precisions, codes_of
 
 Said = NDArray[np.int16]
 Figures = NDArray[np.float64]
@@ -114,8 +115,7 @@ def _ious(ranks: Figures, above: NDArray[np.bool_]) -> Figures:
     [..., 2, bins]; 1 where there are neither.
     """
     false, true = np.moveaxis(ranks @ above.astype(float), -1, 0)
-    union = ranks[..., 1, :].sum(axis=-1) + false
-    return np.asarray(np.divide(true, union, out=np.ones(union.shape), where=union > 0))
+    return iou_of_counts(true, ranks[..., 1, :].sum(axis=-1) + false)
 
 
 def pixel_scores(said: Said, classes: Sequence[str], counts: Sequence[int]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from defectgan.data.samples import Sample
 from defectgan.metrics.bootstrap import Counts, Figures, interval
-from defectgan.metrics.refusal import auroc, best_f1, best_told_at, f1_at, threshold_at
+from defectgan.metrics.ranking import auroc
+from defectgan.metrics.refusal import best_f1, best_told_at, f1_at, threshold_at
 
 Scores = NDArray[np.float64]
 
