@@ -42,10 +42,10 @@ from defectgan.evaluation.painting import (
 )
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.layer import model_view, paint_source
+from defectgan.generation.layer import paint_source
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.model.file import Model, load_model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.control import constant_map, one_hot
 from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer

@@ -18,7 +18,7 @@ from defectgan.errors import DataError, ModelError, OutOfMemory
 from defectgan.files import sha256, write_json_lines
 from defectgan.generation import shelf
 from defectgan.generation.choose import CAP
-from defectgan.generation.layer import INVISIBLE, model_view, paint_source
+from defectgan.generation.layer import paint_source
 from defectgan.generation.mask_threshold import COVERED, _highest
 from defectgan.generation.plan import find_sources, make_plan
 from defectgan.generation.request import GenerateJob
@@ -37,6 +37,7 @@ from defectgan.inspection.tally import Tally
 from defectgan.manifest import MANIFEST, read_manifest
 from defectgan.model.file import Model, load_model
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import INVISIBLE, model_view
 from defectgan.networks.generator import Generator
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer

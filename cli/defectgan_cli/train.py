@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from defectgan.training.job import Job
     from defectgan.training.peers import Peers
-    from defectgan.training.request import TrainRequest
+    from defectgan.training.start import TrainRequest
     from defectgan.training.watch import Outcome
 
 # The file of a run that holds what was said.
@@ -191,7 +191,7 @@ def train(
     """
     from defectgan.errors import SettingError
     from defectgan.training.peers import join_peers, own_device
-    from defectgan.training.request import TrainRequest
+    from defectgan.training.start import TrainRequest
 
     if preview is not None and not dry_run:
         raise SettingError("--preview draws what a training would see: add --dry-run")
@@ -267,7 +267,7 @@ def _train(
     """Take part in a training; the first process says what came of it."""
     from defectgan.runs import restarted_run
     from defectgan.training.peers import restarts
-    from defectgan.training.request import begun
+    from defectgan.training.start import begun
     from defectgan.training.watch import stop_signals
 
     restarted = restarted_run(request.out) if peers.any(restarts() > 0) else None
@@ -298,7 +298,7 @@ def _find(
     all_in: str,
 ) -> "Job":
     """The job that is asked for; says what it is."""
-    from defectgan.training.request import find_job
+    from defectgan.training.start import find_job
 
     if request.resume is not None and restarted is None:
         for option, value in (("--config", request.config), ("--name", request.name)):
@@ -316,7 +316,7 @@ def _find(
 
 
 def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
-    from defectgan.training.request import FEW, few_images
+    from defectgan.training.start import FEW, few_images
 
     counts = ", ".join(f"{name} {count}" for name, count in job.index.counts().items())
     reporter.say(f"images ({job.index.layout}): {counts}")

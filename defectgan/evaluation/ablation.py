@@ -29,9 +29,8 @@ from defectgan.evaluation.painting import paint, painted
 from defectgan.evaluation.pools import Pixels, Pools, pixels, see
 from defectgan.evaluation.quality import FEWEST, measure
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES
-from defectgan.inspection.subjects import RealImages
-from defectgan.inspection.tally import MEAN, Tally
+from defectgan.generation import CANDIDATES
+from defectgan.inspection import MEAN, RealImages, Tally
 from defectgan.metrics.confusion import confusions, macro_f1
 from defectgan.model.file import Model
 from defectgan.networks.imagenet import JUDGE, imagenet

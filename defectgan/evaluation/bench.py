@@ -18,7 +18,7 @@ from defectgan.evaluation.ledger import material
 from defectgan.evaluation.painting import PaintedBy, paint, take_away
 from defectgan.evaluation.pools import see
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES
+from defectgan.generation import CANDIDATES
 from defectgan.model.file import Model
 from defectgan.networks.imagenet import JUDGE, ImagenetFeatures, imagenet
 from defectgan.settings.data import DataConfig

@@ -24,14 +24,14 @@ from defectgan.evaluation.painting import load_painters, refuse_unproved
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.evaluation.segmentation import SegmentationRecipe
 from defectgan.evaluation.segmentation_gain import SegmentationPlan
-from defectgan.generation.choose import CANDIDATES
+from defectgan.generation import CANDIDATES
 from defectgan.listener import SILENT, Listener
 from defectgan.locks import held
 from defectgan.methods.config import Config, load_config, parse_config
 from defectgan.model.file import Model, read_info, weights_file
 from defectgan.runs import find_model, unused
 from defectgan.settings.load import default_preset
-from defectgan.training.watch import Unwatched, Watcher
+from defectgan.training import Unwatched, Watcher
 
 # Generators to train where none are given: they differ by more than classifiers do.
 GENERATORS = 3

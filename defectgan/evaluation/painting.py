@@ -13,15 +13,11 @@ from defectgan.data.samples import TRAIN
 from defectgan.errors import ModelError
 from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.choose import CANDIDATES
-from defectgan.generation.layer import model_view, paint_source
-from defectgan.generation.plan import Sources
-from defectgan.generation.request import GenerateJob
-from defectgan.generation.run import run_job
+from defectgan.generation import CANDIDATES, GenerateJob, Sources, paint_source, run_job
 from defectgan.images import read_picture, write_picture
 from defectgan.manifest import ManifestRow
 from defectgan.model.file import Model, load_model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.names import safe_folders
 from defectgan.views import Viewer
 

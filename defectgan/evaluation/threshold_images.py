@@ -19,9 +19,7 @@ from defectgan.evaluation.leak import refuse_leaks
 from defectgan.evaluation.painting import PAINT_BATCH
 from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
-from defectgan.generation.plan import Sources
-from defectgan.generation.request import GenerateJob
-from defectgan.generation.run import run_job
+from defectgan.generation import GenerateJob, Sources, run_job
 from defectgan.heads import probe
 from defectgan.manifest import ManifestRow
 from defectgan.model.file import Model

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.generation.layer import model_view
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.shelf import Shelf, Source
 from defectgan.memory import Portions
 from defectgan.model.file import Model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.compose import compose
 from defectgan.views import View, Viewer
 
@@ -112,11 +112,6 @@ def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[V
     info, picture = model.info, source.picture
     view = viewer(picture.size, rng=np.random.default_rng(row.seed))
     return view, model_view(picture, view, info.channels, info.levels_of(picture))
-
-
-def row_noise(seed: int, size: int) -> Tensor:
-    """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from defectgan.data.masks import VISIBLE
 from defectgan.generation.canvas import Canvas
-from defectgan.generation.layer import INVISIBLE, seen_opacity
 from defectgan.generation.plan import PlanRow, make_plan
 from defectgan.generation.request import GenerateJob
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import INVISIBLE, seen_opacity
 
 # The share of the visibly changed pixels of a class that shall lie above its threshold: more than
 # the 95 % that are promised of any set, for these are the first images alone.

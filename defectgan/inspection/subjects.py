@@ -14,8 +14,6 @@ from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
 from defectgan.files import digest
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.layer import model_view
 from defectgan.images import (
     Levels,
     Picture,
@@ -39,6 +37,7 @@ from defectgan.manifest import ManifestRow
 from defectgan.memory import MAKE_ROOM, enough_memory
 from defectgan.model.file import Model
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.views import View, Viewer, Window
 
 NORMAL = 0
