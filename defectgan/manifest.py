@@ -86,7 +86,7 @@ class NumberedRow(ManifestRow):
     number: int = Field(ge=0)
 
 
-Kind = TypeVar("Kind", bound=ManifestRow)
+AnyRow = TypeVar("AnyRow", bound=ManifestRow)
 
 
 def each_row(out: Path) -> Iterator[ManifestRow]:
@@ -105,7 +105,7 @@ def each_numbered_row(out: Path) -> Iterator[NumberedRow]:
     return _each(out, NumberedRow)
 
 
-def _each(out: Path, kind: type[Kind]) -> Iterator[Kind]:
+def _each(out: Path, kind: type[AnyRow]) -> Iterator[AnyRow]:
     for n, tree in enumerate(each_json_line(out / MANIFEST), start=1):
         where = f"line {n} of {out / MANIFEST}"
         try:

@@ -30,7 +30,7 @@ from defectgan.evaluation.segmentation import (
 )
 from defectgan.evaluation.segmentation_figures import (
     METRICS,
-    Said,
+    SaidOfPixels,
     SegmenterFigures,
     pixel_scores,
     said_of,
@@ -125,7 +125,7 @@ def test_made_and_true_masks_mean_the_pixels_that_they_cover_to_half(tmp_path: P
 COUNTS = (6, 4, 4)
 
 
-def unsure(seed: int, shift: float) -> Said:
+def unsure(seed: int, shift: float) -> SaidOfPixels:
     """What a segmenter says of 4 x 4 pixels of 14 images, the better the larger the shift. One
     defect image has no true mask, another one's shows nothing.
     """
@@ -165,7 +165,7 @@ def test_pixel_figures_of_a_resample_are_those_of_its_images() -> None:
             assert value == pytest.approx(told), part
 
 
-def answered(folder: Path, said: dict[tuple[str, str, int], Said]) -> SegmenterAnswers:
+def answered(folder: Path, said: dict[tuple[str, str, int], SaidOfPixels]) -> SegmenterAnswers:
     """Rows of segmenters by arm, generator and seed."""
     rows = []
     for (arm, generator, seed), told in said.items():

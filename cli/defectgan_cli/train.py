@@ -333,15 +333,7 @@ def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
 
 def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "run": outcome.run,
-                "weights": outcome.weights,
-                "steps": outcome.steps,
-                "seconds": outcome.seconds,
-                "images_per_second": outcome.images_per_second,
-            }
-        )
+        print_json({name: v for name, v in vars(outcome).items() if name != "interrupted"})
     elif outcome.weights is not None:
         typer.echo(f"weights: {outcome.weights}")
     if outcome.interrupted:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from defectgan.metrics.arrays import Figures
 from defectgan.metrics.confusion import accuracy, confusions, macro_f1, recalls
 from defectgan.metrics.refusal import SHARES, measurable_shares, recall_at
 
 Said = NDArray[np.float32]
-Figures = NDArray[np.float64]
 # The share of refused good parts that decides.
 MAIN = 0.01
 CAUGHT = "caught at "

@@ -15,7 +15,7 @@ from defectgan.evaluation.frozen import FROZEN
 from defectgan.evaluation.gain_figures import defect_scores
 from defectgan.evaluation.gain_intervals import Answers
 from defectgan.evaluation.gain_report import Sheet, said
-from defectgan.evaluation.gain_verdict import Verdict, share_of
+from defectgan.evaluation.gain_verdict import GainVerdict, share_of
 from defectgan.evaluation.pools import Pixels
 from defectgan.images import from_unit, unit
 from defectgan.metrics.refusal import threshold_at
@@ -78,7 +78,7 @@ def write_gain_page(
     entries: Sequence[Entry],
     sheet: Sheet,
     facts: Mapping[str, Any],
-    verdict: Verdict | None,
+    verdict: GainVerdict | None,
     choice: Sequence[tuple[str, float, bool]],
     answers: Answers,
     material: Material,
@@ -120,7 +120,7 @@ def write_gain_page(
 
 
 def _tiles(
-    entries: Sequence[Entry], figure: str, verdict: Verdict | None
+    entries: Sequence[Entry], figure: str, verdict: GainVerdict | None
 ) -> list[tuple[str, Entry, Sequence[float]]]:
     """The figures that are read first: without, with, and by good parts alone."""
     net = verdict.evidence[0].net if verdict else None

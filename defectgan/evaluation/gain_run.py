@@ -22,7 +22,7 @@ from defectgan.evaluation.gain_report import (
     with_intervals,
     write_gain,
 )
-from defectgan.evaluation.gain_verdict import Verdict, judge, main_figure, share_of
+from defectgan.evaluation.gain_verdict import GainVerdict, judge, main_figure, share_of
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation_gain import FOLDER as SEGMENTERS_FOLDER
 from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
     entries: list[dict[str, Any]]
     sheet: Sheet
-    verdict: Verdict | None
+    verdict: GainVerdict | None
     files: dict[str, Path]
 
     @property

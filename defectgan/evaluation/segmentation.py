@@ -32,7 +32,7 @@ from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material, SeenByClass
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
 from defectgan.evaluation.painting import NOBODY, PaintedBy, added
-from defectgan.evaluation.segmentation_figures import Said, pixel_scores, said_of
+from defectgan.evaluation.segmentation_figures import SaidOfPixels, pixel_scores, said_of
 from defectgan.images import unit
 
 Origin = Literal["synthetic", "procedural", "true"]
@@ -181,7 +181,7 @@ def _truth(seen: Seen) -> NDArray[np.bool_]:
     return half_covered(seen.truth)
 
 
-def answers(net: nn.Module, test: SeenByClass) -> Said:
+def answers(net: nn.Module, test: SeenByClass) -> SaidOfPixels:
     """What a segmenter says of the pixels of test images, [N, P], those of a class side by side.
 
     Args:
@@ -218,7 +218,7 @@ def segment(
     painter: PaintedBy = NOBODY,
     device: torch.device = CPU,
     done: Callable[[int], None] = lambda count: None,
-) -> tuple[dict[str, Any], Said]:
+) -> tuple[dict[str, Any], SaidOfPixels]:
     """Train one segmenter and test it, once: a row of the table, and what it says of the pixels of
     the test images.
 

@@ -32,7 +32,7 @@ FIT_IMAGES, FIT_SHARE = 400, 0.5
 # A window is seen from so many pixels of the detector on, twice a cell of its finest features; its
 # sides are multiples of the next number, up to the last.
 SHOWN, STEP, LARGEST = 16, 16, 1024
-Shape = tuple[int, int]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def refuse_unseen(
 
 def _windows(
     material: ThresholdMaterial, model: Model | None, generated: Path | None
-) -> Iterator[tuple[Shape, Shape]]:
+) -> Iterator[tuple[Size, Size]]:
     """Height and width of each window that is painted into, and of its image."""
     if model is not None:
         viewer = Viewer(model.info.form.view)
@@ -195,7 +195,7 @@ def _windows(
                 yield (row.window[3], row.window[2]), (header.height, header.width)
 
 
-def _shape(sample: Sample) -> Shape:
+def _shape(sample: Sample) -> Size:
     header = sample.header or probe(sample.file)
     return header.height, header.width
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.samples import Sample
-from defectgan.metrics.bootstrap import Counts, Figures, interval
+from defectgan.metrics.arrays import Figures
+from defectgan.metrics.bootstrap import Counts, interval
 from defectgan.metrics.ranking import auroc
 from defectgan.metrics.refusal import best_f1, best_told_at, f1_at, threshold_at
 

@@ -18,7 +18,7 @@ from defectgan.views import View
 AT_ONCE = 2**24
 
 
-class Painted(NamedTuple):
+class PaintedSource(NamedTuple):
     """``pixels`` as the source has them (size, channels, depth), and the ``mask`` [H, W], 0..255,
     as it is written.
     """
@@ -29,7 +29,7 @@ class Painted(NamedTuple):
 
 def paint_source(
     source: Picture, view: View, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
-) -> Painted:
+) -> PaintedSource:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
@@ -61,7 +61,7 @@ def paint_source(
         if part.dtype.kind != "f":
             painted = painted.round()
         part[:, rows] = np.where(written[rows] > 0, painted.astype(part.dtype), part[:, rows])
-    return Painted(pixels, whole)
+    return PaintedSource(pixels, whole)
 
 
 def _bands(view: View) -> Iterator[slice]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Region = NDArray[np.bool_]
+from defectgan.metrics.arrays import Region
 
 
 def iou_of_counts(both: ArrayLike, either: ArrayLike) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from defectgan.metrics.overlap import Region, iou_of_counts
+from defectgan.metrics.arrays import Mask, Region
+from defectgan.metrics.overlap import iou_of_counts
 
 # The code of 0.5, and how many codes there are.
 HALF = 0x3800
@@ -21,7 +22,6 @@ CODES = 2 * HALF + 1
 # [2, N]: how many pixels outside and inside the true mask have each of N opacities, ascending, such
 # as the CODES.
 Ranks = NDArray[np.int64]
-Mask = NDArray[np.float32]
 
 
 def rank(scores: Mask, truth: Region) -> Ranks:

@@ -9,11 +9,10 @@ score ties with the threshold is not found. So the share is never exceeded, and 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from defectgan.metrics.arrays import Figures
 from defectgan.metrics.ranking import distinct
-
-Figures = NDArray[np.float64]
 
 SHARES = (0.05, 0.01, 0.001)
 # A share is measured where at least one good image may be refused; below the second number three
