@@ -77,7 +77,7 @@ class ManifestRow(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file: without what was never said."""
-        return self.model_dump(by_alias=True, exclude_unset=True)
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class NumberedRow(ManifestRow):

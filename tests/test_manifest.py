@@ -22,6 +22,7 @@ from defectgan.inspection.inspect_masks import inspect_masks
 from defectgan.inspection.subjects import GeneratedSet
 from defectgan.manifest import (
     FORMAT,
+    JOB,
     MANIFEST,
     ManifestRow,
     append_rows,
@@ -30,9 +31,8 @@ from defectgan.manifest import (
     read_manifest,
     write_rows,
 )
-from defectgan.model.file import load_model
+from defectgan.model.file import MODEL, Model, load_model
 from tests.conftest import CPU, ROOT
-from tests.test_formats import unpacked
 
 OLD = ROOT / "tests/formats/manifest-1"
 LEAST = {"output": "a.png", "mask": "b.png", "class": "tin"}
@@ -60,12 +60,25 @@ def test_rows_of_the_first_format_are_read_as_they_were_meant(old: Path, kind: s
         assert subject.before is not None and subject.strays == 0
 
 
+def as_made_by(model: Model, folder: Path) -> list[dict[str, Any]]:
+    """Let a set be one of this model, whose classes are others; returns its rows."""
+    names = {"crack": "tin", "dent": "wound"}
+    rows = read_json_lines(folder / MANIFEST)
+    rows = [row | {"class": names[row["class"]], MODEL: model.sha256} for row in rows]
+    write_json_lines(folder / MANIFEST, rows)
+    job = json.loads((folder / JOB).read_text())
+    job |= {"defects": ["tin", "wound"], MODEL: model.sha256}
+    job["thresholds"] = dict.fromkeys(job["defects"], 0.25)
+    (folder / JOB).write_text(json.dumps(job))
+    return rows
+
+
 @pytest.mark.parametrize("kind", ["soft", "binary"])
-def test_a_set_of_the_first_format_goes_on_as_one(old: Path, kind: str, tmp_path: Path) -> None:
-    before = read_json_lines(old / kind / MANIFEST)
-    model = load_model(unpacked("defectgan-3.safetensors", tmp_path))
+def test_a_set_of_the_first_format_goes_on_as_one(old: Path, kind: str, run: Path) -> None:
+    model = load_model(run)
+    before = as_made_by(model, old / kind)
     binary = kind == "binary"
-    job = GenerateJob(find_sources("normal"), ("crack", "dent"), 6, 0, binary_masks=binary)
+    job = GenerateJob(find_sources("normal"), ("tin", "wound"), 6, 0, binary_masks=binary)
     made = run_job(job, model, old / kind, device=CPU, batch_size=2)
     assert (made.there, made.made) == (4, 2)
     after = read_json_lines(old / kind / MANIFEST)
