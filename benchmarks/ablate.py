@@ -41,8 +41,8 @@ import yaml
 from defectgan.data.samples import TRAIN, VAL
 from defectgan.devices import pick_device
 from defectgan.errors import SettingError
-from defectgan.evaluation.ablation import Judge
-from defectgan.evaluation.generator import RUNS, train_generator
+from defectgan.evaluation.ablation import AblationJudge
+from defectgan.evaluation.gan_training import RUNS, train_generator
 from defectgan.evaluation.ledger import claim, open_test
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import append_json_lines, read_json_lines, write_atomically
@@ -222,14 +222,14 @@ def fill(
     """Train and judge what is not there yet of a set."""
     results = options.out / RESULTS
     base, device = load_config(options.base, {}), pick_device(options.device)
-    judge: Judge | None = None
+    judge: AblationJudge | None = None
     for seed in range(options.seeds):
         for variation in tried:
             key = {"set": name, "variation": variation.name, "seed": seed}
             rows = read_json_lines(results)
             if any(key.items() <= row.items() for row in rows):
                 continue
-            judge = judge or Judge(real, base.data, device)
+            judge = judge or AblationJudge(real, base.data, device)
             folder = home / plain_name(variation.name) / f"seed-{seed}"
             model, made = train(real, variation, seed, folder, options)
             append_json_lines(results, [key | made | judge(model, folder)])

@@ -19,7 +19,7 @@ from torch import nn
 
 from defectgan.data.index import index_data
 from defectgan.evaluation.classifier import Recipe, predict, train_classifier
-from defectgan.evaluation.images import Pixels, generated_index, pixels, see
+from defectgan.evaluation.pools import Pixels, generated_index, pixels, see
 from defectgan.settings.data import DataConfig
 
 

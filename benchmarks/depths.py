@@ -26,8 +26,8 @@ from torch import Tensor
 
 from defectgan.data.dataset import ImageSet, to_tensor
 from defectgan.data.index import Index, index_data
-from defectgan.evaluation.fidelity import kid
 from defectgan.images import unit
+from defectgan.metrics.kernel import kid
 from defectgan.networks.imagenet import BATCH, ImagenetFeatures, imagenet
 from defectgan.settings.data import DataConfig
 

@@ -33,19 +33,19 @@ import torch
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.devices import pick_device
 from defectgan.evaluation.arms import ASKED
+from defectgan.evaluation.bench import GENERATED, Bench
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features, Wanted, make_features
 from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
-from defectgan.evaluation.generator import train_generator
+from defectgan.evaluation.gan_training import train_generator
 from defectgan.evaluation.ledger import claim, open_test
 from defectgan.evaluation.painting import paint, painted
-from defectgan.evaluation.plan import GENERATED, Bench
-from defectgan.evaluation.quality import Row, measure
+from defectgan.evaluation.quality import QualityRow, measure
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import write_atomically
-from defectgan.inspection.run import inspect
+from defectgan.inspection.inspect_masks import inspect
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
 from defectgan.methods.config import Config, load_config
@@ -88,7 +88,7 @@ class Log:
 
 def distance(
     real: RealSplit, folder: Path, features: Features, config: Config
-) -> tuple[Row, Row, Row]:
+) -> tuple[QualityRow, QualityRow, QualityRow]:
     """Painted images, floor and ceiling: all classes together, against real test images."""
     comparison = Comparison(
         painted(real, folder), real.part(TRAIN), real.part(TEST), TEST, config.data, ()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from defectgan.inspection.run import inspect
+from defectgan.inspection.inspect_masks import inspect
 from defectgan.inspection.subject import GENERATED, Subject
 from defectgan.inspection.targets import Target
 from defectgan.model.info import MASK_THRESHOLD

@@ -30,7 +30,7 @@ from defectgan.data.index import Index, index_data
 from defectgan.data.samples import Sample
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.fixed import Fixed
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 from defectgan.evaluation.quality import ALL, measure
 from defectgan.settings.data import DataConfig
 

@@ -20,6 +20,8 @@ import pytest
 import torch
 
 from defectgan.data.index import index_data
+from defectgan.files import read_json_lines
+from defectgan.manifest import MANIFEST
 from defectgan.methods.config import Config, parse_config
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
@@ -172,6 +174,11 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             patch.delenv(name)
         patch.setenv("DEFECTGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """The manifest of a generated set as it stands in the file."""
+    return read_json_lines(out / MANIFEST)
 
 
 def wait_for(happened: Callable[[], Any]) -> None:

@@ -23,7 +23,7 @@ from defectgan.evaluation.classifier import (
     predict,
     train_classifier,
 )
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 
 TINY = Recipe(net=SMALL, steps=8, batch_size=8, augment=None)
 

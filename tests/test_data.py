@@ -11,8 +11,8 @@ from defectgan.data.augment import Augment
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data, read_split, write_split
 from defectgan.errors import DataError
-from defectgan.generation.layer import model_view
 from defectgan.images import Picture, read_picture, resize, suffix_of, write_picture
+from defectgan.model.pixels import model_view
 from defectgan.settings.data import AugmentConfig, DataConfig
 from defectgan.views import Viewer
 from tests.conftest import CLASSES

@@ -21,7 +21,7 @@ from defectgan.data.index import index_data, read_split
 from defectgan.errors import DataError
 from defectgan.evaluation.arms import ARMS, GOOD_ONLY
 from defectgan.evaluation.frozen import FROZEN
-from defectgan.evaluation.generator import train_generator
+from defectgan.evaluation.gan_training import train_generator
 from defectgan.evaluation.real import SplitPlan, split_real
 from defectgan.files import read_json_lines, sha256
 from defectgan.images import Picture, read_picture, write_picture

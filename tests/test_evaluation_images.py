@@ -8,7 +8,7 @@ import pytest
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError
-from defectgan.evaluation.images import batches, generated_index, pixels, see, views
+from defectgan.evaluation.pools import batches, generated_index, pixels, see, views
 from defectgan.files import read_json_lines, write_json_lines
 from defectgan.images import Picture, unit, write_mask, write_picture
 from defectgan.settings.data import DataConfig

@@ -14,8 +14,8 @@ from defectgan.evaluation import features
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.features import Domain, Wanted, make_features
 from defectgan.evaluation.fixed import installed
-from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import Inception
+from defectgan.evaluation.pools import Pixels, pixels, see
 from defectgan.settings.data import DataConfig
 from tests.conftest import CPU
 

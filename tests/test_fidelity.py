@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from defectgan.errors import SettingError
-from defectgan.evaluation.fidelity import (
+from defectgan.metrics.fidelity import (
     fid,
-    kid,
     precision_recall,
     require_fidelity,
     spread,
 )
+from defectgan.metrics.kernel import kid
 
 
 def normal(count: int, size: int, seed: int) -> torch.Tensor:
@@ -108,6 +108,6 @@ def test_spread_is_the_mean_distance_of_a_pair() -> None:
 def test_without_torch_fidelity_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("defectgan.evaluation.fidelity.find_spec", lambda name: None)
+    monkeypatch.setattr("defectgan.metrics.fidelity.find_spec", lambda name: None)
     with pytest.raises(SettingError, match="install the extra 'evaluate'"):
         require_fidelity()

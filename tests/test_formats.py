@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError
 from defectgan.files import sha256, write_json_lines
-from defectgan.generation.job import Job as GenerateJob
 from defectgan.generation.plan import Sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
-from defectgan.generation.writers import JOB, read_manifest
 from defectgan.images import Levels
+from defectgan.manifest import JOB
 from defectgan.methods.config import Config, parse_config
 from defectgan.model.file import (
     MODEL,
@@ -40,7 +40,7 @@ from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
 from defectgan.training.warmup import NO_YARDSTICK
-from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on
+from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on, rows_of
 from tests.conftest import run_job as train
 from tests.test_names import in_table
 
@@ -227,7 +227,7 @@ def make(model: Path, boards: Path, out: Path, *defects: str, n: int = 2) -> lis
     job = GenerateJob(sources(boards), defects, n, 0, binary_masks=False)
     loaded = load_model(model)
     run_job(job, loaded, out, device=CPU, batch_size=2)
-    return read_manifest(out)
+    return rows_of(out)
 
 
 def test_a_set_goes_on_after_its_model_was_calibrated(
@@ -299,7 +299,7 @@ def test_a_source_with_a_long_name_gives_a_file_that_can_be_written(
     source.write_bytes(next((boards / "normal").iterdir()).read_bytes())
     job = GenerateJob(Sources((source,), ()), ("tin",), 1, 0, binary_masks=False)
     run_job(job, load_model(run), tmp_path / "o", device=CPU, batch_size=1)
-    assert (tmp_path / "o" / read_manifest(tmp_path / "o")[0]["output"]).is_file()
+    assert (tmp_path / "o" / rows_of(tmp_path / "o")[0]["output"]).is_file()
 
 
 def test_a_training_on_awkward_classes_leads_to_a_set(

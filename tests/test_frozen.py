@@ -13,12 +13,12 @@ from defectgan.evaluation.frozen import (
     COPIES,
     ENOUGH,
     PENALTIES,
-    Features,
+    FrozenFeatures,
     balanced_loss,
     copies_of,
     train_head,
 )
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 
 RECIPE = Recipe(augment=None)
 
@@ -57,7 +57,7 @@ def test_the_balanced_loss_is_the_mean_over_classes_of_their_mean_cross_entropy(
 
 def test_a_head_is_the_minimum_of_its_loss_for_the_penalty_that_validation_images_choose() -> None:
     """At a minimum the gradient is 0, and no other penalty does better on validation images."""
-    features = Features(Moments())
+    features = FrozenFeatures(Moments())
     train, val = grays(0, (9, 30, 9)), grays(1, (20, 20, 20))
     head = train_head(train, RECIPE, val=val, features=features)
     x = torch.cat([features(images) for images in train])
@@ -79,13 +79,13 @@ def test_where_classes_cannot_be_told_apart_the_strongest_penalty_is_chosen() ->
     noise = [
         [rng.integers(0, 256, (16, 16, 1)).astype(np.uint8) for _ in range(12)] for _ in range(2)
     ]
-    head = train_head(noise, RECIPE, val=[noise[1], noise[0]], features=Features(Moments()))
+    head = train_head(noise, RECIPE, val=[noise[1], noise[0]], features=FrozenFeatures(Moments()))
     assert head.kept == max(PENALTIES)
 
 
 def test_features_of_an_image_are_computed_once() -> None:
     net = Moments()
-    features = Features(net)
+    features = FrozenFeatures(net)
     images = grays(0, (5,))[0]
     first = features(images)
     torch.testing.assert_close(features([*images, images[2]]), torch.cat([first, first[2:3]]))
@@ -93,10 +93,10 @@ def test_features_of_an_image_are_computed_once() -> None:
 
 
 def test_copies_depend_on_the_image_and_the_seed_and_are_those_of_any_other_arm() -> None:
-    features = Features(Moments())
+    features = FrozenFeatures(Moments())
     few = grays(0, (20,))[0]
     alone = features.copies(few, CLASSICAL, seed=0)
-    among = Features(Moments()).copies(few[::-1], CLASSICAL, seed=0)
+    among = FrozenFeatures(Moments()).copies(few[::-1], CLASSICAL, seed=0)
     assert len(alone) == len(among) == 20 * copies_of(20)
     known = alone.reshape(-1, 20, 2)
     torch.testing.assert_close(among.reshape(-1, 20, 2), known.flip(1))
@@ -113,7 +113,7 @@ def test_a_class_has_copies_until_it_has_enough_images() -> None:
 def test_augmentation_is_learned_from_where_it_is_asked_for() -> None:
     net = Moments()
     train, val = grays(0, (8, 8, 8)), grays(1, (4, 4, 4))
-    train_head(train, RECIPE, val=val, features=Features(net))
+    train_head(train, RECIPE, val=val, features=FrozenFeatures(net))
     plain, net.seen = net.seen, 0
-    train_head(train, replace(RECIPE, augment=CLASSICAL), val=val, features=Features(net))
+    train_head(train, replace(RECIPE, augment=CLASSICAL), val=val, features=FrozenFeatures(net))
     assert (plain, net.seen) == (24 + 12, 24 * (1 + COPIES) + 12)

@@ -17,6 +17,7 @@ from defectgan.data.dataset import Seen
 from defectgan.data.samples import TEST, TRAIN, Sample
 from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.evaluation.arms import ARMS, GOOD_ONLY, Material, gather, known_arms
+from defectgan.evaluation.bench import Bench
 from defectgan.evaluation.classifier import Recipe
 from defectgan.evaluation.gain import FOLDER, GainPlan, run_gain, run_task
 from defectgan.evaluation.gain_figures import scores
@@ -29,23 +30,22 @@ from defectgan.evaluation.gain_report import (
     with_intervals,
     write_gain,
 )
-from defectgan.evaluation.ledger import JOB, RESULTS, TABLE, Key, claim, material, open_test
+from defectgan.evaluation.ledger import JOB, RESULTS, TABLE, ResultKey, claim, material, open_test
 from defectgan.evaluation.painting import (
     UNDONE,
-    Painter,
+    PaintedBy,
     added,
     paint,
     painted,
     take_away,
     undone,
 )
-from defectgan.evaluation.plan import Bench
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
 from defectgan.files import read_json_lines
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.layer import model_view, paint_source
+from defectgan.generation.layer import paint_source
 from defectgan.images import Picture, read_picture, write_picture
 from defectgan.model.file import Model, load_model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.control import constant_map, one_hot
 from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
@@ -104,7 +104,7 @@ def test_a_ratio_of_floats_adds_no_image_more_than_that_of_decimals() -> None:
 
 def test_an_arm_learns_from_the_real_images_and_so_many_added_ones_a_class() -> None:
     train = coloured([5, 2, 3], 0)
-    first, second = Painter("a", 1), Painter("b", 1)
+    first, second = PaintedBy("a", 1), PaintedBy("b", 1)
     material = Material(
         train,
         train,
@@ -115,7 +115,7 @@ def test_an_arm_learns_from_the_real_images_and_so_many_added_ones_a_class() -> 
         control={first: coloured([0, 4, 6], 4)},
     )
 
-    def learned(name: str, ratio: float, painter: Painter = first) -> list[list[int]]:
+    def learned(name: str, ratio: float, painter: PaintedBy = first) -> list[list[int]]:
         pools = material.learned_from(ARMS[name], ratio, painter)
         return [[int(seen.image.max()) for seen in pool] for pool in pools]
 
@@ -170,7 +170,7 @@ def test_a_classifier_that_makes_other_steps_than_asked_for_is_refused(
     images = coloured([1, 1], 0)
     with pytest.raises(AssertionError, match="more steps"):
         run_task(
-            Key("real", 0, 0, "small"),
+            ResultKey("real", 0, 0, "small"),
             trainers.Trainers(Material(images, images, images), RECIPE, BENCH),
             "ab",
         )

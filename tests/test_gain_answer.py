@@ -15,12 +15,12 @@ from defectgan.data.dataset import Seen
 from defectgan.data.samples import Sample
 from defectgan.evaluation.arms import ASKED, GOOD_ONLY, Material
 from defectgan.evaluation.frozen import FROZEN
-from defectgan.evaluation.gain_figures import Yardstick, defect_scores, scores, shares_of
+from defectgan.evaluation.gain_figures import ClassifierFigures, defect_scores, scores, shares_of
 from defectgan.evaluation.gain_intervals import Answers
 from defectgan.evaluation.gain_page import write_gain_page
 from defectgan.evaluation.gain_report import catching, compare, with_intervals
 from defectgan.evaluation.gain_verdict import judge
-from defectgan.evaluation.ledger import Key
+from defectgan.evaluation.ledger import ResultKey
 
 CLASSES = ("good", "hole", "scratch")
 # Good images and those of the two defects.
@@ -72,7 +72,7 @@ def answered(
         for generator in painters:
             for seed in range(seeds):
                 ratio = 1.0 if generator else 0.0
-                key = Key(arm, ratio, seed, net, generator, 1 if generator else 0)
+                key = ResultKey(arm, ratio, seed, net, generator, 1 if generator else 0)
                 number = len(rows)
                 told = {
                     split: said_with(share, 10 * number + place)
@@ -115,10 +115,10 @@ def test_figures_of_a_resample_are_those_of_its_images() -> None:
     """Images twice or not at all: the same as of a set in which they are so often."""
     said = said_with((0.9, 0.6, 0.7), 0)
     counts = np.random.default_rng(1).integers(0, 3, len(said))
-    yardstick = Yardstick(CLASSES, COUNTS)
+    yardstick = ClassifierFigures(CLASSES, COUNTS)
     drawn = np.repeat(said, counts, axis=0)
     truth = np.repeat(yardstick.truth, counts)
-    naive = Yardstick(CLASSES, tuple(np.bincount(truth).tolist()))
+    naive = ClassifierFigures(CLASSES, tuple(np.bincount(truth).tolist()))
     again = yardstick(said, counts[None].astype(float))[0]
     once = naive(drawn, np.ones((1, len(drawn))))[0]
     told = dict(zip(naive.parts, once, strict=True))

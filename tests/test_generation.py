@@ -18,12 +18,11 @@ from defectgan.errors import DataError, ModelError, OutOfMemory
 from defectgan.files import sha256, write_json_lines
 from defectgan.generation import shelf
 from defectgan.generation.choose import CAP
-from defectgan.generation.job import Job
-from defectgan.generation.layer import INVISIBLE, model_view, paint_source
+from defectgan.generation.layer import paint_source
+from defectgan.generation.mask_threshold import COVERED, _highest
 from defectgan.generation.plan import find_sources, make_plan
-from defectgan.generation.run import Made, run_job
-from defectgan.generation.threshold import COVERED, _highest
-from defectgan.generation.writers import MANIFEST, read_manifest
+from defectgan.generation.request import GenerateJob
+from defectgan.generation.run import GenerateOutcome, run_job
 from defectgan.images import (
     Picture,
     as_channels,
@@ -35,12 +34,14 @@ from defectgan.images import (
 )
 from defectgan.inspection.subjects import GeneratedSet
 from defectgan.inspection.tally import Tally
+from defectgan.manifest import MANIFEST, read_manifest
 from defectgan.model.file import Model, load_model
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import INVISIBLE, model_view
 from defectgan.networks.generator import Generator
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer
-from tests.conftest import CLASSES, ROOT, spoil, start, tiny_with
+from tests.conftest import CLASSES, ROOT, rows_of, spoil, start, tiny_with
 
 CPU = torch.device("cpu")
 
@@ -59,13 +60,15 @@ def make(
     model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
 ) -> list[dict[str, Any]]:
     make_set(model, normal, out, batch_size=batch_size, **job)
-    return read_manifest(out)
+    return rows_of(out)
 
 
-def make_set(model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any) -> Made:
+def make_set(
+    model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
+) -> GenerateOutcome:
     """Six images as they come, unless the job is asked for something else."""
     usual = {"defects": ("tin", "wound"), "n": 6, "seed": 0, "binary_masks": False}
-    asked = Job(find_sources(str(normal)), **(usual | {"candidates": 1} | job))
+    asked = GenerateJob(find_sources(str(normal)), **(usual | {"candidates": 1} | job))
     return run_job(asked, model, out, device=CPU, batch_size=batch_size)
 
 
@@ -243,7 +246,7 @@ def test_the_same_seed_makes_the_same_images_whatever_the_batch_size(
 ) -> None:
     for size in (1, 4, 6):
         make(model, boards / "normal", tmp_path / str(size), batch_size=size)
-    rows = read_manifest(tmp_path / "1")
+    rows = rows_of(tmp_path / "1")
     for row in rows:
         first = pixels_of(tmp_path / "1", row)
         for other in ("4", "6"):
@@ -281,7 +284,7 @@ def test_what_was_taken_out_of_a_finished_set_is_made_again(
     for there in (4, 6):
         result = make_set(model, boards / "normal", tmp_path / "set")
         assert (result.there, result.made) == (there, 6 - there)
-        assert read_manifest(tmp_path / "set") == whole
+        assert rows_of(tmp_path / "set") == whole
 
 
 def test_a_set_that_is_extended_equals_one_made_at_once(
@@ -292,12 +295,12 @@ def test_a_set_that_is_extended_equals_one_made_at_once(
     whole = make(model, normal, tmp_path / "whole", n=9, **job)
     assert make_set(model, normal, tmp_path / "grown", n=5, **job)[:2] == (0, 5)
     assert make_set(model, normal, tmp_path / "grown", n=9, **job)[:2] == (5, 4)
-    assert read_manifest(tmp_path / "grown") == whole
+    assert rows_of(tmp_path / "grown") == whole
     for row in whole:
         for kind in ("output", "mask"):
             assert sha256(tmp_path / "grown" / row[kind]) == sha256(tmp_path / "whole" / row[kind])
     assert make_set(model, normal, tmp_path / "grown", n=3, **job)[:2] == (9, 0)
-    assert read_manifest(tmp_path / "grown") == whole
+    assert rows_of(tmp_path / "grown") == whole
 
 
 def as_of_the_first_version(out: Path, **job: Any) -> None:
@@ -305,7 +308,7 @@ def as_of_the_first_version(out: Path, **job: Any) -> None:
     record = json.loads((out / "job.json").read_text())
     threshold = set(record.pop("thresholds").values())
     (out / "job.json").write_text(json.dumps(record | {"n": 6} | job, indent=1))
-    rows = [{k: v for k, v in r.items() if k not in NEW} for r in read_manifest(out)]
+    rows = [{k: v for k, v in r.items() if k not in NEW} for r in rows_of(out)]
     assert threshold == {row["threshold"] for row in rows}
     write_json_lines(out / "manifest.jsonl", rows)
 
@@ -322,9 +325,9 @@ def test_a_set_of_an_older_version_goes_on_as_it_was_begun(
     as_of_the_first_version(out)
     result = make_set(model, boards / "normal", out, n=8, candidates=None)
     assert (result.there, result.made) == (6, 2)
-    assert [row["threshold"] for row in read_manifest(out)] == [0.3] * 8
+    assert [row["threshold"] for row in rows_of(out)] == [0.3] * 8
     whole = make(calibrated, boards / "normal", tmp_path / "whole", n=8)
-    assert [r["output_sha256"] for r in read_manifest(out)] == [r["output_sha256"] for r in whole]
+    assert [r["output_sha256"] for r in rows_of(out)] == [r["output_sha256"] for r in whole]
     assert [r["number"] for r in made] == list(range(6))
 
 
@@ -361,7 +364,7 @@ def test_a_file_that_a_power_cut_has_torn_is_made_again_and_an_edited_one_left(
     by_hand = edited.read_bytes()
     result = make_set(model, boards / "normal", out)
     assert (result.there, result.made) == (4, 2)
-    assert read_manifest(out) == whole and edited.read_bytes() == by_hand
+    assert rows_of(out) == whole and edited.read_bytes() == by_hand
     assert sha256(out / torn["output"]) == torn["output_sha256"]
     assert sha256(out / empty["mask"]) == empty["mask_sha256"]
 
@@ -392,7 +395,7 @@ def test_the_rest_of_the_time_is_said_once_after_the_speed_is_known(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
     said: list[tuple[int, float]] = []
-    job = Job(find_sources(str(boards / "normal")), ("tin",), 6, 0, False, candidates=8)
+    job = GenerateJob(find_sources(str(boards / "normal")), ("tin",), 6, 0, False, candidates=8)
     for out in ("set", "set"):
         run_job(
             job,
@@ -510,7 +513,7 @@ def test_the_masks_of_the_shipped_weights_cover_the_visible_change_and_hardly_mo
     normal = ROOT / "sample_data/normal"
     rows = make(shipped, normal, out := tmp_path / "set", defects=CLASSES, n=80, binary_masks=True)
     tally = Tally(threshold={row["class"]: row["threshold"] for row in rows})
-    for subject in GeneratedSet(out, rows):
+    for subject in GeneratedSet(out, read_manifest(out)):
         assert not tally.add(subject).flags
     for row in tally.finish(CLASSES).summary.values():
         assert row["unmasked"] <= 0.05 and row["excess"] <= 1.3
@@ -549,11 +552,11 @@ def test_in_the_place_of_a_damaged_source_the_next_one_is_painted_on(
     sources = find_sources(str(folder))
     victim = list(make_plan(sources.files, ["tin"], n=6, seed=0))[4][0].source
     spoil(victim)
-    job = Job(sources, ("tin",), n=6, seed=0, binary_masks=False, candidates=1)
+    job = GenerateJob(sources, ("tin",), n=6, seed=0, binary_masks=False, candidates=1)
     out = tmp_path / "set"
     damaged = run_job(job, model, out, device=CPU, batch_size=2).damaged
     assert list(damaged) == [victim] and "is damaged" in damaged[victim]
-    rows = read_manifest(out)
+    rows = rows_of(out)
     assert len(rows) == 6 and all((out / row["output"]).is_file() for row in rows)
     following = sources.files[(sources.files.index(victim) + 1) % 6]
     assert rows[4]["source"] == str(following)
@@ -617,11 +620,13 @@ def test_a_batch_that_does_not_fit_is_halved_which_is_said_once_and_changes_no_i
     rows = make(model, boards / "normal", tmp_path / "whole", batch_size=1)
     short_of_memory(monkeypatch, 1)
     said: list[str] = []
-    job = Job(find_sources(str(boards / "normal")), ("tin", "wound"), 6, 0, False, candidates=1)
+    job = GenerateJob(
+        find_sources(str(boards / "normal")), ("tin", "wound"), 6, 0, False, candidates=1
+    )
     out = tmp_path / "halved"
     run_job(job, model, out, device=CPU, batch_size=4, say=said.append)
     assert len(said) == 1 and said[0].startswith("4 images at once do not fit into memory")
-    for row, expected in zip(read_manifest(out), rows, strict=True):
+    for row, expected in zip(rows_of(out), rows, strict=True):
         assert (pixels_of(out, row) == pixels_of(tmp_path / "whole", expected)).all()
 
 
@@ -655,7 +660,7 @@ def test_a_row_of_a_manifest_that_is_none_of_an_image_is_named_and_made_again(
 ) -> None:
     out = tmp_path / "out"
     make_set(model, boards / "normal", out, n=2)
-    rows = read_manifest(out)
+    rows = rows_of(out)
     rows[1] = {k: v for k, v in (rows[1] | {field: value}).items() if v is not ...}
     write_json_lines(out / MANIFEST, rows)
     with pytest.raises(DataError) as caught:

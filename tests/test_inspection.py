@@ -12,19 +12,19 @@ from PIL import Image
 
 from defectgan.data.index import index_data
 from defectgan.errors import DataError, OutOfMemory, SettingError
-from defectgan.evaluation.images import generated_rows
+from defectgan.evaluation.pools import generated_rows
 from defectgan.files import sha256
 from defectgan.generation import run as generation
-from defectgan.generation.job import Job
 from defectgan.generation.plan import find_sources
-from defectgan.generation.writers import MANIFEST, read_manifest
+from defectgan.generation.request import GenerateJob
 from defectgan.images import Picture, read_mask, read_picture, save_png, write_picture
 from defectgan.inspection.calibrate import calibrate
 from defectgan.inspection.flags import Gate
-from defectgan.inspection.run import inspect
+from defectgan.inspection.inspect_masks import inspect
 from defectgan.inspection.sheet import ContactSheet, overlay
 from defectgan.inspection.subjects import GeneratedSet, RealImages, _levels, _shown
 from defectgan.inspection.targets import Target, find_target
+from defectgan.manifest import MANIFEST, ManifestRow
 from defectgan.methods.config import Config
 from defectgan.model.file import Model, load_model, load_tensors
 from defectgan.model.info import MASK_THRESHOLD
@@ -32,7 +32,7 @@ from defectgan.networks.generator import Generator
 from defectgan.settings.data import DataConfig
 from defectgan.training import job as training
 from defectgan.views import Window
-from tests.conftest import CPU, run_job
+from tests.conftest import CPU, rows_of, run_job
 from tests.test_measures import disc, subject
 
 
@@ -52,7 +52,7 @@ def paint(
     binary: bool = False,
 ) -> None:
     sources = find_sources(str(boards / "normal"))
-    job = Job(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
+    job = GenerateJob(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
     generation.run_job(job, model, out, device=CPU, batch_size=4)
 
 
@@ -211,7 +211,7 @@ def test_beside_a_binary_mask_more_than_faint_paint_is_flagged(
         model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
     known = replace(model, info=replace(model.info, calibrated=0.4))
     paint(known, boards, ("tin",), 3, made := tmp_path / "made", binary=True)
-    first = read_manifest(made)[0]
+    first = rows_of(made)[0]
     mask = read_mask(made / first["mask"])
     before, after = (read_picture(Path(p)) for p in (first["source"], made / first["output"]))
     assert (before.pixels[mask == 0] != after.pixels[mask == 0]).any()
@@ -225,7 +225,7 @@ def test_beside_a_binary_mask_more_than_faint_paint_is_flagged(
 def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(
     made: Path, tmp_path: Path
 ) -> None:
-    first, second, *rest = read_manifest(made)
+    first, second, *rest = rows_of(made)
     (made / first["output"]).unlink()
     (made / second["mask"]).unlink()
     target = target_of(made)
@@ -233,7 +233,8 @@ def test_images_that_were_taken_out_of_a_set_are_left_out_and_counted(
         f"2 of the 6 images that {made / MANIFEST} names are missing or have no mask: left out",
     )
     assert len(inspect(target, out=tmp_path / "look").findings.images) == len(rest)
-    assert generated_rows(made) == (rest, target.notes)
+    rows, notes = generated_rows(made)
+    assert ([row.as_json() for row in rows], notes) == (rest, target.notes)
 
 
 def test_a_source_that_has_changed_since_is_not_held_against_the_set(
@@ -355,7 +356,7 @@ def test_paint_leaves_the_rest_of_a_twelve_bit_image_as_bright_as_before(tmp_pat
         "source": str(tmp_path / "before.png"),
         "source_sha256": sha256(tmp_path / "before.png"),
     }
-    (shown,) = GeneratedSet(tmp_path, [row])
+    (shown,) = GeneratedSet(tmp_path, [ManifestRow.model_validate(row)])
     assert shown.before is not None and shown.after[0, 0] == 255
     np.testing.assert_array_equal(shown.after[1:], shown.before[1:])
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from defectgan.errors import SettingError
-from defectgan.inspection import ranking
 from defectgan.inspection.against import Against
 from defectgan.inspection.baseline import local_contrast, otsu
 from defectgan.inspection.flags import Gate, duplicates, flags_of, known_flags
-from defectgan.inspection.measure import Measures, iou, measure
+from defectgan.inspection.measure import Measures, measure
 from defectgan.inspection.subject import DEFACED, GENERATED, Mask, Region, Subject
-from defectgan.inspection.tally import Tally, pairwise_iou
+from defectgan.inspection.tally import Tally
+from defectgan.metrics import ranking
+from defectgan.metrics.overlap import iou, pairwise_iou
 
 
 def disc(radius: float, size: int = 32, *, x: float = 0, y: float = 0) -> Mask:
@@ -88,7 +89,7 @@ def test_ap_and_auroc_are_those_of_every_pair_and_every_threshold() -> None:
     ranks = ranking.rank(scores, truth)
     inside, outside = scores[truth], scores[~truth]
     above = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
-    assert ranking.auroc(ranks) == pytest.approx(above)
+    assert ranking.auroc_of_ranks(ranks) == pytest.approx(above)
     ap, recall = 0.0, 0.0
     for t in sorted(np.unique(scores), reverse=True):
         found = scores >= t
@@ -102,7 +103,7 @@ def test_a_saturated_mask_still_ranks_by_its_last_digits() -> None:
     for i in range(1, 6):
         truth = (np.arange(6) >= i).reshape(2, 3)
         ranks = ranking.rank(scores, truth)
-        assert ranking.auroc(ranks) == ranking.average_precision(ranks) == 1
+        assert ranking.auroc_of_ranks(ranks) == ranking.average_precision(ranks) == 1
         best = ranking.best_threshold(ranking.ious(ranks))
         assert scores.ravel()[i - 1] - 1e-7 <= best < scores.ravel()[i]
 
@@ -110,7 +111,7 @@ def test_a_saturated_mask_still_ranks_by_its_last_digits() -> None:
 def test_a_perfect_a_reversed_and_an_indifferent_ranking_are_1_0_and_a_half() -> None:
     truth = disc(8) > 0
     for scores, known in ((disc(8), 1.0), (1 - disc(8), 0.0), (disc(99) * 0.4, 0.5)):
-        assert ranking.auroc(ranking.rank(scores, truth)) == known
+        assert ranking.auroc_of_ranks(ranking.rank(scores, truth)) == known
     indifferent = ranking.rank(disc(99) * np.float32(0.4), truth)
     assert ranking.average_precision(indifferent) == pytest.approx(truth.mean())
     assert ranking.average_precision(ranking.rank(disc(8), truth)) == 1
@@ -118,7 +119,7 @@ def test_a_perfect_a_reversed_and_an_indifferent_ranking_are_1_0_and_a_half() ->
 
 def test_without_a_true_pixel_there_is_nothing_to_rank() -> None:
     ranks = ranking.rank(disc(8), np.zeros((32, 32), bool))
-    assert ranking.average_precision(ranks) is None and ranking.auroc(ranks) is None
+    assert ranking.average_precision(ranks) is None and ranking.auroc_of_ranks(ranks) is None
 
 
 def test_the_best_threshold_is_the_one_that_cuts_the_mask_to_the_truth() -> None:

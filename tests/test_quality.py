@@ -19,8 +19,8 @@ from defectgan.data.samples import Mark
 from defectgan.errors import DataError, ModelError
 from defectgan.evaluation.comparison import Comparison, find_comparison
 from defectgan.evaluation.fixed import Fixed, installed
-from defectgan.evaluation.images import Pixels, generated_index
-from defectgan.evaluation.quality import ALL, FEWEST, Quality, Row, measure
+from defectgan.evaluation.pools import Pixels, generated_index
+from defectgan.evaluation.quality import ALL, FEWEST, Quality, QualityRow, measure
 from defectgan.evaluation.quality_report import write_quality
 from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
@@ -93,7 +93,7 @@ def files(index: Index, k: int) -> list[Path]:
     return [sample.file for sample in index.members[k]]
 
 
-def row(quality: Quality, defect: str, kind: str) -> Row:
+def row(quality: Quality, defect: str, kind: str) -> QualityRow:
     (found,) = [r for r in quality.rows if (r.defect, r.kind) == (defect, kind)]
     return found
 
@@ -187,7 +187,7 @@ def test_a_report_is_never_overwritten(index: Index, tmp_path: Path) -> None:
         write_quality(tmp_path / "out", quality, folder)
 
 
-def line_of(quality: Quality, defect: str = ALL) -> dict[str, Row]:
+def line_of(quality: Quality, defect: str = ALL) -> dict[str, QualityRow]:
     return {kind: row(quality, defect, kind) for kind in ("generated", "floor", "ceiling")}
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
+from defectgan.metrics.ranking import auroc
 from defectgan.metrics.refusal import (
-    auroc,
     best_f1,
     best_told_at,
     f1_at,

@@ -16,9 +16,9 @@ from defectgan.errors import DataError
 from defectgan.evaluation.arms import Material
 from defectgan.evaluation.gain_intervals import SegmenterAnswers
 from defectgan.evaluation.gain_report import SEGMENTERS, cells, compare, with_intervals, write_gain
-from defectgan.evaluation.images import see
-from defectgan.evaluation.ledger import Key, keep_said
+from defectgan.evaluation.ledger import ResultKey, keep_said
 from defectgan.evaluation.painting import NOBODY
+from defectgan.evaluation.pools import see
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.segmentation import (
     SegmentationRecipe,
@@ -30,13 +30,13 @@ from defectgan.evaluation.segmentation import (
 )
 from defectgan.evaluation.segmentation_figures import (
     METRICS,
-    PixelYardstick,
-    Said,
+    SaidOfPixels,
+    SegmenterFigures,
     pixel_scores,
     said_of,
 )
 from defectgan.images import Picture, write_picture
-from defectgan.inspection.ranking import HALF, average_precision, ious, rank
+from defectgan.metrics.ranking import HALF, average_precision, ious, rank
 from defectgan.settings.data import AugmentConfig, DataConfig
 
 SIZE = 32
@@ -125,7 +125,7 @@ def test_made_and_true_masks_mean_the_pixels_that_they_cover_to_half(tmp_path: P
 COUNTS = (6, 4, 4)
 
 
-def unsure(seed: int, shift: float) -> Said:
+def unsure(seed: int, shift: float) -> SaidOfPixels:
     """What a segmenter says of 4 x 4 pixels of 14 images, the better the larger the shift. One
     defect image has no true mask, another one's shows nothing.
     """
@@ -155,7 +155,7 @@ def test_pixel_figures_of_a_resample_are_those_of_its_images() -> None:
     """Images twice or not at all: the same as of a set in which they are so often."""
     said = unsure(0, 1.0)
     counts = np.random.default_rng(1).integers(0, 3, (3, len(said)))
-    yardstick = PixelYardstick.of(said, NAMES, COUNTS)
+    yardstick = SegmenterFigures.of(said, NAMES, COUNTS)
     together = yardstick(said, counts.astype(float))
     for drawn, figures in zip(counts, together, strict=True):
         truth = np.repeat(yardstick.truth, drawn)
@@ -165,11 +165,11 @@ def test_pixel_figures_of_a_resample_are_those_of_its_images() -> None:
             assert value == pytest.approx(told), part
 
 
-def answered(folder: Path, said: dict[tuple[str, str, int], Said]) -> SegmenterAnswers:
+def answered(folder: Path, said: dict[tuple[str, str, int], SaidOfPixels]) -> SegmenterAnswers:
     """Rows of segmenters by arm, generator and seed."""
     rows = []
     for (arm, generator, seed), told in said.items():
-        key = Key(arm, 1.0, seed, "unet", generator, 1 if generator else 0)
+        key = ResultKey(arm, 1.0, seed, "unet", generator, 1 if generator else 0)
         kept = keep_said(folder, key, {"test": torch.from_numpy(told)})
         rows.append({**key._asdict(), "steps": 1, **kept, **pixel_scores(told, NAMES, COUNTS)})
     members = tuple(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from defectgan.data.facts import digests
 from defectgan.errors import DataError, ModelError
-from defectgan.evaluation.threshold import Result, choose
+from defectgan.evaluation.threshold import ThresholdResult, choose
 from defectgan.evaluation.threshold_images import (
     gather,
     generated_defects,
@@ -104,7 +104,7 @@ def manifest(folder: Path, sources: Sequence[Path] = ()) -> Path:
 HELD_OUT = 0.9
 
 
-def thresholds(data: Path, made: Path, *, share: float = SHARE) -> Result:
+def thresholds(data: Path, made: Path, *, share: float = SHARE) -> ThresholdResult:
     material = gather(data, DataConfig(), holdout=HELD_OUT, seed=0)
     generated, _ = generated_defects(made, material)
     return choose(material, generated, Coarse().maps, image_size=(32, 32), share=share, device=CPU)
@@ -208,7 +208,7 @@ def test_good_images_are_enough(good: Path, made: Path) -> None:
     assert result.images["set the threshold"] == {"normal": 40}
 
 
-def thresholds_of_good(good: Path, made: Path) -> Result:
+def thresholds_of_good(good: Path, made: Path) -> ThresholdResult:
     material = gather(good, DataConfig(), holdout=0.0, seed=0)
     generated, _ = generated_defects(made, material)
     return choose(material, generated, Coarse().maps, image_size=(32, 32), share=SHARE, device=CPU)
@@ -348,7 +348,9 @@ def test_a_report_is_never_overwritten(parts: Path, made: Path, tmp_path: Path) 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Features that need no package."""
-    monkeypatch.setattr("defectgan.networks.imagenet.imagenet", lambda name, *, device: Coarse())
+    monkeypatch.setattr(
+        "defectgan.evaluation.threshold_run.imagenet", lambda name, *, device: Coarse()
+    )
 
 
 @pytest.mark.usefixtures("coarse")

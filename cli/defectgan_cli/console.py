@@ -12,7 +12,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from defectgan.listener import Advance
 from defectgan.training import TIMED_STEPS
 from defectgan.words import counted
 
-# In a job's folder: holds what was said, where that is more than is shown.
-LOG = "log.txt"
 # Of a list of warnings, the lines that are shown.
 LINES_SHOWN = 10
 # Seconds between lines of progress where there is no terminal.
@@ -115,6 +115,12 @@ class Reporter:
         else:
             self._unwritten.clear()
             self._log_fails = False
+
+    @contextmanager
+    def counting(self, noun: str, total: int) -> Iterator[Advance]:
+        """Show how many of so many things are done."""
+        with CountReport(self, noun, total) as report:
+            yield report.advance
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar; it shows itself on a terminal only."""

@@ -6,11 +6,8 @@ from typing import Annotated
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import CountReport, Reporter, print_json, print_table
-from defectgan_cli.options import setting
-
-# Share of each class of other images that is held out by itself.
-HOLDOUT = 0.5
+from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.options import DATA, METHOD, MODEL, OUTPUT, setting
 
 
 def quality(
@@ -18,25 +15,18 @@ def quality(
     data: Annotated[
         Path | None,
         setting(
-            None,
+            DATA,
             "Real images, in any layout that train reads.",
             default="those of the model's run, with what it held out",
         ),
     ] = None,
-    normal_class: Annotated[
-        str | None,
-        setting(
-            None,
-            "Folder of the good images in --data.",
-            default="normal, good, ok, free or defect-free, or as in the model's run",
-        ),
-    ] = None,
+    normal_class: options.NormalClassOfRun = None,
     holdout: Annotated[
         float | None,
         setting(
-            None,
+            DATA,
             "Share of each class of --data that is held out where it has no test images.",
-            default=str(HOLDOUT),
+            default="0.5",
             min=0.05,
             max=0.95,
         ),
@@ -44,21 +34,18 @@ def quality(
     model: Annotated[
         Path | None,
         setting(
-            None,
+            MODEL,
             "Run of the model that made the set (latest: the newest).",
             default="the one under runs/ that has its weights",
         ),
     ] = None,
     trust_model: Annotated[
-        bool,
-        typer.Option(
-            "--trust-model", help="Take it that the model has not seen the images held out."
-        ),
+        bool, options.trust("Take it that the model has not seen the images held out.")
     ] = False,
     features: Annotated[
         str | None,
         setting(
-            None,
+            METHOD,
             "imagenet (EfficientNet-Lite2, of the extra 'features'), domain (a classifier trained "
             "on the real training images, kept in the cache) or inception (with --weights).",
             default="imagenet where that extra is installed, else domain",
@@ -67,7 +54,7 @@ def quality(
     weights: Annotated[
         Path | None,
         setting(
-            None,
+            METHOD,
             "File of torch-fidelity's Inception; nothing is ever downloaded.",
             default="none",
             metavar="FILE",
@@ -76,26 +63,31 @@ def quality(
     image_size: Annotated[
         str | None,
         setting(
-            None,
+            METHOD,
             "Size at which images are compared: pixels a side, or HEIGHTxWIDTH.",
             default="the model's; for imagenet at least 128, for inception 304",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        setting(None, "Steps that the domain classifier is trained for.", default="300", min=1),
+        setting(
+            METHOD,
+            "Steps that the domain classifier is trained for.",
+            default="300",
+            min=1,
+        ),
     ] = None,
     seed: Annotated[
         int,
         setting(
-            None,
+            METHOD,
             "Draws the weights that the domain classifier begins with, and what is compared.",
             min=0,
         ),
     ] = 0,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the table.", default="quality, in the generated set"),
+        setting(OUTPUT, "Folder for the table.", default="quality, in the generated set"),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
@@ -109,54 +101,33 @@ def quality(
 
     Example: defectgan evaluate quality for-training
     """
-    from defectgan.devices import pick_device
-    from defectgan.evaluation.comparison import find_comparison
-    from defectgan.evaluation.features import Wanted, default_features, make_features
-    from defectgan.evaluation.quality import measure
-    from defectgan.evaluation.quality_report import (
-        as_record,
-        cells,
-        columns,
-        report_files,
-        write_quality,
-    )
-    from defectgan.runs import find_run, unused
+    from defectgan.evaluation.quality_report import cells, columns
+    from defectgan.evaluation.quality_run import HOLDOUT, evaluate_quality
 
-    reporter = Reporter(quiet=quiet)
-    wanted = Wanted(features or default_features(), weights, image_size, steps, seed)
-    folder = out or unused(generated / "quality")
-    report_files(folder)  # before minutes of work, not after
-    run = model and find_run(model)
     if data is None:
         options.refuse(
             "is for real images that you name: name them with --data, or leave it out",
             normal_class=normal_class,
             holdout=holdout,
         )
-    comparison = find_comparison(
+    result = evaluate_quality(
         generated,
         data=data,
         normal_class=normal_class,
-        model=run,
-        trust=trust_model,
         holdout=HOLDOUT if holdout is None else holdout,
+        model=model,
+        trust_model=trust_model,
+        features=features,
+        weights=weights,
+        image_size=image_size,
+        steps=steps,
+        seed=seed,
+        out=out,
+        device=device,
+        listener=Reporter(quiet=quiet),
     )
-    with CountReport(reporter, "steps of the domain classifier", wanted.training_steps) as report:
-        made = make_features(
-            wanted,
-            comparison.train,
-            comparison.learned,
-            device=pick_device(device),
-            done=report.advance,
-        )
-    seen = wanted.seen(comparison.learned)
-    with CountReport(reporter, "images", comparison.size) as report:
-        result = measure(comparison, made, seen, seed=seed, done=report.advance)
-    for note in result.notes:
-        reporter.warn(note)
-    report_file, record_file = write_quality(folder, result, generated)
     if as_json:
-        print_json(as_record(result, generated) | {"report": report_file, "record": record_file})
+        print_json(result.as_json())
     else:
-        print_table(columns(result), [cells(row) for row in result.rows])
-        typer.echo(f"report: {report_file}")
+        print_table(columns(result.quality), [cells(row) for row in result.quality.rows])
+        typer.echo(f"report: {result.report}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from defectgan_cli import options
 from defectgan_cli.console import Reporter, print_json, print_table
-from defectgan_cli.options import setting
+from defectgan_cli.options import OUTPUT, setting
 
 
 def export(
@@ -13,7 +13,7 @@ def export(
     format: Annotated[
         list[str] | None,
         setting(
-            None,
+            OUTPUT,
             "safetensors, onnx.",
             default="all that can be written here",
             metavar="NAME...",
@@ -21,7 +21,7 @@ def export(
     ] = None,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the files.", default="export, in the run, else here"),
+        setting(OUTPUT, "Folder for the files.", default="export, in the run, else here"),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

@@ -1,14 +1,18 @@
 """defectgan inspect-masks."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from defectgan.errors import CheckFailed
+from defectgan.listener import LOG
 from defectgan_cli import options
-from defectgan_cli.console import LOG, CountReport, Reporter, print_json, print_table
-from defectgan_cli.options import setting
+from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.options import DATA, METHOD, OUTPUT, setting, switch
+
+if TYPE_CHECKING:
+    from defectgan.inspection.tally import Findings
 
 GROUPS = (
     *("images", "area", "components", "border", "softness"),
@@ -29,15 +33,15 @@ def inspect_masks(
     model: options.Model = None,
     data: Annotated[
         Path | None,
-        setting(None, "Real images to try the model on.", default="the run's own"),
+        setting(DATA, "Real images to try the model on.", default="the run's own"),
     ] = None,
     per_class: Annotated[
-        int, setting(None, "Real images of each class and direction.", min=1)
+        int, setting(DATA, "Real images of each class and direction.", min=1)
     ] = 32,
     threshold: Annotated[
         float | None,
         setting(
-            None,
+            METHOD,
             "Opacity above which a pixel counts as defect.",
             default="as recorded, else 0.1",
             min=0,
@@ -46,25 +50,29 @@ def inspect_masks(
     ] = None,
     calibrate: Annotated[
         bool,
-        typer.Option(
-            "--calibrate", help="Find the threshold by true masks and keep it with the weights."
+        switch(
+            METHOD, "calibrate", "Find the threshold by true masks and keep it with the weights."
         ),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
         setting(
-            None,
+            OUTPUT,
             "Flags that end with code 4: empty, full, border, speckled, duplicate, disagree.",
             default="none",
             metavar="FLAG...",
         ),
     ] = None,
     max_flagged: Annotated[
-        float, setting(None, "Share of images that may have these flags.", min=0, max=1)
+        float, setting(OUTPUT, "Share of images that may have these flags.", min=0, max=1)
     ] = 0.0,
     out: Annotated[
         Path | None,
-        setting(None, "Folder for the report.", default="inspection, in the set or run, else here"),
+        setting(
+            OUTPUT,
+            "Folder for the report.",
+            default="inspection, in the set or run, else here",
+        ),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
@@ -79,53 +87,38 @@ def inspect_masks(
 
     Example: defectgan inspect-masks generated/20261122-101500-brushing --fail-on empty duplicate
     """
-    from defectgan.inspection.calibrate import LEAST
-    from defectgan.inspection.calibrate import calibrate as calibrated
     from defectgan.inspection.flags import Gate, known_flags
-    from defectgan.inspection.run import inspect, report_files
-    from defectgan.inspection.targets import find_target
+    from defectgan.inspection.inspect_masks import inspect_masks as inspected
 
     reporter = Reporter(quiet=quiet)
-    gate = Gate(known_flags(fail_on), max_flagged) if fail_on else None
-    target = find_target(what, model=model, data=data, per_class=per_class, device=device)
-    report_files(target, out)  # before minutes of work, not after
-    everything = str((out or target.folder) / LOG)
-    reporter.warn_of(target.notes, all_in=everything)
-    if calibrate:
-        target, found = calibrated(target)
-        reporter.say(
-            f"calibrated: opacity above {found:g} agrees best with these true masks, "
-            f"kept with {target.weights}"
-        )
-        if found == LEAST:
-            reporter.warn(
-                "that is the lowest threshold there is: these masks hardly follow the true ones"
-            )
-    with CountReport(reporter, "images", len(target.subjects)) as report:
-        result = inspect(target, out=out, threshold=threshold, gate=gate, done=report.advance)
-    damaged = target.subjects.damaged.items()
-    reporter.warn_of([f"left out {path}: {reason}" for path, reason in damaged], all_in=everything)
+    found = inspected(
+        what,
+        model=model,
+        data=data,
+        per_class=per_class,
+        threshold=threshold,
+        calibrate=calibrate,
+        gate=Gate(known_flags(fail_on), max_flagged) if fail_on else None,
+        out=out,
+        device=device,
+        listener=reporter,
+    )
     if reporter.cut:
-        reporter.write_to(result.report.with_name(LOG))
-    reporter.say(f"inspected {target.title}")
-    if result.verdict is not None and result.verdict[0]:
-        reporter.say(result.verdict[1])
+        reporter.write_to(found.report.with_name(LOG))
+    passed, verdict = found.verdict or (True, "")
+    if verdict and passed:
+        reporter.say(verdict)
     if as_json:
-        print_json(
-            {
-                "report": result.report,
-                "contact_sheet": result.contact_sheet,
-                "summary": result.findings.summary,
-            }
-        )
+        files = {"report": found.report, "contact_sheet": found.contact_sheet}
+        print_json({**files, "summary": found.findings.summary})
     else:
-        _print(result.findings)
-        typer.echo(f"report: {result.report}\ncontact sheet: {result.contact_sheet}")
-    if result.verdict is not None and not result.verdict[0]:
-        raise CheckFailed(f"{result.verdict[1]}: look at {result.report}")
+        _print(found.findings)
+        typer.echo(f"report: {found.report}\ncontact sheet: {found.contact_sheet}")
+    if not passed:
+        raise CheckFailed(f"{verdict}: look at {found.report}")
 
 
-def _print(findings: Any) -> None:
+def _print(findings: "Findings") -> None:
     """The groups, below them each flag that is raised, and how well defects are found."""
     from defectgan.inspection.flags import FLAGS
     from defectgan.inspection.report import LABELS

@@ -91,33 +91,44 @@ TITLES = {2: "invalid setting", 3: "cannot go on", 4: "check failed"}
 
 
 PRESET = "the preset's"
+# The groups in which a help shows options.
+DATA, MODEL, METHOD, TRAINING, TEST, OUTPUT, MACHINE = (
+    *("Data", "Model", "Method", "Training", "Test", "Output", "Machine"),
+)
 
 
 def setting(
-    variable: str | None,
+    group: str,
     text: str,
     *,
+    env: str | None = None,
     default: str | None = None,
     metavar: str | None = None,
     min: float | None = None,
     max: float | None = None,
 ) -> Any:
-    """An option with its environment variable; ``default`` is what the help says where the value
-    itself says nothing.
+    """An option in a group of the help, which DEFECTGAN_<env> may set, too; ``default`` is what the
+    help says where the value itself says nothing.
     """
     return typer.Option(
         help=text,
-        envvar=f"DEFECTGAN_{variable}" if variable else None,
+        envvar=f"DEFECTGAN_{env}" if env else None,
         show_default=default or True,
         metavar=metavar,
         min=min,
         max=max,
+        rich_help_panel=group,
     )
+
+
+def switch(group: str, name: str, text: str) -> Any:
+    """An option that is on or off."""
+    return typer.Option(f"--{name}", help=text, rich_help_panel=group)
 
 
 Model = Annotated[
     Path | None,
-    setting("MODEL", "Run folder or .safetensors file.", default="the newest run"),
+    setting(MODEL, "Run folder or .safetensors file.", env="MODEL", default="the newest run"),
 ]
 _CANDIDATES = (
     f"Paintings tried for each image, on up to {CAP} good images: the one whose class the critic "
@@ -127,22 +138,66 @@ _CANDIDATES = (
 Candidates = Annotated[
     int | None,
     setting(
-        "CANDIDATES",
+        METHOD,
         _CANDIDATES,
+        env="CANDIDATES",
         default=f"{CANDIDATES}, 1 for weights without the critic",
         min=1,
     ),
 ]
 CandidatesToTrainOn = Annotated[
     int | None,
-    setting(None, _CANDIDATES, default=str(CANDIDATES), min=1),
+    setting(METHOD, _CANDIDATES, default=str(CANDIDATES), min=1),
 ]
-Device = Annotated[str, setting("DEVICE", "auto, cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _classes(env: str | None = None) -> Any:
+    text = "Defect classes in this order."
+    return setting(DATA, text, env=env, default="all", metavar="NAME...")
+
+
+def _normal_class(where: str = "", *, env: str | None = None, or_as: str = "") -> Any:
+    default = f"normal, good, ok, free or defect-free{or_as}"
+    return setting(DATA, f"Folder of the good images{where}.", env=env, default=default)
+
+
+def _group_regex(env: str | None = None) -> Any:
+    text = "Finds in a file name which piece it shows; images of a piece are never split."
+    return setting(DATA, text, env=env, default="none")
+
+
+# Training takes what it is told of the data from the environment, too.
+Classes = Annotated[list[str] | None, _classes("CLASSES")]
+ClassesToTestOn = Annotated[list[str] | None, _classes()]
+NormalClass = Annotated[str | None, _normal_class(env="NORMAL_CLASS")]
+NormalClassToTestOn = Annotated[str | None, _normal_class()]
+NormalClassOfData = Annotated[str | None, _normal_class(" in --data")]
+NormalClassOfRun = Annotated[
+    str | None, _normal_class(" in --data", or_as=", or as in the model's run")
+]
+GroupRegex = Annotated[str | None, _group_regex("GROUP_REGEX")]
+GroupRegexToTestOn = Annotated[str | None, _group_regex()]
+
+
+def trust(text: str) -> Any:
+    """The option by which a model is taken whose run is not there."""
+    return switch(MODEL, "trust-model", text)
+
+
+DryRun = Annotated[bool, switch(OUTPUT, "dry-run", "Say what would be done and make nothing.")]
+Device = Annotated[str, setting(MACHINE, "auto, cpu, cuda or cuda:N.", env="DEVICE")]
+Json = Annotated[bool, switch(OUTPUT, "json", "Print one JSON object on stdout.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Warnings and results only.", envvar="DEFECTGAN_QUIET")
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Warnings and results only.",
+        envvar="DEFECTGAN_QUIET",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, switch(OUTPUT, "debug", "Show the traceback of an error.")]
 
 
 def refuse(why: str, **given: Any) -> None:

@@ -1,8 +1,7 @@
 """defectgan train."""
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,155 +9,173 @@ from defectgan.words import counted
 from defectgan_cli import options
 from defectgan_cli.console import Reporter, TrainingReport, grouped, print_facts, print_json
 from defectgan_cli.launch import gpus_asked_for, launch
-from defectgan_cli.options import PRESET, setting
-from defectgan_cli.train_plan import facts_of, plan_of
+from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting
+from defectgan_cli.train_plan import facts_of
 
 if TYPE_CHECKING:
-    from defectgan.training.job import Job, Overrides
-    from defectgan.training.watch import Outcome
+    import torch
 
+    from defectgan.training.job import Job
+    from defectgan.training.peers import Peers
+    from defectgan.training.start import TrainRequest
+    from defectgan.training.watch import Outcome
 
 # The file of a run that holds what was said.
 LOG = "the run's log.txt"
-# A class with fewer images to learn from is named.
-FEW = 10
 
 
 def train(
     data: Annotated[
         Path | None,
-        setting("DATA", "Folder with one folder a class, or of another known form, or its table."),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        setting("CLASSES", "Defect classes in this order.", default="all", metavar="NAME..."),
-    ] = None,
-    normal_class: Annotated[
-        str | None,
         setting(
-            "NORMAL_CLASS",
-            "Folder of the good images.",
-            default="normal, good, ok, free or defect-free",
+            DATA,
+            "Folder with one folder a class, or of another known form, or its table.",
+            env="DATA",
         ),
     ] = None,
+    classes: options.Classes = None,
+    normal_class: options.NormalClass = None,
     layout: Annotated[
         str | None,
         setting(
-            "LAYOUT",
+            DATA,
             "How the images are kept: see docs/layouts.md.",
+            env="LAYOUT",
             default="recognised",
         ),
     ] = None,
     val_fraction: Annotated[
         float | None,
-        setting("VAL_FRACTION", "Share of each class kept for validation.", default=PRESET),
+        setting(
+            DATA, "Share of each class kept for validation.", env="VAL_FRACTION", default=PRESET
+        ),
     ] = None,
     holdout: Annotated[
         float | None,
         setting(
-            "HOLDOUT",
+            DATA,
             "Share of each class that has no test images yet, kept for testing.",
+            env="HOLDOUT",
             default=PRESET,
         ),
     ] = None,
-    group_regex: Annotated[
-        str | None,
-        setting(
-            "GROUP_REGEX",
-            "Finds in a file name which piece it shows; images of a piece are never split.",
-            default="none",
-        ),
-    ] = None,
+    group_regex: options.GroupRegex = None,
     normal_from_background: Annotated[
         bool,
         setting(
-            "NORMAL_FROM_BACKGROUND",
+            DATA,
             "Fit crop, with good windows from beside the defects of each image.",
+            env="NORMAL_FROM_BACKGROUND",
         ),
     ] = False,
     mask_values: Annotated[
         str | None,
         setting(
-            "MASK_VALUES",
+            DATA,
             "What is defect in mask files: plain, any, alpha or inverted.",
+            env="MASK_VALUES",
             default="recognised, and said",
         ),
     ] = None,
     strict: Annotated[
-        bool, setting("STRICT", "Stop at a file that cannot be used instead of leaving it out.")
+        bool,
+        setting(
+            DATA, "Stop at a file that cannot be used instead of leaving it out.", env="STRICT"
+        ),
     ] = False,
     config: Annotated[
         str | None,
-        setting("CONFIG", "Preset or YAML file.", default="standard on a GPU, quick on a CPU"),
+        setting(
+            METHOD,
+            "Preset or YAML file.",
+            env="CONFIG",
+            default="standard on a GPU, quick on a CPU",
+        ),
     ] = None,
-    steps: Annotated[int | None, setting("STEPS", "Generator steps.", default=PRESET)] = None,
+    steps: Annotated[
+        int | None, setting(TRAINING, "Generator steps.", env="STEPS", default=PRESET)
+    ] = None,
     image_size: Annotated[
         str | None,
-        setting("IMAGE_SIZE", "Training size: pixels a side, or HEIGHTxWIDTH.", default=PRESET),
+        setting(
+            DATA, "Training size: pixels a side, or HEIGHTxWIDTH.", env="IMAGE_SIZE", default=PRESET
+        ),
     ] = None,
     fit: Annotated[
         str | None,
         setting(
-            "FIT",
+            DATA,
             "How images become that size: resize, letterbox, or crop (windows at a fixed scale).",
+            env="FIT",
             default=PRESET,
         ),
     ] = None,
     crop_to_defect: Annotated[
         int | None,
         setting(
-            "CROP_TO_DEFECT",
+            DATA,
             "Fit crop, with windows of SIZE image pixels a side round the defects.",
+            env="CROP_TO_DEFECT",
             default="the training size",
             metavar="SIZE",
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, setting("BATCH_SIZE", "Images a batch, half of them normal.", default=PRESET)
+        int | None,
+        setting(TRAINING, "Images a batch, half of them normal.", env="BATCH_SIZE", default=PRESET),
     ] = None,
     lr: Annotated[
-        float | None, setting("LR", "Learning rate of the first step.", default=PRESET)
+        float | None,
+        setting(TRAINING, "Learning rate of the first step.", env="LR", default=PRESET),
     ] = None,
     seed: Annotated[
-        int | None, setting("SEED", "Seed of all that is drawn at random.", default=PRESET)
+        int | None,
+        setting(TRAINING, "Seed of all that is drawn at random.", env="SEED", default=PRESET),
     ] = None,
     precision: Annotated[
-        str | None, setting("PRECISION", "auto, fp32 or bf16.", default=PRESET)
+        str | None, setting(MACHINE, "auto, fp32 or bf16.", env="PRECISION", default=PRESET)
     ] = None,
     save_every: Annotated[
         int | None,
-        setting("SAVE_EVERY", "Steps between checkpoints.", default="one every few minutes"),
+        setting(
+            OUTPUT, "Steps between checkpoints.", env="SAVE_EVERY", default="one every few minutes"
+        ),
     ] = None,
     init_from: Annotated[
         Path | None,
         setting(
-            "INIT_FROM",
+            TRAINING,
             "Begin with the weights of this run or file, also for other classes.",
+            env="INIT_FROM",
             default="at random",
             metavar="MODEL",
         ),
     ] = None,
-    device: Annotated[str, setting("DEVICE", "auto, cpu, cuda, cuda:N or cuda:N,M.")] = "auto",
+    device: Annotated[
+        str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")
+    ] = "auto",
     gpus: Annotated[
         int | None,
-        setting("GPUS", "Train on so many GPUs of this machine.", default="one", min=1),
+        setting(
+            MACHINE, "Train on so many GPUs of this machine.", env="GPUS", default="one", min=1
+        ),
     ] = None,
-    out: Annotated[Path, setting("RUNS", "Folder that the run's folder is made in.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path, setting(OUTPUT, "Folder that the run's folder is made in.", env="RUNS")
+    ] = Path("runs"),
     name: Annotated[
-        str | None, setting("NAME", "Name of the run.", default="the data folder's")
+        str | None, setting(OUTPUT, "Name of the run.", env="NAME", default="the data folder's")
     ] = None,
     resume: Annotated[
         Path | None,
-        setting("RESUME", "Go on with this run; alone: with the newest.", metavar="[RUN]"),
+        setting(
+            TRAINING, "Go on with this run; alone: with the newest.", env="RESUME", metavar="[RUN]"
+        ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained and make nothing.")
-    ] = False,
+    dry_run: options.DryRun = False,
     preview: Annotated[
         Path | None,
-        typer.Option(help="With --dry-run: draw what the networks will see, as PNG."),
+        setting(OUTPUT, "With --dry-run: draw what the networks will see, as PNG."),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -173,25 +190,20 @@ def train(
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
     from defectgan.errors import SettingError
-    from defectgan.locks import held
-    from defectgan.runs import RunFolder, find_model, restarted_run
-    from defectgan.training.job import shared_job
-    from defectgan.training.peers import join_peers, own_device, restarts
-    from defectgan.training.watch import stop_signals
+    from defectgan.training.peers import join_peers, own_device
+    from defectgan.training.start import TrainRequest
 
     if preview is not None and not dry_run:
         raise SettingError("--preview draws what a training would see: add --dry-run")
     numbers = gpus_asked_for(device, gpus)
     if numbers and not dry_run:
         raise typer.Exit(launch(numbers))
-    target = own_device(f"cuda:{numbers[0]}" if numbers else device)
-    peers = join_peers(target)
-    reporter = Reporter(quiet=quiet, silent=not peers.first)
-    overrides: Overrides = {
+    place = own_device(f"cuda:{numbers[0]}" if numbers else device)
+    peers = join_peers(place)
+    settings: dict[str, dict[str, Any]] = {
         "data": {
             "image_size": image_size,
-            "fit": fit
-            or ("crop" if crop_to_defect is not None or normal_from_background else None),
+            "fit": fit,
             "crop_size": crop_to_defect,
             "normal_class": normal_class,
             "classes": tuple(classes) if classes else None,
@@ -210,114 +222,108 @@ def train(
             "seed": seed,
             "precision": precision,
             "save_every": save_every,
-            "init_from": str(find_model(init_from).resolve()) if init_from else None,
+            "init_from": init_from,
         },
     }
-    alone = ExitStack()
-    restarted = restarted_run(out) if peers.any(restarts() > 0) else None
-    path = ""
-    if peers.first:
-        asked = Asked(data, config, name, resume, out)
+    request = TrainRequest(data, config, settings, resume, out, name)
+    reporter = Reporter(quiet=quiet, silent=not peers.first)
+    if dry_run:
         processes = max(peers.size, len(numbers))
-        job = _job(asked, overrides, restarted, target.type, processes, reporter)
-        _describe(job, reporter, all_in="the plan of --json" if dry_run else LOG)
-        if dry_run:
-            if preview is not None:
-                job.preview(preview)
-                reporter.say(f"preview: {preview}")
-            preset = asked.preset(target.type)
-            plan = plan_of(job, preset=preset, device=str(target), out=out)
-            print_json(plan) if as_json else print_facts(facts_of(plan))
-        else:
-            if job.resumed is not None:
-                alone.enter_context(held(job.resumed.path))
-            path = str(job.begin(out, name or _title(data or job.index.root)).path)
-    path = peers.tell(path)
-    if not path:
+        if peers.first:
+            _plan(request, place, processes, reporter, preview, as_json=as_json)
         peers.leave()
-        return
-    folder = RunFolder(Path(path))
-    if peers.first:
-        reporter.write_to(folder.log)
     else:
-        job = shared_job(folder)
-    reporter.say(f"run folder {folder.path}")
-    with (
-        alone,
-        stop_signals() as stop,
-        TrainingReport(reporter, job.config.training.steps) as report,
-    ):
-        outcome = job.run(folder, device=target, watcher=report, stop=stop, peers=peers)
-        peers.leave()
+        _train(request, place, peers, reporter, as_json=as_json)
+
+
+def _plan(
+    request: "TrainRequest",
+    place: "torch.device",
+    processes: int,
+    reporter: Reporter,
+    preview: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say what would be trained."""
+    from defectgan.training.dry_run import plan_of
+
+    job = _find(request, place.type, processes, reporter, None, all_in="the plan of --json")
+    if preview is not None:
+        job.preview(preview)
+        reporter.say(f"preview: {preview}")
+    plan = plan_of(job, preset=request.preset(place.type), device=str(place), out=request.out)
+    print_json(plan) if as_json else print_facts(facts_of(plan))
+
+
+def _train(
+    request: "TrainRequest",
+    place: "torch.device",
+    peers: "Peers",
+    reporter: Reporter,
+    *,
+    as_json: bool,
+) -> None:
+    """Take part in a training; the first process says what came of it."""
+    from defectgan.runs import restarted_run
+    from defectgan.training.peers import restarts
+    from defectgan.training.start import begun
+    from defectgan.training.watch import stop_signals
+
+    restarted = restarted_run(request.out) if peers.any(restarts() > 0) else None
+
+    def find() -> "Job":
+        return _find(request, place.type, peers.size, reporter, restarted, all_in=LOG)
+
+    with begun(request, peers, find) as (job, folder):
+        if peers.first:
+            reporter.write_to(folder.log)
+        reporter.say(f"run folder {folder.path}")
+        steps = job.config.training.steps
+        with stop_signals() as stop, TrainingReport(reporter, steps) as report:
+            outcome = job.run(folder, device=place, watcher=report, stop=stop, peers=peers)
+            peers.leave()
     if not peers.first:
         raise typer.Exit(options.INTERRUPTED if outcome.interrupted else 0)
     _show_outcome(outcome, reporter, as_json=as_json)
 
 
-class Asked(NamedTuple):
-    """What train was asked to do, settings aside."""
-
-    data: Path | None
-    config: str | None
-    name: str | None
-    resume: Path | None
-    out: Path
-
-    def preset(self, device: str) -> str:
-        """The preset or file of settings of a new training."""
-        from defectgan.settings.load import default_preset
-
-        return self.config or default_preset(device)
-
-
-def _job(
-    asked: Asked,
-    overrides: "Overrides",
-    restarted: Path | None,
+def _find(
+    request: "TrainRequest",
     device: str,
     processes: int,
     reporter: Reporter,
+    restarted: Path | None,
+    *,
+    all_in: str,
 ) -> "Job":
-    """The run that was broken off, the one to go on with, or a new one."""
-    from defectgan.errors import SettingError
-    from defectgan.runs import find_run
-    from defectgan.training.job import new_job, resumed_job, shared_batch
+    """The job that is asked for; says what it is."""
+    from defectgan.training.start import find_job
 
-    if restarted is not None:
-        return resumed_job(restarted, {}, data=asked.data)
-    if asked.resume is not None:
-        for option, value in (("--config", asked.config), ("--name", asked.name)):
+    if request.resume is not None and restarted is None:
+        for option, value in (("--config", request.config), ("--name", request.name)):
             if value is not None:
                 reporter.warn(f"a resumed run keeps its own: {option} {value} is not used")
-        return resumed_job(find_run(asked.resume, runs=asked.out), overrides, data=asked.data)
-    if asked.data is None:
-        raise SettingError("no data: name the folder of the images with --data")
-    preset = asked.preset(device)
-    if batch := shared_batch(preset, overrides, processes):
-        training = {**overrides["training"], "batch_size": batch}
-        overrides = {**overrides, "training": training}
-        reporter.say(
-            f"batch size {batch}: that of {preset} cannot be shared evenly by {processes} processes"
-        )
-    job = new_job(asked.data, preset, overrides)
-    if asked.config is None:
+    job = find_job(
+        request, device=device, processes=processes, restarted=restarted, say=reporter.say
+    )
+    if request.config is None and job.resumed is None:
         kind = "a GPU" if device == "cuda" else "a CPU"
+        preset = request.preset(device)
         reporter.say(f"preset {preset} (training on {kind}; --config chooses another)")
+    _describe(job, reporter, all_in=all_in)
     return job
 
 
-def _title(data: Path) -> str:
-    """The data folder's name, or that of the folder around a table."""
-    return (data if data.is_dir() else data.parent).resolve().name
-
-
 def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
+    from defectgan.training.start import FEW, few_images
+
     counts = ", ".join(f"{name} {count}" for name, count in job.index.counts().items())
     reporter.say(f"images ({job.index.layout}): {counts}")
     if len(splits := job.index.split_counts()) > 1:
         reporter.say("splits: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
     reporter.warn_of(job.index.notes, all_in=all_in)
-    if few := [f"{name} {n}" for name, n in job.index.counts().items() if n < FEW]:
+    if few := [f"{name} {n}" for name, n in few_images(job).items()]:
         better = "" if job.learns_truths() else ": --config small-data is made for few"
         reporter.warn(f"fewer than {FEW} images to learn from, {', '.join(few)}{better}")
     skipped = job.index.skipped
@@ -327,15 +333,7 @@ def _describe(job: "Job", reporter: Reporter, *, all_in: str) -> None:
 
 def _show_outcome(outcome: "Outcome", reporter: Reporter, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "run": outcome.run,
-                "weights": outcome.weights,
-                "steps": outcome.steps,
-                "seconds": outcome.seconds,
-                "images_per_second": outcome.images_per_second,
-            }
-        )
+        print_json({name: v for name, v in vars(outcome).items() if name != "interrupted"})
     elif outcome.weights is not None:
         typer.echo(f"weights: {outcome.weights}")
     if outcome.interrupted:

@@ -23,15 +23,14 @@ from defectgan.evaluation.classifier import CLASSICAL, Recipe
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Wanted, make_features
 from defectgan.evaluation.fixed import Fixed
-from defectgan.evaluation.frozen import FROZEN, Head, train_head
-from defectgan.evaluation.frozen import Features as Kept
-from defectgan.evaluation.images import Pixels, Pools, pixels, see
+from defectgan.evaluation.frozen import FROZEN, LinearHead, train_head
+from defectgan.evaluation.frozen import FrozenFeatures as Kept
 from defectgan.evaluation.painting import paint, painted
+from defectgan.evaluation.pools import Pixels, Pools, pixels, see
 from defectgan.evaluation.quality import FEWEST, measure
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES
-from defectgan.inspection.subjects import RealImages
-from defectgan.inspection.tally import MEAN, Tally
+from defectgan.generation import CANDIDATES
+from defectgan.inspection import MEAN, RealImages, Tally
 from defectgan.metrics.confusion import confusions, macro_f1
 from defectgan.model.file import Model
 from defectgan.networks.imagenet import JUDGE, imagenet
@@ -47,7 +46,7 @@ LOCATED = 40
 DARK, STRIP = 0.25, 11
 
 
-class Judge:
+class AblationJudge:
     """Holds trained models against the real images of a set that they have not learned from, those
     to test on aside.
     """
@@ -127,7 +126,7 @@ class Judge:
         pairs = zip(self._shots, images, strict=True)
         return [[*real, *more[: RATIO * len(real)]] for real, more in pairs]
 
-    def _head(self, pools: Pools) -> Head:
+    def _head(self, pools: Pools) -> LinearHead:
         recipe = Recipe(net=FROZEN, augment=CLASSICAL)
         return train_head(pools, recipe, val=self._val, features=self._kept)
 
@@ -136,7 +135,7 @@ class Judge:
         said = {k: self._namer.logits(images).argmax(1) for k, images in enumerate(classes) if k}
         return fmean(float((named == k).float().mean()) for k, named in said.items())
 
-    def _macro_f1(self, head: Head) -> float:
+    def _macro_f1(self, head: LinearHead) -> float:
         named = torch.cat([head.logits(images).argmax(1) for images in self._val]).numpy()
         true = np.repeat(np.arange(len(self._val)), [len(images) for images in self._val])
         once = np.ones((1, len(true)))

@@ -15,15 +15,15 @@ import numpy as np
 from defectgan.data.dataset import Seen
 from defectgan.data.samples import SPLITS
 from defectgan.errors import SettingError
-from defectgan.evaluation.images import see
-from defectgan.evaluation.painting import NOBODY, Painter, added, painted, undone
+from defectgan.evaluation.painting import NOBODY, PaintedBy, added, painted, undone
+from defectgan.evaluation.pools import see
 from defectgan.evaluation.procedural import Donor, deface
 from defectgan.evaluation.real import RealSplit
 from defectgan.settings.data import DataConfig
 
 Extra = Literal["synthetic", "procedural", "mix", "real"]
 # What is seen of the images of each class.
-Classes = Sequence[Sequence[Seen]]
+SeenByClass = Sequence[Sequence[Seen]]
 
 
 class Arm(NamedTuple):
@@ -94,15 +94,15 @@ class Material:
     ``synthetic`` and ``control`` are those of each generator.
     """
 
-    train: Classes
-    val: Classes
-    test: Classes
-    procedural: Classes = ()
-    further: Classes = ()
-    synthetic: Mapping[Painter, Classes] = field(default_factory=dict)
-    control: Mapping[Painter, Classes] = field(default_factory=dict)
+    train: SeenByClass
+    val: SeenByClass
+    test: SeenByClass
+    procedural: SeenByClass = ()
+    further: SeenByClass = ()
+    synthetic: Mapping[PaintedBy, SeenByClass] = field(default_factory=dict)
+    control: Mapping[PaintedBy, SeenByClass] = field(default_factory=dict)
 
-    def learned_from(self, arm: Arm, ratio: float, painter: Painter = NOBODY) -> list[list[Seen]]:
+    def learned_from(self, arm: Arm, ratio: float, painter: PaintedBy = NOBODY) -> list[list[Seen]]:
         """What an arm learns from.
 
         Args:
@@ -121,7 +121,7 @@ class Material:
                 pools[0] += self.control[painter][k][:more]
         return pools
 
-    def _extras(self, arm: Arm, more: int, painter: Painter) -> list[tuple[Classes, int]]:
+    def _extras(self, arm: Arm, more: int, painter: PaintedBy) -> list[tuple[SeenByClass, int]]:
         """What is added to a class, and how many."""
         match arm.extra:
             case "synthetic":
@@ -139,7 +139,7 @@ class Material:
 def gather(
     real: RealSplit,
     config: DataConfig,
-    generated: Mapping[Painter, Path],
+    generated: Mapping[PaintedBy, Path],
     *,
     ratio: float,
     seed: int,
@@ -168,7 +168,7 @@ def gather(
     )
 
 
-def _defaced(train: Classes, *, ratio: float, seed: int) -> list[list[Seen]]:
+def _defaced(train: SeenByClass, *, ratio: float, seed: int) -> list[list[Seen]]:
     normal, *defects = train
     classes: list[list[Seen]] = [[]]
     for k, members in enumerate(defects, start=1):

@@ -24,7 +24,7 @@ from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import ModelError, SettingError
-from defectgan.evaluation.images import Pixels, Pools, uploaded
+from defectgan.evaluation.pools import Pixels, Pools, uploaded
 from defectgan.images import unit
 from defectgan.memory import Portions, enough_memory
 from defectgan.settings.data import AugmentConfig

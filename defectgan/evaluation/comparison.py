@@ -5,16 +5,16 @@ learned from.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from defectgan.data.index import Index, index_data, read_split
 from defectgan.data.samples import TEST, VAL
 from defectgan.errors import DataError, ModelError
-from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks, run_of
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit, single_labels
+from defectgan.manifest import ManifestRow
 from defectgan.methods.config import load_config
-from defectgan.model.file import MODEL, identities, read_info
+from defectgan.model.file import identities, read_info
 from defectgan.runs import RunFolder, runs_folder
 from defectgan.settings.data import DataConfig
 
@@ -151,11 +151,11 @@ def _held_out(real: RealSplit) -> str:
 
 
 def run_of_set(
-    folder: Path, rows: Sequence[dict[str, Any]], model: Path | None, runs: Path
+    folder: Path, rows: Sequence[ManifestRow], model: Path | None, runs: Path
 ) -> tuple[RunFolder | None, tuple[str, ...]]:
     """The run whose weights made a set, and what a person should know of it."""
     # A set that another program has made tells of no model.
-    made_by = {row[MODEL] for row in rows if MODEL in row}
+    made_by = {row.model_sha256 for row in rows if row.model_sha256 is not None}
     if model is not None:
         run = run_of(model)
         if run is None:

@@ -25,11 +25,11 @@ from defectgan.evaluation.classifier import (
     outputs,
     train_classifier,
 )
-from defectgan.evaluation.fidelity import require_fidelity
 from defectgan.evaluation.fixed import Fixed, installed, size_from
-from defectgan.evaluation.images import Pixels, pixels, see
 from defectgan.evaluation.inception import PUBLISHED_FILE, Inception
+from defectgan.evaluation.pools import Pixels, pixels, see
 from defectgan.files import cache_folder, sha256, write_atomically
+from defectgan.metrics.fidelity import require_fidelity
 from defectgan.settings.data import DataConfig
 
 # The size from which Inception's own 299 pixels are made.

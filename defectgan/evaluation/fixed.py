@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from defectgan.evaluation.classifier import outputs
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 from defectgan.networks.imagenet import BATCH, JUDGE, SMALLEST, imagenet, weights_of
 from defectgan.settings.data import DataConfig
 

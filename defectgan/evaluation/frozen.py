@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from defectgan.data.augment import Augment
 from defectgan.data.dataset import to_tensor
 from defectgan.evaluation.classifier import CPU, Recipe
-from defectgan.evaluation.images import Pixels, Pools, batches
+from defectgan.evaluation.pools import Pixels, Pools, batches
 from defectgan.images import unit
 from defectgan.networks.imagenet import BATCH
 from defectgan.settings.data import AugmentConfig
@@ -33,7 +33,7 @@ PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 ITERATIONS = 100
 
 
-class Features:
+class FrozenFeatures:
     """What a fixed network sees in images, each computed once.
 
     Args:
@@ -89,12 +89,12 @@ def copies_of(count: int) -> int:
 
 
 @dataclass(frozen=True)
-class Head:
+class LinearHead:
     """A linear head on features; ``kept`` is the penalty that was chosen, ``score`` its balanced
     accuracy on the validation images.
     """
 
-    features: Features
+    features: FrozenFeatures
     mean: Tensor
     deviation: Tensor
     weight: Tensor
@@ -110,7 +110,7 @@ class Head:
         return seen @ self.weight.T + self.bias
 
 
-def train_head(pools: Pools, recipe: Recipe, *, val: Pools, features: Features) -> Head:
+def train_head(pools: Pools, recipe: Recipe, *, val: Pools, features: FrozenFeatures) -> LinearHead:
     """Train on images of K classes, at least one of each.
 
     Args:
@@ -129,7 +129,7 @@ def train_head(pools: Pools, recipe: Recipe, *, val: Pools, features: Features) 
     head = nn.Linear(x.shape[1], len(pools))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    best: tuple[float, Head] | None = None
+    best: tuple[float, LinearHead] | None = None
     for penalty in PENALTIES:  # each begins where a stronger one has ended
         _fit(head, x, labels, penalty)
         with torch.no_grad():
@@ -138,12 +138,12 @@ def train_head(pools: Pools, recipe: Recipe, *, val: Pools, features: Features) 
         if best is None or loss < best[0]:
             score = _balanced(said, truth)
             weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
-            best = loss, Head(features, mean, deviation, weight, bias, penalty, score)
+            best = loss, LinearHead(features, mean, deviation, weight, bias, penalty, score)
     assert best is not None
     return best[1]
 
 
-def _seen(images: Sequence[Pixels], recipe: Recipe, features: Features) -> Tensor:
+def _seen(images: Sequence[Pixels], recipe: Recipe, features: FrozenFeatures) -> Tensor:
     plain = features(images)
     if recipe.augment is None:
         return plain

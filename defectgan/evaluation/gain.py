@@ -17,13 +17,13 @@ from torch import Tensor
 from defectgan.data.samples import SPLITS
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import ASKED, FURTHER, GOOD_ONLY, USUAL, Arm, known_arms
+from defectgan.evaluation.bench import Bench, Plan, prepare
 from defectgan.evaluation.classifier import CLASSICAL, SMALL, Recipe, build
 from defectgan.evaluation.frozen import FROZEN, PENALTIES
 from defectgan.evaluation.gain_figures import scores
-from defectgan.evaluation.images import pixels
-from defectgan.evaluation.ledger import Key, Row, by_key, go_through, keep_said
-from defectgan.evaluation.painting import NOBODY, Painter
-from defectgan.evaluation.plan import Bench, Plan, prepare
+from defectgan.evaluation.ledger import ResultKey, ResultRow, by_key, go_through, keep_said
+from defectgan.evaluation.painting import NOBODY, PaintedBy
+from defectgan.evaluation.pools import pixels
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.trainers import Trainers
 from defectgan.files import sha256
@@ -71,12 +71,12 @@ class GainPlan(Plan):
         """Whether any arm learns from a generator's images without their defects."""
         return any(arm.control for arm in self.arms)
 
-    def painters(self, models: Sequence[Model]) -> list[tuple[Painter, Model]]:
+    def painters(self, models: Sequence[Model]) -> list[tuple[PaintedBy, Model]]:
         """Whose images are learned from, if any: each generator's are told apart."""
         tries = self.tries or (self.candidates,)
-        return [(Painter.of(m, n), m) for m in models for n in tries if self.paints]
+        return [(PaintedBy.of(m, n), m) for m in models for n in tries if self.paints]
 
-    def keys(self, real: RealSplit, models: Sequence[Model] = ()) -> list[Key]:
+    def keys(self, real: RealSplit, models: Sequence[Model] = ()) -> list[ResultKey]:
         """All networks to train, seed by seed: what is there after a kill can be compared."""
         kinds = [
             (net, arm, painter)
@@ -86,7 +86,7 @@ class GainPlan(Plan):
             for painter in (self._painters_of(models) if arm.painted else [NOBODY])
         ]
         return [
-            Key(arm.name, self.ratio if arm.extra else 0.0, seed, net, *painter)
+            ResultKey(arm.name, self.ratio if arm.extra else 0.0, seed, net, *painter)
             for seed in range(self.seeds)
             for net, arm, painter in kinds
             # Its seed chooses between patches that are nearly alike.
@@ -97,7 +97,7 @@ class GainPlan(Plan):
         """With so many candidates to choose from."""
         return replace(self, candidates=tries[-1], tries=tries)
 
-    def _painters_of(self, models: Sequence[Model]) -> list[Painter]:
+    def _painters_of(self, models: Sequence[Model]) -> list[PaintedBy]:
         return [painter for painter, _ in self.painters(models)]
 
     @property
@@ -110,12 +110,12 @@ class GainPlan(Plan):
         """Whether there is anything to choose."""
         return self.paints and len(self.ratios) * max(1, len(self.tries)) > 1
 
-    def choices(self, models: Sequence[Model]) -> list[Key]:
+    def choices(self, models: Sequence[Model]) -> list[ResultKey]:
         """The networks to choose by: each setting with each generator, once, and none of them."""
         assert ASKED.baseline is not None
         kinds = [(ratio, painter) for ratio in self.ratios for painter in self._painters_of(models)]
-        without = Key(ASKED.baseline, 0.0, 0, self.chooser)
-        return [without, *(Key(ASKED.name, r, 0, self.chooser, *p) for r, p in kinds)]
+        without = ResultKey(ASKED.baseline, 0.0, 0, self.chooser)
+        return [without, *(ResultKey(ASKED.name, r, 0, self.chooser, *p) for r, p in kinds)]
 
     def usable(self, real: RealSplit) -> "GainPlan":
         """With all arms that are asked for, or the usual ones that there is the material for.
@@ -145,7 +145,7 @@ class GainPlan(Plan):
                 recipe = replace(self.recipe, net=net)
                 build(recipe, classes=len(real.classes), channels=real.index.channels)
 
-    def work(self, keys: Sequence[Key]) -> int:
+    def work(self, keys: Sequence[ResultKey]) -> int:
         """How many optimizer steps networks take; a head on fixed features counts as one."""
         return sum(1 if key.net == FROZEN else self.recipe.steps for key in keys)
 
@@ -172,7 +172,7 @@ class Choice(NamedTuple):
     """What was chosen on validation images, and the results that it was chosen by."""
 
     plan: GainPlan
-    rows: list[Row]
+    rows: list[ResultRow]
 
 
 def choose(plan: GainPlan, test: Bench) -> Choice:
@@ -190,7 +190,7 @@ def choose(plan: GainPlan, test: Bench) -> Choice:
     return Choice(replace(plan, ratio=ratio, candidates=candidates, tries=()), rows)
 
 
-def run_gain(plan: GainPlan, test: Bench, baselines: Sequence[Row] = ()) -> list[Row]:
+def run_gain(plan: GainPlan, test: Bench, baselines: Sequence[ResultRow] = ()) -> list[ResultRow]:
     """Train and test the classifiers of a plan; those that the folder has already are not trained
     again.
 
@@ -213,15 +213,15 @@ def run_gain(plan: GainPlan, test: Bench, baselines: Sequence[Row] = ()) -> list
 
 
 def _go_through(
-    plan: GainPlan, test: Bench, folder: str, keys: Sequence[Key], *, tested: bool
-) -> list[Row]:
+    plan: GainPlan, test: Bench, folder: str, keys: Sequence[ResultKey], *, tested: bool
+) -> list[ResultRow]:
     place = test.out / folder
 
-    def begin() -> Callable[[Key], Row]:
+    def begin() -> Callable[[ResultKey], ResultRow]:
         material = prepare(plan, test)
         trainers = Trainers(material, plan.recipe, test)
 
-        def make(key: Key) -> Row:
+        def make(key: ResultKey) -> ResultRow:
             row, said = run_task(key, trainers, test.real.classes, tested=tested, done=test.done)
             return row | keep_said(place, key, said)
 
@@ -237,13 +237,13 @@ def _go_through(
 
 
 def run_task(
-    key: Key,
+    key: ResultKey,
     trainers: Trainers,
     classes: Sequence[str],
     *,
     tested: bool = True,
     done: Callable[[int], None] = lambda count: None,
-) -> tuple[Row, dict[str, Tensor]]:
+) -> tuple[ResultRow, dict[str, Tensor]]:
     """Train one network and test it, once.
 
     Returns:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from defectgan.metrics.arrays import Figures
 from defectgan.metrics.confusion import accuracy, confusions, macro_f1, recalls
 from defectgan.metrics.refusal import SHARES, measurable_shares, recall_at
 
 Said = NDArray[np.float32]
-Figures = NDArray[np.float64]
 # The share of refused good parts that decides.
 MAIN = 0.01
 CAUGHT = "caught at "
@@ -40,7 +40,7 @@ def shares_of(good: int) -> tuple[float, ...]:
 
 
 class Part(NamedTuple):
-    """Which of the figures of a ``Yardstick`` has which name."""
+    """Which of the figures of a ``ClassifierFigures`` has which name."""
 
     name: str
     of: str = ""
@@ -67,7 +67,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ClassifierFigures:
     """Tells the figures of a network on images of K classes, of which ``counts`` says how many of
     each there are, those of a class side by side; ``named`` where networks name the class.
     """
@@ -121,7 +121,7 @@ def scores(said: Said, counts: Sequence[int], classes: Sequence[str]) -> dict[st
     """The figures of one network for a row: those of the whole by name, those of classes by name
     and class, and where it names classes the confusion [K, K], a row a true class.
     """
-    yardstick = Yardstick(tuple(classes), tuple(counts), named=said.shape[1] > 1)
+    yardstick = ClassifierFigures(tuple(classes), tuple(counts), named=said.shape[1] > 1)
     once = np.ones((1, len(said)))
     figures = yardstick(said, once)[0]
     told: dict[str, Any] = {}

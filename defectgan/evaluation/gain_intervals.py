@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.samples import Sample
-from defectgan.evaluation.gain_figures import Measure, Yardstick
+from defectgan.evaluation.gain_figures import ClassifierFigures, Measure
 from defectgan.evaluation.ledger import said_by
 from defectgan.evaluation.real import RealSplit
-from defectgan.evaluation.segmentation_figures import PixelYardstick
+from defectgan.evaluation.segmentation_figures import SegmenterFigures
 from defectgan.metrics.bootstrap import Interval, interval, paired_interval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -49,9 +49,9 @@ class Answers:
     def counts(self) -> tuple[int, ...]:
         return tuple(map(len, self.members))
 
-    def yardstick(self, *, named: bool = True) -> Yardstick:
+    def yardstick(self, *, named: bool = True) -> ClassifierFigures:
         """What tells the figures of networks; ``named`` where they name the class."""
-        return Yardstick(self.classes, self.counts, named)
+        return ClassifierFigures(self.classes, self.counts, named)
 
     def measure(self, *said: Said) -> Measure:
         """What tells the figures that these [G, S, N, ...] have in common; where one of them knows
@@ -107,7 +107,7 @@ class SegmenterAnswers(Answers):
     """The same of segmenters."""
 
     def measure(self, *said: Said) -> Measure:
-        return PixelYardstick.of(said[0][0, 0], self.classes, self.counts)
+        return SegmenterFigures.of(said[0][0, 0], self.classes, self.counts)
 
 
 def _told(measure: Measure, found: Interval) -> Told:

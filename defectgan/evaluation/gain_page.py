@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.evaluation.arms import ASKED, GOOD_ONLY, Classes, Material
+from defectgan.evaluation.arms import ASKED, GOOD_ONLY, Material, SeenByClass
 from defectgan.evaluation.frozen import FROZEN
 from defectgan.evaluation.gain_figures import defect_scores
 from defectgan.evaluation.gain_intervals import Answers
 from defectgan.evaluation.gain_report import Sheet, said
-from defectgan.evaluation.gain_verdict import Verdict, share_of
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.gain_verdict import GainVerdict, share_of
+from defectgan.evaluation.pools import Pixels
 from defectgan.images import from_unit, unit
 from defectgan.metrics.refusal import threshold_at
 from defectgan.pages import encoded, write_page
@@ -62,7 +62,7 @@ class Line(NamedTuple):
     losers: tuple[str, ...]
 
 
-class Shown(NamedTuple):
+class ShownImage(NamedTuple):
     """A test image: its thumbnail, class and name, and beside each arm how often it is refused, and
     what it is called most often, None by what knows no classes.
     """
@@ -78,7 +78,7 @@ def write_gain_page(
     entries: Sequence[Entry],
     sheet: Sheet,
     facts: Mapping[str, Any],
-    verdict: Verdict | None,
+    verdict: GainVerdict | None,
     choice: Sequence[tuple[str, float, bool]],
     answers: Answers,
     material: Material,
@@ -120,7 +120,7 @@ def write_gain_page(
 
 
 def _tiles(
-    entries: Sequence[Entry], figure: str, verdict: Verdict | None
+    entries: Sequence[Entry], figure: str, verdict: GainVerdict | None
 ) -> list[tuple[str, Entry, Sequence[float]]]:
     """The figures that are read first: without, with, and by good parts alone."""
     net = verdict.evidence[0].net if verdict else None
@@ -185,8 +185,8 @@ def _columns(entries: Sequence[Entry], net: str) -> list[tuple[str, str]]:
 
 
 def _groups(
-    answers: Answers, net: str, entries: Sequence[Entry], figure: str, test: Classes
-) -> list[tuple[str, list[Shown]]]:
+    answers: Answers, net: str, entries: Sequence[Entry], figure: str, test: SeenByClass
+) -> list[tuple[str, list[ShownImage]]]:
     """Test images by what the arms make of them, those first by which they differ most."""
     columns = _columns(entries, net)
     truth = answers.yardstick().truth
@@ -212,7 +212,7 @@ def _groups(
         order = np.argsort(-ranks[key], kind="stable")[:SHOWN]
         chosen = [int(i) for i in order if ranks[key][i] > 0]
         shown = [
-            Shown(
+            ShownImage(
                 _thumbnail(images[i]),
                 answers.classes[truth[i]],
                 files[i],
@@ -242,7 +242,7 @@ def _answers(
 def _examples(material: Material, classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
     """Of each class real images, and what was added to them: those of one generator."""
     painter = next(iter(material.synthetic), None)
-    kinds: list[tuple[str, Classes]] = [("real", material.train)]
+    kinds: list[tuple[str, SeenByClass]] = [("real", material.train)]
     if painter is not None:
         kinds += [
             ("synthetic", material.synthetic[painter]),

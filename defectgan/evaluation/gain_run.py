@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from defectgan.data.samples import TEST, VAL
 from defectgan.errors import SettingError
+from defectgan.evaluation.bench import Bench, prepare
 from defectgan.evaluation.classifier import known_net
 from defectgan.evaluation.frozen import FROZEN
 from defectgan.evaluation.gain import FOLDER, Choice, GainPlan, choose, run_gain
@@ -21,8 +22,7 @@ from defectgan.evaluation.gain_report import (
     with_intervals,
     write_gain,
 )
-from defectgan.evaluation.gain_verdict import Verdict, judge, main_figure, share_of
-from defectgan.evaluation.plan import Bench, prepare
+from defectgan.evaluation.gain_verdict import GainVerdict, judge, main_figure, share_of
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation_gain import FOLDER as SEGMENTERS_FOLDER
 from defectgan.evaluation.segmentation_gain import SegmentationPlan, run_segmentation
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
     entries: list[dict[str, Any]]
     sheet: Sheet
-    verdict: Verdict | None
+    verdict: GainVerdict | None
     files: dict[str, Path]
 
     @property

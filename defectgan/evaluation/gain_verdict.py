@@ -53,7 +53,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GainVerdict:
     """``lines`` are sentences for a person, the first of which answers; ``evidence`` is that of
     each network, the one that decides first.
     """
@@ -79,7 +79,7 @@ def share_of(figure: str) -> float:
     return float(figure.removeprefix(CAUGHT).removesuffix(" %")) / 100
 
 
-def judge(val: Answers, test: Answers) -> Verdict | None:
+def judge(val: Answers, test: Answers) -> GainVerdict | None:
     """The verdict on the images of the arm ``ASKED``; None if it was not tested."""
     nets = [
         net
@@ -91,7 +91,7 @@ def judge(val: Answers, test: Answers) -> Verdict | None:
     found = sorted((_evidence(net, val, test) for net in nets), key=lambda e: -e.baseline)
     first = found[0]
     lines = [*_answer(first, test), *_beside_good_only(first, test), *_others(first, found[1:])]
-    return Verdict(
+    return GainVerdict(
         first.says, tuple(lines), tuple(found), first.losers if first.says == "harm" else ()
     )
 

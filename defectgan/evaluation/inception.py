@@ -14,7 +14,7 @@ from torch import Tensor
 
 from defectgan.devices import upload
 from defectgan.errors import ModelError
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 from defectgan.files import sha256
 from defectgan.images import from_unit, unit
 from defectgan.memory import Portions

@@ -29,12 +29,12 @@ JOB, RESULTS = "job.json", "results.jsonl"
 FORMAT = 2
 # What stands for the split of real images that are not learned from but by the arm that may.
 LEFT_OUT = "left out"
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 # The entry of a row that names the file with what its network says of each image.
 SAYS = "predictions"
 
 
-class Key(NamedTuple):
+class ResultKey(NamedTuple):
     """What tells one training from another: the ``arm``, how many images are added for a real one,
     the ``seed`` of the network and its name, and where the added images are a generator's, the
     ``generator`` (the start of its weights' digest) and of how many ``candidates`` each is.
@@ -48,7 +48,7 @@ class Key(NamedTuple):
     candidates: int = 0
 
     @classmethod
-    def of(cls, row: Row) -> "Key":
+    def of(cls, row: ResultRow) -> "ResultKey":
         """That of a result."""
         return cls(**{name: row[name] for name in cls._fields})
 
@@ -139,7 +139,7 @@ def _format(record: str) -> Any:
     return found.get("format") if isinstance(found, dict) else None
 
 
-def keep_said(folder: Path, key: Key, said: Mapping[str, Tensor]) -> Row:
+def keep_said(folder: Path, key: ResultKey, said: Mapping[str, Tensor]) -> ResultRow:
     """Write down what the network of a key says of images, by split; returns the entry of its row
     that names the file.
     """
@@ -153,19 +153,19 @@ def said_by(folder: Path, row: Mapping[str, Any]) -> dict[str, Tensor]:
     return load_file(folder / row[SAYS])
 
 
-def by_key(rows: Sequence[Row]) -> dict[Key, Row]:
+def by_key(rows: Sequence[ResultRow]) -> dict[ResultKey, ResultRow]:
     """Results by what tells them apart."""
-    return {Key.of(row): row for row in rows}
+    return {ResultKey.of(row): row for row in rows}
 
 
 def go_through(
     folder: Path,
     record: dict[str, Any],
-    keys: Sequence[Key],
+    keys: Sequence[ResultKey],
     *,
-    begin: Callable[[], Callable[[Key], Row]],
-    known: Callable[[Sequence[Key]], None],
-) -> list[Row]:
+    begin: Callable[[], Callable[[ResultKey], ResultRow]],
+    known: Callable[[Sequence[ResultKey]], None],
+) -> list[ResultRow]:
     """Make the results that are not there yet, each written down at once.
 
     Args:

@@ -4,23 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from defectgan.data.index import Index
 from defectgan.data.samples import TRAIN
 from defectgan.errors import ModelError
-from defectgan.evaluation.images import generated_index, generated_rows
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.choose import CANDIDATES
-from defectgan.generation.job import Job
-from defectgan.generation.layer import model_view, paint_source
-from defectgan.generation.plan import Sources
-from defectgan.generation.run import run_job
+from defectgan.generation import CANDIDATES, GenerateJob, Sources, paint_source, run_job
 from defectgan.images import read_picture, write_picture
+from defectgan.manifest import ManifestRow
 from defectgan.model.file import Model, load_model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.names import safe_folders
 from defectgan.views import Viewer
 
@@ -31,7 +28,7 @@ UNDONE = "undone"
 DIGITS = 12
 
 
-class Painter(NamedTuple):
+class PaintedBy(NamedTuple):
     """Whose images: a ``generator``, by the start of its weights' digest, and of how many
     ``candidates`` each is the surest.
     """
@@ -40,14 +37,14 @@ class Painter(NamedTuple):
     candidates: int
 
     @classmethod
-    def of(cls, model: Model, candidates: int) -> "Painter":
+    def of(cls, model: Model, candidates: int) -> "PaintedBy":
         return cls(model.sha256[:DIGITS], candidates)
 
     def __str__(self) -> str:
         return f"{self.generator}-{self.candidates}"
 
 
-NOBODY = Painter("", 0)
+NOBODY = PaintedBy("", 0)
 
 
 def added(ratio: float, real: int) -> int:
@@ -135,7 +132,7 @@ def paint(
     for k, (part, members) in enumerate(zip(_folders(real), defects, strict=True), start=1):
         name = real.classes[k]
         n = added(ratio, len(members))
-        job = Job(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
+        job = GenerateJob(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
         run_job(
             job,
             model,
@@ -154,7 +151,7 @@ def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.devi
     for name in _folders(real):
         place = folder / name
         rows = [
-            row for row in generated_rows(place)[0] if not (place / UNDONE / row["output"]).exists()
+            row for row in generated_rows(place)[0] if not (place / UNDONE / row.output).exists()
         ]
         for start in range(0, len(rows), PAINT_BATCH):
             _take_away(model, place, rows[start : start + PAINT_BATCH], device)
@@ -162,14 +159,13 @@ def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.devi
 
 @torch.no_grad()
 def _take_away(
-    model: Model, place: Path, rows: Sequence[dict[str, Any]], device: torch.device
+    model: Model, place: Path, rows: Sequence[ManifestRow], device: torch.device
 ) -> None:
     info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
-    pictures = [read_picture(place / row["output"]) for row in rows]
+    pictures = [read_picture(place / row.output) for row in rows]
     views = [
-        viewer(picture.size, around=tuple(row["window"]))
-        for picture, row in zip(pictures, rows, strict=True)
+        viewer(picture.size, around=row.window) for picture, row in zip(pictures, rows, strict=True)
     ]
     images = torch.stack(
         [
@@ -177,7 +173,7 @@ def _take_away(
             for picture, view in zip(pictures, views, strict=True)
         ]
     )
-    noise = torch.stack([row_noise(r["seed"], painter.noise_size(*viewer.frame)) for r in rows])
+    noise = torch.stack([row_noise(r.seed or 0, painter.noise_size(*viewer.frame)) for r in rows])
     control = painter.control([0] * len(rows), device)
     layer = painter.layer(images.to(device), control, noise.to(device))
     foregrounds, masks = layer.foreground.cpu(), layer.mask.cpu()
@@ -185,7 +181,7 @@ def _take_away(
         rows, pictures, views, images, foregrounds, masks, strict=True
     ):
         restored = paint_source(picture, view, image, foreground, mask, info.levels_of(picture))
-        write_picture(place / UNDONE / row["output"], replace(picture, pixels=restored.pixels))
+        write_picture(place / UNDONE / row.output, replace(picture, pixels=restored.pixels))
 
 
 def undone(painted: Index) -> Index:

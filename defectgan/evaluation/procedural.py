@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectgan.data.masks import half_covered
-from defectgan.evaluation.images import Pixels
+from defectgan.evaluation.pools import Pixels
 from defectgan.images import from_unit, unit
 from defectgan.networks.compose import compose
 

@@ -27,13 +27,14 @@ from defectgan.data.index import Index
 from defectgan.errors import DataError
 from defectgan.evaluation.comparison import Comparison
 from defectgan.evaluation.features import Features
-from defectgan.evaluation.fidelity import fid, kid, precision_recall, spread
-from defectgan.evaluation.images import batches, views
 from defectgan.evaluation.leak import refuse_taught
+from defectgan.evaluation.pools import batches, views
+from defectgan.metrics.fidelity import fid, precision_recall, spread
+from defectgan.metrics.kernel import kid
 from defectgan.settings.data import DataConfig
 
-Kind = Literal["generated", "floor", "ceiling"]
-KINDS: tuple[Kind, ...] = ("generated", "floor", "ceiling")
+Compared = Literal["generated", "floor", "ceiling"]
+KINDS: tuple[Compared, ...] = ("generated", "floor", "ceiling")
 ALL = "all"
 
 DRAWS = 50
@@ -52,7 +53,7 @@ Parts = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
+class QualityRow:
     """One comparison of ``images`` with as many others.
 
     ``kid`` and its standard deviation over draws; ``share``, where that KID lies between floor (0)
@@ -64,7 +65,7 @@ class Row:
     """
 
     defect: str
-    kind: Kind
+    kind: Compared
     images: int
     kid: float
     kid_std: float
@@ -83,7 +84,7 @@ class Quality:
     each class there were; what a person should know.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[QualityRow, ...]
     features: str
     facts: dict[str, Any]
     images: dict[str, dict[str, int]]
@@ -173,7 +174,7 @@ def _class_rows(
     features: Features,
     names: Sequence[str],
     seed: int,
-) -> Iterator[Row]:
+) -> Iterator[QualityRow]:
     sets = {"generated": ours[k], "floor": real[k], "ceiling": real[0]}
     for kind in KINDS:
         shown = features.classify(sets[kind])
@@ -184,8 +185,8 @@ def _class_rows(
 
 
 def _overall(
-    rows: list[Row], classes: list[int], ours: list[Tensor], real: list[Tensor], seed: int
-) -> Iterator[Row]:
+    rows: list[QualityRow], classes: list[int], ours: list[Tensor], real: list[Tensor], seed: int
+) -> Iterator[QualityRow]:
     """All classes together, as many images of each, so that no side is another mixture than the
     other; diversity and what is named are the means of the classes.
     """
@@ -213,7 +214,7 @@ def _size(ours: Parts, real: Parts, normal: Tensor) -> int:
 
 
 def _pairs(
-    kind: Kind, ours: Parts, real: Parts, size: int, seed: list[int]
+    kind: Compared, ours: Parts, real: Parts, size: int, seed: list[int]
 ) -> Iterator[tuple[Parts, Parts]]:
     """``DRAWS`` pairs of sets with so many images of each class; those of the floor without an
     image in common.
@@ -232,18 +233,18 @@ def _pairs(
 
 def _row(
     defect: str,
-    kind: Kind,
+    kind: Compared,
     drawn: list[tuple[Parts, Parts]],
     *,
     named: float | None,
     diversity: float | None = None,
-) -> Row:
+) -> QualityRow:
     kids = [kid(*parts) for parts in drawn]
     pairs = [(torch.cat([*ours]), torch.cat([*real])) for ours, real in drawn]
     outlined = [shares for pair in pairs if (shares := precision_recall(*pair)) is not None]
     if diversity is None:
         diversity = fmean(spread(a) for a, _ in pairs) / fmean(spread(b) for _, b in pairs)
-    return Row(
+    return QualityRow(
         defect=defect,
         kind=kind,
         images=len(pairs[0][0]),
@@ -259,7 +260,7 @@ def _row(
     )
 
 
-def _with_shares(rows: Iterator[Row]) -> list[Row]:
+def _with_shares(rows: Iterator[QualityRow]) -> list[QualityRow]:
     """The three rows of a class, each with its share."""
     of_kind = {row.kind: row for row in rows}
     floor, ceiling = of_kind["floor"], of_kind["ceiling"]
@@ -269,14 +270,14 @@ def _with_shares(rows: Iterator[Row]) -> list[Row]:
     return [_with_share(row, floor, ceiling, way) for row in of_kind.values()]
 
 
-def _with_share(row: Row, floor: Row, ceiling: Row, way: float) -> Row:
+def _with_share(row: QualityRow, floor: QualityRow, ceiling: QualityRow, way: float) -> QualityRow:
     """Of a ratio's spread, to first order, in draws that are independent of each other."""
     share = (row.kid - floor.kid) / way
     spreads = row.kid_std, (1 - share) * floor.kid_std, share * ceiling.kid_std
     return replace(row, share=share, share_std=hypot(*spreads) / way)
 
 
-def _about_shares(rows: Sequence[Row]) -> Iterator[str]:
+def _about_shares(rows: Sequence[QualityRow]) -> Iterator[str]:
     """What is no better than nothing painted, and what cannot be told."""
     made = [row for row in rows if row.kind == "generated"]
     if worse := [row for row in made if row.share is not None and row.share >= 1]:
@@ -319,7 +320,7 @@ def _beside(held_out: Index, seen: DataConfig) -> Iterator[str]:
 
 
 def _notes(
-    rows: list[Row], classes: list[int], ours: list[Tensor], names: Sequence[str]
+    rows: list[QualityRow], classes: list[int], ours: list[Tensor], names: Sequence[str]
 ) -> Iterator[str]:
     if left := [n for k, n in enumerate(names) if k and len(ours[k]) and k not in classes]:
         yield (

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from defectgan.evaluation.markdown import table_lines
-from defectgan.evaluation.quality import Quality, Row
+from defectgan.evaluation.quality import Quality, QualityRow
 from defectgan.files import new_files, write_atomically
 
 REPORT, RECORD = "quality.md", "quality.json"
@@ -21,7 +21,7 @@ def columns(quality: Quality) -> tuple[str, ...]:
     )
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: QualityRow) -> list[str]:
     """A row as a person reads it."""
     shares = [row.precision, row.recall, row.diversity]
     if row.named is not None:

@@ -29,10 +29,10 @@ from defectgan.data.dataset import Seen, to_tensor
 from defectgan.data.masks import half_covered
 from defectgan.devices import place, seeded, upload
 from defectgan.errors import DataError
-from defectgan.evaluation.arms import Classes, Material
+from defectgan.evaluation.arms import Material, SeenByClass
 from defectgan.evaluation.classifier import CLASSICAL, CPU, learning, outputs
-from defectgan.evaluation.painting import NOBODY, Painter, added
-from defectgan.evaluation.segmentation_figures import Said, pixel_scores, said_of
+from defectgan.evaluation.painting import NOBODY, PaintedBy, added
+from defectgan.evaluation.segmentation_figures import SaidOfPixels, pixel_scores, said_of
 from defectgan.images import unit
 
 Origin = Literal["synthetic", "procedural", "true"]
@@ -94,7 +94,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def learned_from(
-    material: Material, origin: Origin, ratio: float, painter: Painter = NOBODY
+    material: Material, origin: Origin, ratio: float, painter: PaintedBy = NOBODY
 ) -> list[list[Seen]]:
     """The images of each class that an arm learns from, normal ones first: ``ratio`` made ones for
     each real one of a defect class, or the real ones that have a true mask.
@@ -118,7 +118,7 @@ def learned_from(
 
 
 def train_segmenter(
-    pools: Classes,
+    pools: SeenByClass,
     recipe: SegmentationRecipe,
     *,
     device: torch.device = CPU,
@@ -155,7 +155,7 @@ def train_segmenter(
 
 
 def draw(
-    pools: Classes, recipe: SegmentationRecipe, step: int, augment: Augment
+    pools: SeenByClass, recipe: SegmentationRecipe, step: int, augment: Augment
 ) -> tuple[Tensor, Tensor]:
     """The batch of a step, a function of (seed, step): images [B, C, H, W] in [-1, 1] and masks
     [B, 1, H, W] in {0, 1}.
@@ -181,7 +181,7 @@ def _truth(seen: Seen) -> NDArray[np.bool_]:
     return half_covered(seen.truth)
 
 
-def answers(net: nn.Module, test: Classes) -> Said:
+def answers(net: nn.Module, test: SeenByClass) -> SaidOfPixels:
     """What a segmenter says of the pixels of test images, [N, P], those of a class side by side.
 
     Args:
@@ -215,10 +215,10 @@ def segment(
     names: Sequence[str],
     *,
     ratio: float = 1.0,
-    painter: Painter = NOBODY,
+    painter: PaintedBy = NOBODY,
     device: torch.device = CPU,
     done: Callable[[int], None] = lambda count: None,
-) -> tuple[dict[str, Any], Said]:
+) -> tuple[dict[str, Any], SaidOfPixels]:
     """Train one segmenter and test it, once: a row of the table, and what it says of the pixels of
     the test images.
 

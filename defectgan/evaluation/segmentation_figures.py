@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.evaluation.gain_figures import Part
-from defectgan.inspection.ranking import CODES, HALF, average_precisions, codes_of
+from defectgan.metrics.arrays import Figures
+from defectgan.metrics.overlap import iou_of_counts
+from defectgan.metrics.ranking import CODES, HALF, average_precisions, codes_of
 
-Said = NDArray[np.int16]
-Figures = NDArray[np.float64]
+SaidOfPixels = NDArray[np.int16]
 
 CODES_PER_BIN = 8
 # Bins end at a code, so that one of them ends at a half.
@@ -31,7 +32,7 @@ METRICS = ("iou", "ap")
 AT_ONCE = 64
 
 
-def said_of(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Said:
+def said_of(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> SaidOfPixels:
     """What a segmenter says of the pixels of an image, [P], from its probabilities [H, W] and the
     true mask [H, W].
     """
@@ -40,7 +41,7 @@ def said_of(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Said:
 
 
 @dataclass(frozen=True)
-class PixelYardstick:
+class SegmenterFigures:
     """Tells the figures of segmenters on images of K classes, of which ``counts`` says how many of
     each there are, those of a class side by side; ``shown`` are the pixels [N] of the true mask of
     each, -1 for one that is not tested on.
@@ -53,7 +54,9 @@ class PixelYardstick:
     shown: NDArray[np.int64]
 
     @classmethod
-    def of(cls, said: Said, classes: Sequence[str], counts: Sequence[int]) -> "PixelYardstick":
+    def of(
+        cls, said: SaidOfPixels, classes: Sequence[str], counts: Sequence[int]
+    ) -> "SegmenterFigures":
         """By what any segmenter says: all have seen the same masks."""
         shown = np.where(said.any(axis=1), (said > 0).sum(axis=1), -1)
         return cls(tuple(classes), tuple(counts), shown)
@@ -80,7 +83,7 @@ class PixelYardstick:
     def _told(self) -> list[int]:
         return [k for k in range(1, len(self.classes)) if (self.shown[self.truth == k] > 0).any()]
 
-    def __call__(self, said: Said, counts: Figures) -> Figures:
+    def __call__(self, said: SaidOfPixels, counts: Figures) -> Figures:
         """The figures [R, M] of what is said [N, P] of images that each of R resamples holds so
         often, counts [R, N].
         """
@@ -103,7 +106,7 @@ class PixelYardstick:
         return np.concatenate([_ious(told, above), average_precisions(told)], axis=1)
 
 
-def _ranks(said: Said) -> Figures:
+def _ranks(said: SaidOfPixels) -> Figures:
     """How many pixels outside and inside the true mask fall in each bin, [2, BINS]."""
     sides = (-said[said < 0], said[said > 0])
     return np.stack([np.bincount(side, minlength=BINS + 1)[1:] for side in sides]).astype(float)
@@ -114,15 +117,16 @@ def _ious(ranks: Figures, above: NDArray[np.bool_]) -> Figures:
     [..., 2, bins]; 1 where there are neither.
     """
     false, true = np.moveaxis(ranks @ above.astype(float), -1, 0)
-    union = ranks[..., 1, :].sum(axis=-1) + false
-    return np.asarray(np.divide(true, union, out=np.ones(union.shape), where=union > 0))
+    return iou_of_counts(true, ranks[..., 1, :].sum(axis=-1) + false)
 
 
-def pixel_scores(said: Said, classes: Sequence[str], counts: Sequence[int]) -> dict[str, Any]:
+def pixel_scores(
+    said: SaidOfPixels, classes: Sequence[str], counts: Sequence[int]
+) -> dict[str, Any]:
     """The figures of one segmenter for a row: of all pixels by name, and of each class that shows a
     defect by its name.
     """
-    yardstick = PixelYardstick.of(said, classes, counts)
+    yardstick = SegmenterFigures.of(said, classes, counts)
     figures = yardstick(said, np.ones((1, len(said))))[0]
     told: dict[str, Any] = {}
     for part, value in zip(yardstick.parts, figures.tolist(), strict=True):

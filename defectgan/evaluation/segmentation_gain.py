@@ -12,9 +12,9 @@ from defectgan.data.dataset import ImageSet
 from defectgan.data.masks import half_covered
 from defectgan.data.samples import TEST, TRAIN
 from defectgan.errors import DataError
-from defectgan.evaluation.ledger import Key, Row, go_through, keep_said
-from defectgan.evaluation.painting import NOBODY, Painter
-from defectgan.evaluation.plan import Bench, Plan, prepare
+from defectgan.evaluation.bench import Bench, Plan, prepare
+from defectgan.evaluation.ledger import ResultKey, ResultRow, go_through, keep_said
+from defectgan.evaluation.painting import NOBODY, PaintedBy
 from defectgan.evaluation.real import RealSplit
 from defectgan.evaluation.segmentation import Origin, SegmentationRecipe, segment
 from defectgan.model.file import Model
@@ -48,21 +48,21 @@ class SegmentationPlan(Plan):
                 "tested on those; give some of them a mask"
             )
 
-    def work(self, keys: Sequence[Key]) -> int:
+    def work(self, keys: Sequence[ResultKey]) -> int:
         """How many optimizer steps segmenters take."""
         return len(keys) * self.recipe.steps
 
-    def keys(self, real: RealSplit, models: Sequence[Model] = ()) -> list[Key]:
+    def keys(self, real: RealSplit, models: Sequence[Model] = ()) -> list[ResultKey]:
         """All segmenters to train, seed by seed; true masks are learned from where every class of
         the training images has some.
         """
         painters = [painter for painter, _ in self.painters(models)]
-        kinds: list[tuple[Origin, float, Painter]] = [("procedural", self.ratio, NOBODY)]
+        kinds: list[tuple[Origin, float, PaintedBy]] = [("procedural", self.ratio, NOBODY)]
         kinds += [("synthetic", self.ratio, painter) for painter in painters]
         if all(any(s.mask for s in members) for members in real.part(TRAIN).members[1:]):
             kinds.append(("true", 0.0, NOBODY))
         return [
-            Key(origin, ratio, seed, NET, *painter)
+            ResultKey(origin, ratio, seed, NET, *painter)
             for seed in range(self.seeds)
             for origin, ratio, painter in kinds
         ]
@@ -75,7 +75,7 @@ class SegmentationPlan(Plan):
         }
 
 
-def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[Row]:
+def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[ResultRow]:
     """Train and test the segmenters of a plan; as ``gain.run_gain``, with the folder
     ``segmenters/``.
 
@@ -85,17 +85,17 @@ def run_segmentation(plan: SegmentationPlan, test: Bench) -> list[Row]:
         ModelError: if a model does not know a class.
     """
 
-    def begin() -> Callable[[Key], Row]:
+    def begin() -> Callable[[ResultKey], ResultRow]:
         material = prepare(plan, test)
 
-        def make(key: Key) -> Row:
+        def make(key: ResultKey) -> ResultRow:
             row, said = segment(
                 material,
                 cast(Origin, key.arm),
                 replace(plan.recipe, seed=key.seed),
                 test.real.classes,
                 ratio=plan.ratio,
-                painter=Painter(key.generator, key.candidates),
+                painter=PaintedBy(key.generator, key.candidates),
                 device=test.device,
                 done=test.done,
             )

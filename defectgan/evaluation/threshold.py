@@ -24,9 +24,9 @@ from torch import Tensor
 from defectgan.data.dataset import ImageSet
 from defectgan.data.index import Index
 from defectgan.evaluation.detector import Detector, Maps, fit_detector
-from defectgan.evaluation.images import batches, uploaded, views
-from defectgan.evaluation.threshold_images import Material
-from defectgan.evaluation.threshold_intervals import Found, Scored, Scores, Sure
+from defectgan.evaluation.pools import batches, uploaded, views
+from defectgan.evaluation.threshold_images import ThresholdMaterial
+from defectgan.evaluation.threshold_intervals import AboveThreshold, Scored, Scores, Sure
 from defectgan.metrics.refusal import FEWEST, measurable_shares
 from defectgan.settings.data import DataConfig
 
@@ -37,7 +37,7 @@ TOLD = 0.7
 
 
 @dataclass(frozen=True)
-class Choice:
+class ThresholdChoice:
     """A threshold: ``refused`` is the share of the good images that set it which lie above,
     ``found`` that of the generated defects, of all and of each class; ``transfer`` is what it is
     worth on real images that nothing has learned from. All with their bounds.
@@ -48,18 +48,18 @@ class Choice:
     refused: Sure
     found: Sure
     by_class: Mapping[str, Sure]
-    transfer: Found | None
+    transfer: AboveThreshold | None
 
 
 @dataclass(frozen=True)
-class Result:
+class ThresholdResult:
     """Both thresholds; ``share`` may be refused; ``auroc`` says how well the detector tells defects
     from good images that it does not know, ``generated`` and ``real`` ones, if there are any;
     ``images`` are counts by what they serve for and class; ``notes`` are what a person should know.
     """
 
     share: float
-    choices: tuple[Choice, ...]
+    choices: tuple[ThresholdChoice, ...]
     auroc: Mapping[str, Sure]
     images: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
@@ -85,7 +85,7 @@ class Result:
 
 
 def choose(
-    material: Material,
+    material: ThresholdMaterial,
     generated: Index,
     maps: Maps,
     *,
@@ -95,7 +95,7 @@ def choose(
     seed: int = 0,
     notes: Sequence[str] = (),
     done: Callable[[int], None] = lambda count: None,
-) -> Result:
+) -> ThresholdResult:
     """Both thresholds, and how they transfer; the test images are looked at once, at the end.
 
     Args:
@@ -140,7 +140,9 @@ def choose(
     for by, limit in thresholds.items():
         set_by = setting.found(limit.value)
         transfer = None if real is None else real.found(limit.value)
-        choices.append(Choice(by, limit, set_by.refused, set_by.found, set_by.by_class, transfer))
+        choices.append(
+            ThresholdChoice(by, limit, set_by.refused, set_by.found, set_by.by_class, transfer)
+        )
     parts = {
         "learned from": material.fit,
         "set the threshold": material.held_out,
@@ -152,10 +154,10 @@ def choose(
     if real is not None:
         told["real"] = real.auroc()
     about = (*notes, *_about_few(len(good), share), *_about_untold(told))
-    return Result(share, tuple(choices), told, images, about)
+    return ThresholdResult(share, tuple(choices), told, images, about)
 
 
-def images_seen(material: Material, generated: Index) -> int:
+def images_seen(material: ThresholdMaterial, generated: Index) -> int:
     """How many images ``choose`` sees."""
     parts = (material.fit, material.held_out, generated, material.test)
     return sum(sum(part.counts().values()) for part in parts if part is not None)
@@ -183,7 +185,7 @@ def _plain(value: Any) -> Any:
     """As JSON has it: a figure is a list."""
     if isinstance(value, Sure):
         return list(value)
-    if isinstance(value, Found):
+    if isinstance(value, AboveThreshold):
         value = value._asdict()
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}

@@ -3,10 +3,9 @@ generated defects.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,14 +15,13 @@ from defectgan.data.index import Index
 from defectgan.data.samples import TEST, VAL, Sample
 from defectgan.errors import DataError
 from defectgan.evaluation.comparison import refuse_seen, run_of_set
-from defectgan.evaluation.images import generated_index, generated_rows
 from defectgan.evaluation.leak import refuse_leaks
 from defectgan.evaluation.painting import PAINT_BATCH
+from defectgan.evaluation.pools import generated_index, generated_rows
 from defectgan.evaluation.real import RealSplit, SplitPlan, split_real
-from defectgan.generation.job import Job
-from defectgan.generation.plan import Sources
-from defectgan.generation.run import run_job
+from defectgan.generation import GenerateJob, Sources, run_job
 from defectgan.heads import probe
+from defectgan.manifest import ManifestRow
 from defectgan.model.file import Model
 from defectgan.runs import runs_folder
 from defectgan.settings.data import DataConfig
@@ -34,11 +32,11 @@ FIT_IMAGES, FIT_SHARE = 400, 0.5
 # A window is seen from so many pixels of the detector on, twice a cell of its finest features; its
 # sides are multiples of the next number, up to the last.
 SHOWN, STEP, LARGEST = 16, 16, 1024
-Shape = tuple[int, int]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Material:
+class ThresholdMaterial:
     """Good images to learn from (``fit``) and to set the threshold by (``held_out``); real ones
     that tell how it transfers, None where there are none; ``real`` are all, for the leak check.
     """
@@ -50,7 +48,7 @@ class Material:
     notes: tuple[str, ...]
 
 
-def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> Material:
+def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> ThresholdMaterial:
     """Part the real images of a data folder.
 
     Args:
@@ -77,7 +75,7 @@ def gather(data: Path, config: DataConfig, *, holdout: float, seed: int) -> Mate
     judged = replace(real, index=replace(real.index, held_out=test.samples))
     left_out = (f"left out: {reason}" for _, reason in real.index.skipped)
     notes = (*real.notes, *left_out)
-    return Material(fit, held_out, test if any(defects) else None, judged, notes)
+    return ThresholdMaterial(fit, held_out, test if any(defects) else None, judged, notes)
 
 
 def _parted(index: Index, seed: int) -> tuple[Index, Index]:
@@ -99,7 +97,7 @@ def _parted(index: Index, seed: int) -> tuple[Index, Index]:
     return replace(rest, samples=tuple(rest.spread(0, FIT_IMAGES))), kept
 
 
-def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[str, ...]]:
+def generated_defects(folder: Path, material: ThresholdMaterial) -> tuple[Index, tuple[str, ...]]:
     """A generated set, without what was painted on images that the detector learns from: those it
     knows by heart but for the defect, as it knows no image to come. Each image shows the piece that
     it was painted on.
@@ -109,10 +107,10 @@ def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[st
     """
     rows, missing = generated_rows(folder)
     index = material.fit
-    names = dict.fromkeys([*index.classes, *(row["class"] for row in rows)])
+    names = dict.fromkeys([*index.classes, *(row.defect for row in rows)])
     made = generated_index(folder, replace(index, classes=tuple(names)))
     learned = set(digests(s.file for s in index.samples).values())
-    known = {folder / row["output"] for row in rows if row.get("source_sha256") in learned}
+    known = {folder / row.output for row in rows if row.source_sha256 in learned}
     pieces = _pieces(folder, rows, material.held_out)
     left = tuple(replace(s, group=pieces.get(s.file)) for s in made.samples if s.file not in known)
     if not left:
@@ -127,21 +125,21 @@ def generated_defects(folder: Path, material: Material) -> tuple[Index, tuple[st
     return replace(made, samples=left), (*missing, *((note,) if known else ()))
 
 
-def _pieces(folder: Path, rows: Sequence[Mapping[str, Any]], good: Index) -> dict[Path, str]:
+def _pieces(folder: Path, rows: Sequence[ManifestRow], good: Index) -> dict[Path, str]:
     """The piece of each generated image whose row tells what it was painted on: that of the good
     image, or the source itself.
     """
     found = digests(s.file for s in good.samples)
     of_source = {found[s.file]: s.piece for s in good.samples}
     return {
-        folder / row["output"]: of_source.get(source, f"source {source}")
+        folder / row.output: of_source.get(source, f"source {source}")
         for row in rows
-        if (source := row.get("source_sha256"))
+        if (source := row.source_sha256)
     }
 
 
 def refuse_unseen(
-    material: Material,
+    material: ThresholdMaterial,
     image_size: tuple[int, int],
     *,
     model: Model | None = None,
@@ -181,8 +179,8 @@ def refuse_unseen(
 
 
 def _windows(
-    material: Material, model: Model | None, generated: Path | None
-) -> Iterator[tuple[Shape, Shape]]:
+    material: ThresholdMaterial, model: Model | None, generated: Path | None
+) -> Iterator[tuple[Size, Size]]:
     """Height and width of each window that is painted into, and of its image."""
     if model is not None:
         viewer = Viewer(model.info.form.view)
@@ -192,18 +190,18 @@ def _windows(
             yield (window.height, window.width), shape
     elif generated is not None:
         for row in generated_rows(generated)[0]:
-            if "window" in row:
-                header = probe(generated / row["output"])
-                yield (row["window"][3], row["window"][2]), (header.height, header.width)
+            if row.window is not None:
+                header = probe(generated / row.output)
+                yield (row.window[3], row.window[2]), (header.height, header.width)
 
 
-def _shape(sample: Sample) -> Shape:
+def _shape(sample: Sample) -> Size:
     header = sample.header or probe(sample.file)
     return header.height, header.width
 
 
 def refuse_seen_by(
-    material: Material, *, generated: Path | None, model: Path | None, trust: bool
+    material: ThresholdMaterial, *, generated: Path | None, model: Path | None, trust: bool
 ) -> tuple[str, ...]:
     """Make sure that what paints has not seen the real images that tell how a threshold transfers.
 
@@ -231,7 +229,7 @@ def refuse_seen_by(
 
 def paint(
     model: Model,
-    material: Material,
+    material: ThresholdMaterial,
     folder: Path,
     *,
     each: int,
@@ -247,5 +245,5 @@ def paint(
     """
     defects = model.info.classes[1:]
     sources = Sources(tuple(s.file for s in material.held_out.samples), ())
-    job = Job(sources, defects, each * len(defects), seed, binary_masks=False)
+    job = GenerateJob(sources, defects, each * len(defects), seed, binary_masks=False)
     run_job(job, model, folder, device=device, batch_size=PAINT_BATCH, done=done)

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.samples import Sample
-from defectgan.metrics.bootstrap import Counts, Figures, interval
-from defectgan.metrics.refusal import auroc, best_f1, best_told_at, f1_at, threshold_at
+from defectgan.metrics.arrays import Figures
+from defectgan.metrics.bootstrap import Counts, interval
+from defectgan.metrics.ranking import auroc
+from defectgan.metrics.refusal import best_f1, best_told_at, f1_at, threshold_at
 
 Scores = NDArray[np.float64]
 
@@ -27,7 +29,7 @@ class Sure(NamedTuple):
     high: float
 
 
-class Found(NamedTuple):
+class AboveThreshold(NamedTuple):
     """What lies above a threshold: the share of good images, of all defects, and of each class that
     has images; the F1 of the defects, and what share that is of the highest at any threshold.
     """
@@ -90,7 +92,7 @@ class Scored:
 
         return self._sure(limit)[0]
 
-    def found(self, limit: float) -> Found:
+    def found(self, limit: float) -> AboveThreshold:
         """What lies above a threshold."""
         above = self.scores > limit
         there = [k for k in range(1, len(self.names)) if (self.classes == k).any()]
@@ -104,7 +106,7 @@ class Scored:
 
         refused, found, *each, f1, of_best = self._sure(shares)
         by_class = dict(zip((self.names[k] for k in there), each, strict=True))
-        return Found(refused, found, by_class, f1, of_best)
+        return AboveThreshold(refused, found, by_class, f1, of_best)
 
     def _sure(self, measure: Callable[[NDArray[np.int64]], Sequence[float]]) -> list[Sure]:
         """The figures that ``measure`` finds in the images of these numbers, each as often as it is

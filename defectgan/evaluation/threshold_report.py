@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from defectgan.evaluation.markdown import table_lines
-from defectgan.evaluation.threshold import Choice, Result
+from defectgan.evaluation.threshold import ThresholdChoice, ThresholdResult
 from defectgan.evaluation.threshold_intervals import Sure
 from defectgan.files import new_files, write_atomically
 
@@ -19,13 +19,13 @@ COLUMNS = (
 Table = tuple[tuple[str, ...], list[list[str]]]
 
 
-def summary(result: Result) -> Table:
+def summary(result: ThresholdResult) -> Table:
     """Heads and cells: a row a threshold, what real images say of it where there are any."""
     tested = any(choice.transfer for choice in result.choices)
     return COLUMNS if tested else COLUMNS[:4], [_cells(choice) for choice in result.choices]
 
 
-def _cells(choice: Choice) -> list[str]:
+def _cells(choice: ThresholdChoice) -> list[str]:
     shares = [_said(choice.refused, ".2%"), _said(choice.found, ".1%")]
     if (real := choice.transfer) is not None:
         shares += [_said(real.refused, ".2%"), _said(real.found, ".1%")]
@@ -39,7 +39,7 @@ def _said(figure: Sure, form: str) -> str:
     return f"{value} ({low} to {high})"
 
 
-def classes(result: Result) -> Table:
+def classes(result: ThresholdResult) -> Table:
     """Heads and cells: a row a class, the share of it that is found at each threshold."""
     sides: list[tuple[str, Mapping[str, Sure]]] = []
     for choice in result.choices:
@@ -64,7 +64,9 @@ def report_files(out: Path) -> tuple[Path, Path]:
     return report, record
 
 
-def write_thresholds(out: Path, result: Result, facts: Mapping[str, Any]) -> tuple[Path, Path]:
+def write_thresholds(
+    out: Path, result: ThresholdResult, facts: Mapping[str, Any]
+) -> tuple[Path, Path]:
     """Write the tables as Markdown and all figures as JSON; ``facts`` say what they are of.
 
     Raises:
@@ -76,7 +78,7 @@ def write_thresholds(out: Path, result: Result, facts: Mapping[str, Any]) -> tup
     return report, record
 
 
-def as_record(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
+def as_record(result: ThresholdResult, facts: Mapping[str, Any]) -> dict[str, Any]:
     """All figures as one plain object."""
     return {
         **facts,
@@ -89,7 +91,7 @@ def as_record(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _markdown(result: Result, facts: Mapping[str, Any]) -> str:
+def _markdown(result: ThresholdResult, facts: Mapping[str, Any]) -> str:
     counts = {
         name: ", ".join(f"{c} {n}" for c, n in classes.items())
         for name, classes in result.images.items()

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from defectgan.evaluation.arms import ARMS, GOOD_ONLY, Material
+from defectgan.evaluation.bench import Bench
 from defectgan.evaluation.classifier import CLASSICAL, Recipe, train_classifier
 from defectgan.evaluation.detector import fit_detector
 from defectgan.evaluation.frozen import FROZEN, train_head
-from defectgan.evaluation.images import Pixels, batches, pixels, uploaded
-from defectgan.evaluation.ledger import Key
-from defectgan.evaluation.painting import Painter
-from defectgan.evaluation.plan import Bench
+from defectgan.evaluation.ledger import ResultKey
+from defectgan.evaluation.painting import PaintedBy
+from defectgan.evaluation.pools import Pixels, batches, pixels, uploaded
 from defectgan.networks.imagenet import BATCH
 
 
@@ -42,7 +42,7 @@ class Trainers:
         self.material = material
         self._recipe, self._bench = recipe, bench
 
-    def train(self, key: Key, *, done: Callable[[int], None] = lambda count: None) -> Trained:
+    def train(self, key: ResultKey, *, done: Callable[[int], None] = lambda count: None) -> Trained:
         """The network of a key; ``done`` is called with the number of optimizer steps made since
         the last call.
         """
@@ -53,7 +53,7 @@ class Trainers:
         augment = CLASSICAL if arm.classical else None
         recipe = replace(self._recipe, net=key.net, seed=key.seed, augment=augment)
         val = pixels(self.material.val)
-        painter = Painter(key.generator, key.candidates)
+        painter = PaintedBy(key.generator, key.candidates)
         pools = pixels(self.material.learned_from(arm, key.ratio, painter))
         if key.net == FROZEN:
             made: Trained = train_head(pools, recipe, val=val, features=self._bench.features)
@@ -63,7 +63,7 @@ class Trainers:
         assert trained.steps == recipe.steps, "an arm of more steps than another proves nothing"
         return trained
 
-    def _good_only(self, key: Key) -> Trained:
+    def _good_only(self, key: ResultKey) -> Trained:
         images = pixels(self.material.train)[0]
         detector = fit_detector(self._bench.judge.maps, self._batches(images), seed=key.seed)
 

@@ -1,1 +1,25 @@
-"""Generation: what to make (plan), how (run, layer) and where to (writers)."""
+"""Generation: what to make (request, plan), how (run, layer) and where to (writers)."""
+
+from typing import TYPE_CHECKING
+
+from defectgan.lazy import front_door
+
+if TYPE_CHECKING:
+    from defectgan.generation.choose import CANDIDATES as CANDIDATES
+    from defectgan.generation.layer import paint_source as paint_source
+    from defectgan.generation.plan import Sources as Sources
+    from defectgan.generation.request import GenerateJob as GenerateJob
+    from defectgan.generation.run import run_job as run_job
+else:
+    __getattr__ = front_door(
+        __name__,
+        {
+            "CANDIDATES": "defectgan.generation.choose",
+            "GenerateJob": "defectgan.generation.request",
+            "Sources": "defectgan.generation.plan",
+            "paint_source": "defectgan.generation.layer",
+            "run_job": "defectgan.generation.run",
+        },
+    )
+
+__all__ = ["CANDIDATES", "GenerateJob", "Sources", "paint_source", "run_job"]

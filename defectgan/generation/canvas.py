@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.generation.layer import model_view
-from defectgan.generation.plan import Row
+from defectgan.generation.plan import PlanRow
 from defectgan.generation.shelf import Shelf, Source
 from defectgan.memory import Portions
 from defectgan.model.file import Model
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.compose import compose
 from defectgan.views import View, Viewer
 
@@ -28,7 +28,7 @@ CONFIDENCE = "class_confidence"
 class Canvas:
     """A row with all that is needed to finish it without the model."""
 
-    row: Row
+    row: PlanRow
     source: Source
     view: View
     image: Tensor
@@ -47,7 +47,7 @@ class Canvas:
 
 
 def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[Row], *, model: Model, device: torch.device
+    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
 ) -> Iterator[list[Canvas]]:
     """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
 
@@ -65,12 +65,12 @@ def paint_rows(
 
 
 def _read_ahead(
-    shelf: Shelf, batches: Iterable[Sequence[Row]]
-) -> Iterator[tuple[list[Row], list[Source]]]:
+    shelf: Shelf, batches: Iterable[Sequence[PlanRow]]
+) -> Iterator[tuple[list[PlanRow], list[Source]]]:
     """Batches with the sources of their rows, each in the place of a damaged one the next."""
-    ahead: deque[Sequence[Row]] = deque()
+    ahead: deque[Sequence[PlanRow]] = deque()
 
-    def ready() -> tuple[list[Row], list[Source]]:
+    def ready() -> tuple[list[PlanRow], list[Source]]:
         rows = ahead.popleft()
         sources = [shelf.take(row.source) for row in rows]
         return [replace(r, source=s.path) for r, s in zip(rows, sources, strict=True)], sources
@@ -87,7 +87,7 @@ def _read_ahead(
 
 @torch.no_grad()
 def _compute(
-    model: Model, rows: Sequence[Row], sources: Sequence[Source], device: torch.device
+    model: Model, rows: Sequence[PlanRow], sources: Sequence[Source], device: torch.device
 ) -> list[Canvas]:
     info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
@@ -105,18 +105,13 @@ def _compute(
     ]
 
 
-def _seen(model: Model, viewer: Viewer, row: Row, source: Source) -> tuple[View, Tensor]:
+def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[View, Tensor]:
     """What the model sees of a source: all of it, or the row's own window."""
     if source.whole is not None:
         return source.whole
     info, picture = model.info, source.picture
     view = viewer(picture.size, rng=np.random.default_rng(row.seed))
     return view, model_view(picture, view, info.channels, info.levels_of(picture))
-
-
-def row_noise(seed: int, size: int) -> Tensor:
-    """The noise [N] of a row, drawn on the CPU: every device makes the same image."""
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:

@@ -1,7 +1,6 @@
 """The model's layer, composed into the pixels of a source image at its own size and depth."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,18 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from defectgan.images import LUMA, Levels, Picture, as_channels, to_signed
+from defectgan.images import LUMA, Levels, Picture
+from defectgan.model.pixels import seen_opacity
 from defectgan.networks.compose import compose
 from defectgan.views import View
 
-# An opacity that nobody sees. The sigmoid of the mask never reaches 0: without a cut-off the whole
-# image would be touched.
-INVISIBLE = 0.04
 # Pixels of a window that are composed at once: in floating point they take many times their size.
 AT_ONCE = 2**24
 
 
-class Painted(NamedTuple):
+class PaintedSource(NamedTuple):
     """``pixels`` as the source has them (size, channels, depth), and the ``mask`` [H, W], 0..255,
     as it is written.
     """
@@ -32,7 +29,7 @@ class Painted(NamedTuple):
 
 def paint_source(
     source: Picture, view: View, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
-) -> Painted:
+) -> PaintedSource:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
@@ -64,7 +61,7 @@ def paint_source(
         if part.dtype.kind != "f":
             painted = painted.round()
         part[:, rows] = np.where(written[rows] > 0, painted.astype(part.dtype), part[:, rows])
-    return Painted(pixels, whole)
+    return PaintedSource(pixels, whole)
 
 
 def _bands(view: View) -> Iterator[slice]:
@@ -73,20 +70,6 @@ def _bands(view: View) -> Iterator[slice]:
     rows = height if height * width <= AT_ONCE else max(1, AT_ONCE // width)
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
-
-
-def seen_opacity(mask: Tensor) -> Tensor:
-    """The opacities of a mask, 0 where nobody would see them."""
-    return torch.where(mask < INVISIBLE, 0.0, mask)
-
-
-def model_view(source: Picture, view: View, channels: int, levels: Levels) -> Tensor:
-    """A view of the original as the model sees it, [C, h, w] in [-1, 1]."""
-    window = view.window
-    part = Picture(window.cut(source.pixels.transpose(2, 0, 1)).transpose(1, 2, 0))
-    alone = replace(view, window=window._replace(left=0, top=0))
-    seen = to_signed(alone.see(as_channels(part, channels)), levels)
-    return torch.from_numpy(seen).permute(2, 0, 1)
 
 
 def _match(planes: Tensor, channels: int) -> Tensor:

@@ -21,7 +21,7 @@ from defectgan.names import clipped, readable_name
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``."""
 
     number: int
@@ -71,7 +71,7 @@ def find_sources(normal: str) -> Sources:
 
 def make_plan(
     files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int, candidates: int = 1
-) -> Iterator[list[Row]]:
+) -> Iterator[list[PlanRow]]:
     """The candidates of n images, over all defect classes in turn.
 
     The first candidates take every source once, in random order, before any comes twice. Candidate
@@ -87,7 +87,7 @@ def make_plan(
         if place == 0:
             order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
         sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
-        row = Row(i, sources[0], defects[i % len(defects)], _seed(seed, i))
+        row = PlanRow(i, sources[0], defects[i % len(defects)], _seed(seed, i))
         further = (
             replace(row, source=sources[c % CAP], seed=_seed(row.seed, c))
             for c in range(1, candidates)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,15 +20,16 @@ from defectgan.data.masks import is_defect
 from defectgan.files import sync_all
 from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
 from defectgan.generation.choose import surest
-from defectgan.generation.job import Job, Order, settle
 from defectgan.generation.layer import paint_source
-from defectgan.generation.plan import Row, make_plan
+from defectgan.generation.mask_threshold import find_thresholds
+from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.shelf import Shelf
-from defectgan.generation.threshold import find_thresholds
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
+from defectgan.manifest import FORMAT, Box, ManifestRow
 from defectgan.memory import Portions
-from defectgan.model.file import MODEL, Model
+from defectgan.model.file import Model
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ IO_THREADS = 4
 TIMED = 2
 
 
-class Made(NamedTuple):
+class GenerateOutcome(NamedTuple):
     """What came of a job: how many images were there before, how many were made, and the sources
     that were left out, each with its reason.
     """
@@ -48,7 +49,7 @@ class Made(NamedTuple):
 
 
 def run_job(
-    job: Job,
+    job: GenerateJob,
     model: Model,
     out: Path,
     *,
@@ -57,7 +58,7 @@ def run_job(
     done: Callable[[int], None] = lambda count: None,
     expect: Callable[[int, float], None] = lambda paintings, seconds: None,
     say: Callable[[str], None] = lambda text: None,
-) -> Made:
+) -> GenerateOutcome:
     """Make the images of a job in a folder. What is there of it is not made again, even if that is
     more than is asked for; what has been taken away or torn since is.
 
@@ -92,7 +93,7 @@ def run_job(
         begun = sum(number < job.n for number in finished)
         done(begun)
 
-        def settled(written: list[dict[str, Any]]) -> None:
+        def settled(written: list[ManifestRow]) -> None:
             writer.record(written)
             done(len(written))
 
@@ -106,10 +107,10 @@ def run_job(
             sync_all()
             if finished:
                 writer.put_in_order()
-    return Made(len(finished), job.n - begun, shelf.damaged)
+    return GenerateOutcome(len(finished), job.n - begun, shelf.damaged)
 
 
-def _missing(order: Order, finished: Collection[int]) -> Iterator[Row]:
+def _missing(order: Order, finished: Collection[int]) -> Iterator[PlanRow]:
     """All candidates of the images that are not there, one image after the other."""
     job = order.job
     plan = make_plan(
@@ -155,7 +156,7 @@ def _timed(
 
 def _finish(
     writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
-) -> dict[str, Any]:
+) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
     levels = model.info.levels_of(source.picture)
@@ -165,28 +166,29 @@ def _finish(
     found = is_defect(painted.mask, threshold)
     picture = replace(source.picture, pixels=painted.pixels)
     files = writer.write(row, picture, painted.mask, found)
-    return {
-        "number": row.number,
+    return ManifestRow(
+        format=FORMAT,
+        number=row.number,
         **files,
-        "source": str(row.source),
-        "source_sha256": source.sha256,
-        "class": row.defect,
-        "seed": row.seed,
-        "window": list(canvas.view.window),
-        "threshold": threshold,
-        "box": _box(found),
-        "mask_area": round(float(found.mean()), 6),
+        source=str(row.source),
+        source_sha256=source.sha256,
+        defect=row.defect,
+        seed=row.seed,
+        window=canvas.view.window,
+        threshold=threshold,
+        box=_box(found),
+        mask_area=round(float(found.mean()), 6),
         **canvas.verdict,
-        MODEL: model.sha256,
-        "defectgan": __version__,
-        "torch": torch.__version__,
-    }
+        model_sha256=model.sha256,
+        defectgan=__version__,
+        torch=torch.__version__,
+    )
 
 
-def _box(found: NDArray[np.bool_]) -> list[int] | None:
+def _box(found: NDArray[np.bool_]) -> Box | None:
     """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
     rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
     top, left = int(rows.min()), int(columns.min())
-    return [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1

@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from defectgan.errors import DataError
-from defectgan.generation.layer import model_view
 from defectgan.images import Picture, first_sound, read_hashed
 from defectgan.model.info import ModelInfo
+from defectgan.model.pixels import model_view
 from defectgan.views import View, Viewer
 
 # Decoded images that are kept, in bytes. The candidates of neighbouring images share their sources,

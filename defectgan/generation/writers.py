@@ -10,72 +10,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
 
 from defectgan.errors import DataError
-from defectgan.files import (
-    append_json_lines,
-    digest,
-    each_whole_line,
-    parse_object,
-    read_json,
-    sort_json_lines,
-    write_atomically,
-    write_json_lines,
-)
-from defectgan.generation.plan import Row
+from defectgan.files import digest, read_json, write_atomically
+from defectgan.generation.plan import PlanRow
 from defectgan.images import Picture, encode, read_picture, suffix_of
-from defectgan.model.file import Model
+from defectgan.manifest import (
+    JOB,
+    ManifestRow,
+    NumberedRow,
+    append_rows,
+    each_row,
+    sort_rows,
+    sound_rows,
+    write_rows,
+)
+from defectgan.model.file import MODEL, Model
 from defectgan.ours import KEPT, mark_own
-from defectgan.words import counted
 
-MANIFEST = "manifest.jsonl"
-JOB = "job.json"
 # Images that are looked at before those that are whole are written down.
 CHUNK = 256
 READERS = 4
-
-
-class _Shown(BaseModel):
-    """What all that reads a manifest's row relies on."""
-
-    output: str
-    mask: str
-    defect: str = Field(alias="class")
-    threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-    mask_area: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-
-
-class _Made(_Shown):
-    """What going on with a set relies on besides."""
-
-    number: int = Field(ge=0)
-
-
-def each_row(out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a generated set, one after the other; a last line that a kill cut short is left
-    out.
-
-    Raises:
-        DataError: if another line is damaged or no row of an image; says which.
-    """
-    for where, line in each_whole_line(out / MANIFEST):
-        yield _row_of(line, where, _Shown)
-
-
-def _row_of(line: bytes, where: str, kind: type[_Shown]) -> dict[str, Any]:
-    row = parse_object(line, where)
-    try:
-        kind.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        found = repr(row[field]) if field in row else "nothing"
-        raise DataError(
-            f"{where} is damaged: {field} is {found}, {first['msg'].lower()}: mend or remove the "
-            "line"
-        ) from error
-    return row
 
 
 def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
@@ -104,9 +59,9 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
             f"{out} holds images of an older version, which {what} in another way: name another "
             "folder, nothing was written"
         )
-    first = next(each_row(out), {})
-    if "threshold" in first:
-        job["thresholds"] = dict.fromkeys(job["defects"], first["threshold"])
+    first = next(each_row(out), None)
+    if first is not None and first.threshold is not None:
+        job["thresholds"] = dict.fromkeys(job["defects"], first.threshold)
     return job
 
 
@@ -142,46 +97,45 @@ class FolderWriter:
         """
         numbers: set[int] = set()
 
-        def whole() -> Iterator[dict[str, Any]]:
+        def whole() -> Iterator[ManifestRow]:
             for row in self._whole_rows(say):
-                if row["number"] not in numbers:  # two jobs may have been at work here
-                    numbers.add(row["number"])
-                    yield self.model.recognised(row)
+                if row.number not in numbers:  # two jobs may have been at work here
+                    numbers.add(row.number)
+                    yield self._recognised(row)
 
         mark_own(self.out, "a generated set")
         write_atomically(self.out / JOB, json.dumps(job, indent=1).encode())
-        write_json_lines(self.out / MANIFEST, whole())
+        write_rows(self.out, whole())
         return numbers
 
-    def _sound_rows(self, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-        for where, line in each_whole_line(self.out / MANIFEST):
-            try:
-                yield _row_of(line, where, _Made)
-            except DataError:
-                say(f"{where} is damaged: it is left out, and its image is made again")
+    def _recognised(self, row: ManifestRow) -> ManifestRow:
+        """The row with the identity that the model has today."""
+        today = self.model.recognised({MODEL: row.model_sha256})[MODEL]
+        same = today == row.model_sha256
+        return row if same else row.model_copy(update={"model_sha256": today})
 
-    def _whole_rows(self, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-        rows = self._sound_rows(say)
+    def _whole_rows(self, say: Callable[[str], None]) -> Iterator[NumberedRow]:
+        rows = sound_rows(self.out, say)
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)
                 yield from (row for row, ok in zip(chunk, whole, strict=True) if ok)
 
-    def _is_whole(self, row: dict[str, Any]) -> bool:
+    def _is_whole(self, row: ManifestRow) -> bool:
         """Whether the files of a row are as they were written, or can be read at least: a person
         may have edited them.
         """
-        for kind in ("output", "mask"):
+        for name, written in ((row.output, row.output_sha256), (row.mask, row.mask_sha256)):
             try:
-                data = (self.out / row[kind]).read_bytes()
-                if digest(data) != row.get(f"{kind}_sha256"):
-                    read_picture(self.out / row[kind], data)
+                data = (self.out / name).read_bytes()
+                if digest(data) != written:
+                    read_picture(self.out / name, data)
             except (OSError, DataError):
                 return False
         return True
 
     def write(
-        self, row: Row, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+        self, row: PlanRow, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
     ) -> dict[str, Any]:
         """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
         and digests for the manifest, and whether the mask is binary.
@@ -198,27 +152,10 @@ class FolderWriter:
             files |= {kind: path.as_posix(), f"{kind}_sha256": digest(data)}
         return files
 
-    def record(self, rows: list[dict[str, Any]]) -> None:
+    def record(self, rows: list[ManifestRow]) -> None:
         """Append finished rows to the manifest."""
-        append_json_lines(self.out / MANIFEST, rows)
+        append_rows(self.out, rows)
 
     def put_in_order(self) -> None:
         """Sort the manifest by number: what was taken away and made again stands at its end."""
-        sort_json_lines(self.out / MANIFEST, "number")
-
-
-def read_manifest(out: Path) -> list[dict[str, Any]]:
-    """As ``each_row``, all of them."""
-    return list(each_row(out))
-
-
-def present_rows(out: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """The rows of a generated set whose image and mask are both there, and what a person should
-    know of the others: people take bad pictures out.
-    """
-    rows = read_manifest(out)
-    present = [r for r in rows if all((out / r[key]).is_file() for key in ("output", "mask"))]
-    missing = len(rows) - len(present)
-    note = f"{missing} of the {counted(len(rows), 'image')} that {out / MANIFEST} names"
-    verb = "is missing or has" if missing == 1 else "are missing or have"
-    return present, (f"{note} {verb} no mask: left out",) if missing else ()
+        sort_rows(self.out)

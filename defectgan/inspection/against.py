@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.masks import is_defect
-from defectgan.inspection import ranking
-from defectgan.inspection.measure import iou
 from defectgan.inspection.subject import Mask, Region
+from defectgan.metrics import ranking
+from defectgan.metrics.overlap import iou
 
 
 @dataclass
@@ -44,5 +44,5 @@ class Against:
             "iou_best": float(self.mean_curve.max()),
             "threshold_best": ranking.best_threshold(self.curve),
             "ap": ranking.average_precision(self.ranks),
-            "auroc": ranking.auroc(self.ranks),
+            "auroc": ranking.auroc_of_ranks(self.ranks),
         }

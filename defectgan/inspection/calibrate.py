@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from defectgan.errors import DataError, SettingError
-from defectgan.generation.layer import INVISIBLE
-from defectgan.inspection import ranking
 from defectgan.inspection.against import Against
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
+from defectgan.metrics import ranking
 from defectgan.model.file import record_threshold
+from defectgan.model.pixels import INVISIBLE
 
 DIGITS = 6
 # Where masks do not follow the true ones, marking everything agrees best: nothing below this is

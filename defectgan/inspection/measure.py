@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from defectgan.data.masks import VISIBLE, find_parts, is_defect
-from defectgan.inspection import ranking
 from defectgan.inspection.subject import RESTORED, Mask, Place, Region, Subject
+from defectgan.metrics import ranking
+from defectgan.metrics.overlap import iou
 
 # Opacities between which a mask is neither off nor on.
 SOFT = (0.1, 0.9)
@@ -91,12 +92,6 @@ def _painted(subject: Subject, found: Region) -> dict[str, float | None]:
     }
 
 
-def iou(found: Region, truth: Region) -> float:
-    """Intersection over union of two regions; 1 where both are empty."""
-    union = np.logical_or(found, truth).sum()
-    return float(np.logical_and(found, truth).sum() / union) if union else 1.0
-
-
 def _against(mask: Mask, found: Region, truth: Region | None) -> dict[str, float | None]:
     if truth is None:
         return dict.fromkeys(("iou", "iou_best", "ap", "auroc"))
@@ -105,7 +100,7 @@ def _against(mask: Mask, found: Region, truth: Region | None) -> dict[str, float
         "iou": iou(found, truth),
         "iou_best": float(ranking.ious(ranks).max()),
         "ap": ranking.average_precision(ranks),
-        "auroc": ranking.auroc(ranks),
+        "auroc": ranking.auroc_of_ranks(ranks),
     }
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from defectgan.metrics.arrays import Mask as Mask
+from defectgan.metrics.arrays import Region as Region
+
 RESTORED, DEFACED, GENERATED = "restored", "defaced", "generated"
 
-Mask = NDArray[np.float32]
-Region = NDArray[np.bool_]
 Pixels = NDArray[np.uint8]
 # Left, top, width, height in shares of an image.
 Place = tuple[float, float, float, float]

@@ -14,8 +14,6 @@ from defectgan.data.masks import half_covered, read_region
 from defectgan.data.samples import Sample
 from defectgan.errors import DataError
 from defectgan.files import digest
-from defectgan.generation.canvas import row_noise
-from defectgan.generation.layer import model_view
 from defectgan.images import (
     Levels,
     Picture,
@@ -35,8 +33,11 @@ from defectgan.inspection.subject import (
     Place,
     Subject,
 )
+from defectgan.manifest import ManifestRow
 from defectgan.memory import MAKE_ROOM, enough_memory
 from defectgan.model.file import Model
+from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import model_view, row_noise
 from defectgan.views import View, Viewer, Window
 
 NORMAL = 0
@@ -161,7 +162,7 @@ class GeneratedSet:
     source.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, rows: Sequence[ManifestRow]) -> None:
         self._folder, self._rows = folder, rows
         # Damaged files are no set; what is gone has no row here.
         self.damaged: dict[Path, str] = {}
@@ -173,20 +174,18 @@ class GeneratedSet:
         for row in self._rows:
             yield self._subject(row)
 
-    def _subject(self, row: dict[str, Any]) -> Subject:
+    def _subject(self, row: ManifestRow) -> Subject:
         """One image.
 
         Raises:
             DataError: if a file that the row names is gone or damaged.
         """
-        source, window = Path(row["source"]), Window(*row["window"])
-        made, mask = (
-            read_picture(self._folder / row["output"]),
-            read_mask(self._folder / row["mask"]),
-        )
+        made, mask = read_picture(self._folder / row.output), read_mask(self._folder / row.mask)
+        rows, columns = made.size
+        window = Window(*(row.window or (0, 0, columns, rows)))
         subject = Subject(
-            name=row["output"].removeprefix("images/"),
-            defect=row["class"],
+            name=row.output.removeprefix("images/"),
+            defect=row.defect,
             direction=GENERATED,
             before=None,
             after=_shown(made, window, _levels(made)),
@@ -194,15 +193,12 @@ class GeneratedSet:
             place=_place(window, made.size),
             digest=_pixels_digest(made.pixels),
         )
-        try:
-            original, digest = read_hashed(source)
-        except DataError:
-            return subject
-        if digest != row["source_sha256"]:
+        if (original := _source(row)) is None:
             return subject
         change = _change(original, made)
         # A soft mask is 0 where nothing was painted, a binary one where its opacity was low.
-        most = _most_unmarked(original, made, row["threshold"]) if row.get("binary") else 0
+        threshold = row.threshold_or(MASK_THRESHOLD)
+        most = _most_unmarked(original, made, threshold) if row.binary else 0
         return replace(
             subject,
             before=_shown(original, window, _levels(original)),
@@ -210,6 +206,17 @@ class GeneratedSet:
             change=window.cut(change),
             strays=int(np.count_nonzero(change[mask == 0] > most)),
         )
+
+
+def _source(row: ManifestRow) -> Picture | None:
+    """The image that was painted on, if it is there as it was."""
+    if row.source is None:
+        return None
+    try:
+        original, digest = read_hashed(Path(row.source))
+    except DataError:
+        return None
+    return original if digest == row.source_sha256 else None
 
 
 def _gone(image: Tensor, painted: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from defectgan.inspection.baseline import local_contrast, otsu
 from defectgan.inspection.flags import DUPLICATE, EMPTY, FLAGS, FULL, duplicates, flags_of
 from defectgan.inspection.measure import NAMES, Measures, measure
 from defectgan.inspection.subject import Mask, Place, Region, Subject
+from defectgan.metrics.overlap import pairwise_iou
 
 # Cells a side of a heat map, and of the small masks whose overlap says how alike they are.
 HEAT = 32
@@ -145,20 +146,6 @@ def count_flags(images: Iterable[Judged]) -> dict[str, int]:
     """How many images have each flag."""
     flags = [image.flags for image in images]
     return {name: sum(name in f for f in flags) for name in FLAGS}
-
-
-def pairwise_iou(masks: Sequence[Region]) -> float | None:
-    """The mean IoU of all pairs of equally large masks that are not empty, 1 where all are the
-    same; None for fewer than two.
-    """
-    if len(masks) < 2:
-        return None
-    flat = np.stack([mask.ravel() for mask in masks]).astype(np.float32)
-    shared = flat @ flat.T
-    areas = flat.sum(axis=1)
-    union = areas[:, None] + areas[None] - shared
-    pairs = np.triu_indices(len(masks), k=1)
-    return float((shared[pairs] / np.maximum(union[pairs], 1)).mean())
 
 
 def _with_duplicate(flags: tuple[str, ...]) -> tuple[str, ...]:

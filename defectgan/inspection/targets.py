@@ -10,9 +10,9 @@ from defectgan.data.samples import Sample
 from defectgan.data.walk import find_images
 from defectgan.devices import pick_device
 from defectgan.errors import DataError, SettingError
-from defectgan.generation.writers import JOB, MANIFEST, present_rows
 from defectgan.heads import EXPECTED
 from defectgan.inspection.subjects import GeneratedSet, RealImages
+from defectgan.manifest import JOB, MANIFEST, present_rows
 from defectgan.model.file import Model, load_model
 from defectgan.model.info import MASK_THRESHOLD
 from defectgan.runs import RunFolder, beside, find_model, unused
@@ -83,14 +83,17 @@ def _generated_target(folder: Path) -> Target:
             f"{MANIFEST} in {folder} names no image that is there: the job has not made any yet, "
             "or they were taken away; the same job makes them"
         )
-    digests = sorted({row["model_sha256"][:12] for row in rows})
+    digests = sorted({row.model_sha256[:12] for row in rows if row.model_sha256 is not None})
     return Target(
         title=f"generated set {folder}",
-        facts={"generated set": str(folder.resolve()), "model": f"SHA-256 {', '.join(digests)}"},
-        classes=tuple(dict.fromkeys(row["class"] for row in rows)),
+        facts={
+            "generated set": str(folder.resolve()),
+            "model": f"SHA-256 {', '.join(digests)}" if digests else "not recorded",
+        },
+        classes=tuple(dict.fromkeys(row.defect for row in rows)),
         subjects=GeneratedSet(folder, rows),
         folder=unused(folder / FOLDER),
-        thresholds={row["class"]: row.get("threshold", MASK_THRESHOLD) for row in rows},
+        thresholds={row.defect: row.threshold_or(MASK_THRESHOLD) for row in rows},
         notes=notes,
     )
 

@@ -36,10 +36,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from defectgan.metrics.arrays import Figures
+
 Values = NDArray[Any]
 # Whole numbers, but as floats: numpy multiplies matrices of those some ten times as fast.
 Counts = NDArray[np.float64]
-Figures = NDArray[np.float64]
 Statistic = Callable[[Values, Counts], Figures]
 # Counts [R, N] that are held at once; changes the memory alone.
 CELLS = 4_000_000

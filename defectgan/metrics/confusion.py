@@ -6,7 +6,7 @@ All take any number of confusions at once, such as those of the resamples of a b
 import numpy as np
 from numpy.typing import NDArray
 
-Figures = NDArray[np.float64]
+from defectgan.metrics.arrays import Figures
 
 
 def confusions(

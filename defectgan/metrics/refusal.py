@@ -9,9 +9,10 @@ score ties with the threshold is not found. So the share is never exceeded, and 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Figures = NDArray[np.float64]
+from defectgan.metrics.arrays import Figures
+from defectgan.metrics.ranking import distinct
 
 SHARES = (0.05, 0.01, 0.001)
 # A share is measured where at least one good image may be refused; below the second number three
@@ -82,18 +83,6 @@ def per_thousand(*, recall: float, refused: float, defect_rate: float) -> Thousa
     return Thousand(1000 * defect_rate * (1 - recall), 1000 * (1 - defect_rate) * refused)
 
 
-def auroc(scores: ArrayLike, defect: ArrayLike) -> float:
-    """The probability that a defect scores higher than a good image, ties counted half.
-
-    Raises:
-        ValueError: if there are no good images or no defects.
-    """
-    _, good, bad = _tally(scores, defect)
-    _require_both(good, bad)
-    below = good[0] - (good[:-1] + good[1:]) / 2
-    return float(-np.diff(bad) @ below / (good[0] * bad[0]))
-
-
 def f1_at(scores: ArrayLike, defect: ArrayLike, threshold: float) -> float:
     """The F1 of the defects where scores [N] above a threshold are refused; 0 if none is found."""
     refused, true = np.asarray(scores) > threshold, np.asarray(defect, bool)
@@ -145,10 +134,8 @@ def _tally(scores: ArrayLike, defect: ArrayLike) -> tuple[Figures, Figures, Figu
     """Distinct scores, ascending, and how many good images and defects are refused where the
     threshold lies just below each, and above all.
     """
-    true = np.asarray(defect, bool)
-    values, place = np.unique(np.asarray(scores, np.float64), return_inverse=True)
-    tallies = (np.bincount(place[side], minlength=len(values)) for side in (~true, true))
-    good, bad = (np.append(np.cumsum(t[::-1])[::-1], 0).astype(float) for t in tallies)
+    values, ranks = distinct(scores, defect)
+    good, bad = (np.append(np.cumsum(t[::-1])[::-1], 0).astype(float) for t in ranks)
     return values, good, bad
 
 

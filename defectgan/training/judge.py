@@ -23,9 +23,9 @@ from defectgan.data.index import Index
 from defectgan.data.samples import VAL
 from defectgan.memory import Portions
 from defectgan.methods.config import Config
+from defectgan.metrics.kernel import FEWEST_JUDGED, Estimate, distance, error_of_share, share
 from defectgan.model.painter import Painter
 from defectgan.training.batches import make_batches
-from defectgan.training.share import FEWEST_JUDGED, Estimate, distance, error_of_share, share
 
 # Of images [B, C, H, W] as the networks take them, [B, F]: by them a judge compares images. They
 # must not change while a model trains.

@@ -20,6 +20,7 @@ from defectgan.memory import attempt
 from defectgan.methods.base import CRITIC, Terms
 from defectgan.methods.config import Config
 from defectgan.methods.registry import method_named
+from defectgan.metrics.kernel import Estimate
 from defectgan.model.file import first_weights, load_tensors, save_tensors
 from defectgan.model.info import ModelInfo
 from defectgan.model.painter import Painter
@@ -28,11 +29,11 @@ from defectgan.networks.critic import Critic
 from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
 from defectgan.training.batches import make_batches
+from defectgan.training.best import Best
 from defectgan.training.guard import Guard, Spared
 from defectgan.training.judge import Judge
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
 from defectgan.training.peers import ALONE, Peers
-from defectgan.training.share import Best, Estimate
 from defectgan.training.step import WARMUP_PART, Engine, not_finite
 from defectgan.training.warmup import (
     NO_WARMUP,

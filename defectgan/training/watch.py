@@ -30,6 +30,25 @@ class Watcher(Protocol):
         """A sentence that must not be missed."""
 
 
+class Unwatched:
+    """Watches nothing."""
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def warmed(self, step: int, longest: int) -> None:
+        pass
+
+    def stepped(self, step: int) -> None:
+        pass
+
+    def logged(self, line: dict[str, Any]) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a training came to; ``weights`` is None where it ended before its first step, and

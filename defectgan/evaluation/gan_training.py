@@ -12,8 +12,7 @@ from defectgan.evaluation.real import RealSplit, as_table, same_table
 from defectgan.methods.config import Config, load_config
 from defectgan.model.file import read_info
 from defectgan.runs import RunFolder
-from defectgan.training.job import Job, resumed_job
-from defectgan.training.watch import Watcher
+from defectgan.training import Job, Watcher, resumed_job
 
 RUNS = "runs"
 

@@ -1,5 +1,5 @@
-"""How well the opacities of a mask rank the pixels of a true one above all others, at every
-threshold at once.
+"""How well scores rank what is sought above all else, at every threshold at once: AUROC, average
+precision and IoU, of images by their scores and of pixels by the opacities of a mask.
 
 Opacities are counted by a code: up to 0.5 that of the number in half precision, from there on
 mirrored that of its distance to 1. The codes are as dense near 1 as near 0: a saturated mask ranks
@@ -10,15 +10,17 @@ differ from those of the exact ranking by rounding alone.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from defectgan.inspection.subject import Mask, Region
+from defectgan.metrics.arrays import Mask, Region
+from defectgan.metrics.overlap import iou_of_counts
 
 # The code of 0.5, and how many codes there are.
 HALF = 0x3800
 CODES = 2 * HALF + 1
 
-# [2, CODES]: how many pixels outside and inside the true mask have each opacity.
+# [2, N]: how many pixels outside and inside the true mask have each of N opacities, ascending, such
+# as the CODES.
 Ranks = NDArray[np.int64]
 
 
@@ -55,7 +57,7 @@ def average_precisions(ranks: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.divide(found, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
 
 
-def auroc(ranks: Ranks) -> float | None:
+def auroc_of_ranks(ranks: NDArray[Any]) -> float | None:
     """The probability that a pixel inside scores higher than one outside, ties counted half; None
     where there is no such pair. A score that says nothing has 0.5.
     """
@@ -66,11 +68,33 @@ def auroc(ranks: Ranks) -> float | None:
     return float((below * ranks[1]).sum() / (float(outside) * float(inside)))
 
 
+def distinct(scores: ArrayLike, sought: ArrayLike) -> tuple[NDArray[np.float64], Ranks]:
+    """Distinct scores of [N], ascending, and how many of what is not sought and of what is have
+    each of them.
+    """
+    true = np.asarray(sought, bool)
+    values, place = np.unique(np.asarray(scores, np.float64), return_inverse=True)
+    return values, np.stack([np.bincount(place[s], minlength=len(values)) for s in (~true, true)])
+
+
+def auroc(scores: ArrayLike, defect: ArrayLike) -> float:
+    """The probability that a defect scores higher than a good image, ties counted half.
+
+    Raises:
+        ValueError: if there are no good images or no defects.
+    """
+    _, ranks = distinct(scores, defect)
+    area = auroc_of_ranks(ranks)
+    if area is None:
+        good, bad = ranks.sum(axis=1)
+        raise ValueError(f"{good} good images and {bad} defects: expected some of both")
+    return area
+
+
 def ious(ranks: Ranks) -> NDArray[np.float64]:
     """IoU [CODES] where the pixels of a higher code than i are found; 1 where both are empty."""
     false, true = _found(ranks) - ranks
-    union = ranks[1].sum() + false
-    return np.where(union > 0, true / np.maximum(union, 1), 1.0)
+    return iou_of_counts(true, ranks[1].sum() + false)
 
 
 def best_threshold(curve: NDArray[np.float64], *, least: float = 0.0) -> float:

@@ -9,12 +9,13 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
-from defectgan.generation.writers import JOB, recorded_job, refuse_strange_files
+from defectgan.generation.writers import recorded_job, refuse_strange_files
+from defectgan.manifest import JOB
 from defectgan.model.file import MODEL, Model
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerateJob:
     """What a generate command asks for; the same job makes the same images.
 
     With several ``candidates`` each image is painted so many times, on up to ``CAP`` good images,
@@ -37,7 +38,7 @@ class Order:
     still to be found.
     """
 
-    job: Job
+    job: GenerateJob
     candidates: int
     thresholds: dict[str, float] | None
 
@@ -57,7 +58,7 @@ class Order:
         }
 
 
-def settle(job: Job, model: Model, out: Path) -> Order:
+def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     """What a job means for this model and this folder; nothing is made.
 
     Raises:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from defectgan.data.masks import VISIBLE
 from defectgan.generation.canvas import Canvas
-from defectgan.generation.job import Job
-from defectgan.generation.layer import INVISIBLE, seen_opacity
-from defectgan.generation.plan import Row, make_plan
+from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.request import GenerateJob
 from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.pixels import INVISIBLE, seen_opacity
 
 # The share of the visibly changed pixels of a class that shall lie above its threshold: more than
 # the 95 % that are promised of any set, for these are the first images alone.
@@ -25,13 +25,13 @@ SAMPLE = 16
 DIGITS = 3
 
 
-def looked_at(job: Job) -> int:
+def looked_at(job: GenerateJob) -> int:
     """How many paintings it takes to find the thresholds of a job, however small it is."""
     return SAMPLE * len(job.defects)
 
 
 def find_thresholds(
-    job: Job, paint: Callable[[Iterable[Row]], Iterator[list[Canvas]]]
+    job: GenerateJob, paint: Callable[[Iterable[PlanRow]], Iterator[list[Canvas]]]
 ) -> dict[str, float]:
     """The highest threshold of each class above which COVERED of what is visibly changed lies, by
     the first images of the job as they come; it depends neither on how many there are nor on the

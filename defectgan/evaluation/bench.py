@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from defectgan.errors import SettingError
 from defectgan.evaluation.arms import Material, gather
-from defectgan.evaluation.frozen import Features
-from defectgan.evaluation.images import see
+from defectgan.evaluation.frozen import FrozenFeatures
 from defectgan.evaluation.ledger import material
-from defectgan.evaluation.painting import Painter, paint, take_away
+from defectgan.evaluation.painting import PaintedBy, paint, take_away
+from defectgan.evaluation.pools import see
 from defectgan.evaluation.real import RealSplit
-from defectgan.generation.choose import CANDIDATES
+from defectgan.generation import CANDIDATES
 from defectgan.model.file import Model
 from defectgan.networks.imagenet import JUDGE, ImagenetFeatures, imagenet
 from defectgan.settings.data import DataConfig
@@ -79,9 +79,9 @@ class Plan:
         """With the most of so many candidates: nothing is chosen."""
         return replace(self, candidates=tries[-1])
 
-    def painters(self, models: Sequence[Model]) -> list[tuple[Painter, Model]]:
+    def painters(self, models: Sequence[Model]) -> list[tuple[PaintedBy, Model]]:
         """Whose images are learned from, if any: each generator's are told apart."""
-        return [(Painter.of(model, self.candidates), model) for model in models if self.paints]
+        return [(PaintedBy.of(model, self.candidates), model) for model in models if self.paints]
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class Bench:
         return imagenet(JUDGE, device=self.device)
 
     @cached_property
-    def features(self) -> Features:
+    def features(self) -> FrozenFeatures:
         """What it sees in each image, computed once for all trainings."""
-        return Features(self.judge, device=self.device)
+        return FrozenFeatures(self.judge, device=self.device)
 
 
 def refuse_damaged(plan: Plan, real: RealSplit) -> None:

@@ -1,18 +1,12 @@
-"""The arithmetic of image quality, torch-fidelity's.
+"""The arithmetic of image quality beside KID, torch-fidelity's.
 
-Features are [N, F], a row an image. KID is the squared kernel distance of Binkowski et al.,
-"Demystifying MMD GANs", ICLR 2018; FID that of Heusel et al., NeurIPS 2017; precision and recall
-are those of Kynkaanniemi et al., NeurIPS 2019.
+Features are [N, F], a row an image. FID is that of Heusel et al., NeurIPS 2017; precision and
+recall are those of Kynkaanniemi et al., NeurIPS 2019.
 """
 
-from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import product
-from statistics import fmean
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from defectgan.errors import SettingError
@@ -28,41 +22,6 @@ def require_fidelity() -> None:
             "image quality needs the package torch-fidelity: install the extra 'evaluate' of "
             "defectgan"
         )
-
-
-def kid(ours: Sequence[Tensor], real: Sequence[Tensor]) -> float:
-    """The squared kernel distance of two mixtures, each of equal parts; 0 on average where they are
-    the same, so sometimes below.
-
-    A plain set is its only part. With parts no chance of the draw makes one side richer in a class
-    than the other; of two images of one part none is compared with itself, and all pairs of parts
-    count alike. So it is as unbiased as the distance of plain sets, and varies less.
-
-    Args:
-        ours: the parts, such as classes, each [N, F] with at least 2 images.
-        real: the same, of any other number of parts and images.
-    """
-    across = fmean(_kernel(a, b).mean() for a, b in product(ours, real))
-    return _within(ours) + _within(real) - 2 * across
-
-
-def _within(parts: Sequence[Tensor]) -> float:
-    """The mean kernel of two different images of a mixture, over all pairs of parts."""
-    means = []
-    for (i, a), (j, b) in product(enumerate(parts), repeat=2):
-        kernel = _kernel(a, b)
-        n = len(a)
-        # Of one part, without the pairs of an image with itself.
-        means.append((kernel.sum() - kernel.trace()) / (n * (n - 1)) if i == j else kernel.mean())
-    return fmean(means)
-
-
-def _kernel(a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """The kernel of each image of one set with each of another, [N, M]."""
-    from torch_fidelity.metric_kid import kernel_poly
-
-    kernel: NDArray[np.float64] = kernel_poly(a.numpy(), b.numpy())
-    return kernel
 
 
 def fid(ours: Tensor, real: Tensor) -> float:

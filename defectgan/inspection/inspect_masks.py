@@ -1,4 +1,4 @@
-"""An inspection: measure, draw, write down."""
+"""The whole of ``inspect-masks``: measure, draw, write down."""
 
 import csv
 import io
@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from defectgan.files import new_files, write_atomically
+from defectgan.inspection.calibrate import LEAST
+from defectgan.inspection.calibrate import calibrate as calibrated
 from defectgan.inspection.flags import Gate
 from defectgan.inspection.measure import NAMES
 from defectgan.inspection.report import Gallery, write_report
 from defectgan.inspection.sheet import ContactSheet
 from defectgan.inspection.tally import Findings, Tally, rounded
-from defectgan.inspection.targets import Target
+from defectgan.inspection.targets import Target, find_target
+from defectgan.listener import LOG, SILENT, Listener
 from defectgan.ours import mark_own
 
 FILES = ("report.html", "contact_sheet.png", "summary.json", "masks.csv")
+# Real images of each class and direction.
+PER_CLASS = 32
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,65 @@ class Inspection:
     contact_sheet: Path
     summary: Path
     masks: Path
+
+
+def inspect_masks(
+    what: Path | None = None,
+    *,
+    model: Path | None = None,
+    data: Path | None = None,
+    per_class: int = PER_CLASS,
+    threshold: float | None = None,
+    calibrate: bool = False,
+    gate: Gate | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    listener: Listener = SILENT,
+) -> Inspection:
+    """Recognise what is to be inspected, and inspect it; see ``inspect``.
+
+    Args:
+        what: a generated set, a run or its weights, or a folder of real images; None for the newest
+            run.
+        model: run or weights to try on real images, None for the newest run.
+        data: real images to try a model on, None for the run's own.
+        per_class: real images of each class and direction.
+        threshold: opacity above which a pixel counts as defect, None for the recorded ones.
+        calibrate: find the threshold by true masks first, and keep it with the weights.
+        gate: what the set is held against.
+        out: folder for the report; ``inspection`` in the set or run by default, without one yet.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        listener: who is told how it goes.
+
+    Raises:
+        SettingError: if the same thing is named twice, or there is nothing to calibrate.
+        DataError: if there is nothing to inspect, or a report already.
+        ModelError: if there is no model.
+    """
+    target = find_target(what, model=model, data=data, per_class=per_class, device=device)
+    log = report_files(target, out)[0].with_name(LOG)  # before minutes of work, not after
+    listener.warn_of(target.notes, all_in=log)
+    if calibrate:
+        target = _calibrated(target, listener)
+    with listener.counting("images", len(target.subjects)) as done:
+        found = inspect(target, out=out, threshold=threshold, gate=gate, done=done)
+    damaged = target.subjects.damaged.items()
+    listener.warn_of([f"left out {path}: {reason}" for path, reason in damaged], all_in=log)
+    listener.say(f"inspected {target.title}")
+    return found
+
+
+def _calibrated(target: Target, listener: Listener) -> Target:
+    target, found = calibrated(target)
+    listener.say(
+        f"calibrated: opacity above {found:g} agrees best with these true masks, "
+        f"kept with {target.weights}"
+    )
+    if found == LEAST:
+        listener.warn(
+            "that is the lowest threshold there is: these masks hardly follow the true ones"
+        )
+    return target
 
 
 def inspect(

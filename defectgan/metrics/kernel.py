@@ -1,15 +1,18 @@
-"""How far painted images lie from real defects, with its error; and which weights are the best.
+"""The kernel distance (KID): how far painted images lie from real ones, and with which error.
 
-M painted or unpainted images x, N real ones y, F features of each, all in double precision.
+KID is the squared MMD of features under ``(<x, y> / F + 1)^3``, without an image's pair with
+itself, so that it is unbiased. M painted or unpainted images x, N real ones y, F features of each,
+all in double precision.
 
-Source: the kernel distance is that of Binkowski et al., "Demystifying MMD GANs", ICLR 2018; its
-    error that of the jackknife for U-statistics, Arvesen, "Jackknifing U-Statistics", Annals of
-    Mathematical Statistics 1969.
+Source: Binkowski et al., "Demystifying MMD GANs", ICLR 2018; the error is that of the jackknife for
+    U-statistics, Arvesen, "Jackknifing U-Statistics", Annals of Mathematical Statistics 1969.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -65,13 +68,28 @@ class _LeftOut(NamedTuple):
     without_y: Tensor
 
 
-def kernel_distance(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased squared MMD of features [M, F] and [N, F] under ``(<x, y> / F + 1)^3``, M and N
-    at least 2; 0 on average for samples of one distribution.
+def kid(ours: Sequence[Tensor], real: Sequence[Tensor]) -> float:
+    """The squared MMD of two mixtures, each of equal parts; 0 on average where they are the same,
+    so sometimes below.
+
+    A plain set is its only part. With parts no chance of the draw makes one side richer in a class
+    than the other; of two images of one part none is compared with itself, and all pairs of parts
+    count alike. So it is as unbiased as the distance of plain sets, and varies less.
+
+    Args:
+        ours: the parts, such as classes, each [N, F] with at least 2 images.
+        real: the same, of any other number of parts and images.
     """
-    # An evaluation takes torch-fidelity's, an extra that a training does without; a test holds the
-    # two equal. That one runs on the CPU.
-    return _within(_others(x)) + _within(_others(y)) - 2 * _kernel(x, y).mean()
+    across = fmean(float(_kernel(a, b).mean()) for a, b in product(ours, real))
+    return _within_mixture(ours) + _within_mixture(real) - 2 * across
+
+
+def _within_mixture(parts: Sequence[Tensor]) -> float:
+    """The mean kernel of two different images of a mixture, over all pairs of parts."""
+    pairs = product(enumerate(parts), repeat=2)
+    return fmean(
+        float(_within(_others(a)) if i == j else _kernel(a, b).mean()) for (i, a), (j, b) in pairs
+    )
 
 
 def distance(x: Tensor, reals: Sequence[Tensor]) -> Estimate:
@@ -102,25 +120,6 @@ def error_of_share(painted: Estimate, unpainted: Estimate) -> float:
     """The standard error of that share, that of the unpainted images' distance included."""
     of_both = painted.less(unpainted, painted.value / unpainted.value)
     return of_both.over(unpainted.value).error
-
-
-class Best:
-    """Chooses by shares: the latest one that is not clearly above the lowest so far.
-
-    Among shares that cannot be told apart, more training decides instead of luck.
-    """
-
-    def __init__(self, lowest: Estimate | None = None) -> None:
-        """Args: the lowest of those that were there before."""
-        self.lowest = lowest
-
-    def takes(self, now: Estimate) -> bool:
-        """Whether this one is the best from now on."""
-        lowest = self.lowest
-        if lowest is None or now.value < lowest.value:
-            self.lowest = now
-            return True
-        return not now.less(lowest).clear
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from defectgan.data.index import Index
 from defectgan.data.samples import Mark, Sample
 from defectgan.devices import upload
 from defectgan.errors import DataError
-from defectgan.generation.writers import MANIFEST, present_rows
 from defectgan.heads import probe
 from defectgan.images import unit
+from defectgan.manifest import MANIFEST, ManifestRow, present_rows
 from defectgan.model.info import MASK_THRESHOLD
 from defectgan.settings.data import DataConfig
 
@@ -28,7 +28,7 @@ Thing = TypeVar("Thing")
 Pools = Sequence[Sequence[Pixels]]
 
 
-def generated_rows(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def generated_rows(folder: Path) -> tuple[list[ManifestRow], tuple[str, ...]]:
     """The rows of a generated set's manifest whose files are there, and a note on the others.
 
     Raises:
@@ -50,7 +50,7 @@ def generated_index(folder: Path, like: Index) -> Index:
         DataError: if it is empty, damaged, or shows a class that the real images have not.
     """
     rows, _ = generated_rows(folder)
-    if strange := {row["class"] for row in rows} - {*like.classes[1:]}:
+    if strange := {row.defect for row in rows} - {*like.classes[1:]}:
         raise DataError(
             f"{folder} shows {', '.join(sorted(strange))}, of which {like.root} has no images: "
             f"expected {', '.join(like.classes[1:])}"
@@ -59,15 +59,14 @@ def generated_index(folder: Path, like: Index) -> Index:
     return replace(like, root=folder, layout="generated", samples=samples, held_out=())
 
 
-def _generated_sample(folder: Path, row: dict[str, Any]) -> Sample:
-    label, box = row["class"], row["box"]
+def _generated_sample(folder: Path, row: ManifestRow) -> Sample:
     return Sample(
-        file=folder / row["output"],
-        labels=(label,),
-        mask=folder / row["mask"],
-        marks=() if box is None else (Mark((*box,), label),),
-        header=probe(folder / row["output"]),
-        threshold=row.get("threshold", MASK_THRESHOLD),
+        file=folder / row.output,
+        labels=(row.defect,),
+        mask=folder / row.mask,
+        marks=() if row.box is None else (Mark(row.box, row.defect),),
+        header=probe(folder / row.output),
+        threshold=row.threshold_or(MASK_THRESHOLD),
     )
 
 
