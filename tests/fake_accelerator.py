@@ -24,12 +24,12 @@ from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.data import dataset
 from defectgan.memory import Portions
+from defectgan.methods.base import Method, Task
 from defectgan.methods.config import Config, load_config
-from defectgan.model.form import Form
-from defectgan.model.info import ModelInfo
-from defectgan.training import engine as engines
+from defectgan.methods.registry import method_named
+from defectgan.training import state as states
 from defectgan.training.monitor import Averages
-from defectgan.training.step import Engine, paint_class
+from defectgan.training.step import Engine
 
 NAME = "fakegpu"
 CLASSES = ("normal", "a", "b")
@@ -86,7 +86,7 @@ def gpu() -> torch.device:
     return torch.device(NAME, 0)
 
 
-class Draws:
+class Randomness:
     """In the place of a device's ``torch.Generator``."""
 
     @property
@@ -99,7 +99,7 @@ def without_generator(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """``place`` and ``copy.deepcopy`` set contents, which these tensors do not have."""
+    """``place`` sets contents, which these tensors do not have."""
     for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -113,13 +113,18 @@ def placed(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
-def copied(network: Any) -> nn.Module:
-    another = type(network)(network.channels, network.classes, network.config)
-    return placed(another, gpu())
+def copier(method: Method) -> Callable[[nn.Module], nn.Module]:
+    """In the place of ``copy.deepcopy``, which sets contents too."""
+
+    def copied(network: nn.Module) -> nn.Module:
+        (another,) = (n for n in method.networks().values() if type(n) is type(network))
+        return placed(another, gpu())
+
+    return copied
 
 
 @contextmanager
-def fake_gpu(watch: Watch) -> Iterator[None]:
+def fake_gpu(watch: Watch, method: Method) -> Iterator[None]:
     """Within, torch has a device ``fakegpu``."""
     backend_registration._setup_privateuseone_for_python_backend(rename=NAME)  # type: ignore[attr-defined]
     with (
@@ -127,44 +132,45 @@ def fake_gpu(watch: Watch) -> Iterator[None]:
         mock.patch.object(torch, "rand", without_generator(torch.rand)),
         mock.patch.object(torch, "randn", without_generator(torch.randn)),
         mock.patch.object(Tensor, "pin_memory", lambda tensor: watch.pin(tensor)),
-        mock.patch.object(Engine, "_rng", lambda self, t: Draws()),
+        mock.patch.object(Engine, "_rng", lambda self, t: Randomness()),
         # Which operations are in bf16 is the same on every device, and nothing of this backend's.
         mock.patch.object(Engine, "_autocast", lambda self: nullcontext()),
         mock.patch.object(torch, "autocast", lambda *given, **options: nullcontext()),
-        mock.patch.object(engines, "place", placed),
-        mock.patch.object(engines, "copy", SimpleNamespace(deepcopy=copied)),
+        mock.patch.object(states, "place", placed),
+        mock.patch.object(states, "copy", SimpleNamespace(deepcopy=copier(method))),
     ):
         yield
 
 
-def batches(config: Config) -> Callable[[int, int], Batch]:
+def batches(config: Config, method: Method) -> Callable[[int, int], Batch]:
     """Batches as the loader hands them over: on the CPU."""
     half, size = config.training.batch_size // 2, config.data.image_size
     images = (half, CHANNELS, *size)
-    truth = (half, 1, *size) if config.loss.mask_supervision else (0,)
+    truth = (half, 1, *size) if method.wants_truths else (0,)
     shapes = (images, images, (half, len(CLASSES)), truth)
     return lambda step, part: Batch(*(torch.empty(shape) for shape in shapes))
 
 
-def train(config: Config, watch: Watch) -> None:
-    """A step of the lead, a step, a stop between two log lines, going on, and a step; what is drawn
-    for a sample sheet.
+def train(config: Config, method: Method, watch: Watch) -> None:
+    """A step of the warm-up, a step, a stop between two log lines, going on, and a step; what is
+    drawn for a sample sheet.
     """
-    made = batches(config)
-    info = ModelInfo(Form.of(config), CLASSES, CHANNELS)
-    trained = Engine(config, info, device=gpu(), bf16=True)
+    made = batches(config, method)
+    trained = Engine(config, method, device=gpu(), bf16=True)
     averages = Averages()
     with watch:
-        trained.lead_step(0, made)
+        if trained.warm_up is not None:
+            trained.warm_up_step(0, made)
         averages.add(trained.step(0, made))
-    kept = {n: torch.empty(t.shape, dtype=t.dtype) for n, t in trained.state().items()}
+    kept = {n: torch.empty(t.shape, dtype=t.dtype) for n, t in trained.state.tensors().items()}
     sums = {n: torch.empty(t.shape, dtype=t.dtype) for n, t in averages.state().items()}
-    trained.restore(kept)
+    trained.state.restore(kept)
     averages.restore(sums, gpu())
     with watch:
         averages.add(trained.step(1, made))
     images = made(0, 0).normal.to(gpu())
-    paint_class(trained.average, images, 1, Draws(), portions=Portions(len(images), "images"))  # type: ignore[arg-type]
+    portions = Portions(len(images), "images")
+    trained.state.painting.paint_class(images, 1, Randomness(), portions=portions)  # type: ignore[arg-type]
 
 
 def sums_on_the_cpu(self: Averages, tensors: dict[str, Tensor], device: torch.device) -> None:
@@ -192,11 +198,15 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 def main(preset: str, fault: str = "none") -> None:
     # Of its form, and no more of it than shows it.
-    config = load_config(preset, {"training": {"batch_size": 4, "n_critic": CRITIC_STEPS}})
+    config = load_config(
+        preset, {"training": {"batch_size": 4}, "method": {"n_critic": CRITIC_STEPS}}
+    )
     watch = Watch()
-    with fake_gpu(watch), FAULTS[fault]():
+    task = Task(CHANNELS, len(CLASSES), config.data.image_size)
+    method = method_named(config.method.name)(config.method, task)
+    with fake_gpu(watch, method), FAULTS[fault]():
         try:
-            train(config, watch)
+            train(config, method, watch)
         except RuntimeError as error:  # what these tensors cannot do, after it has been found
             watch.found.append(f"{type(error).__name__}: {error}".partition("\n")[0])
     print("\n".join(dict.fromkeys(watch.found)) or "nothing found")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from defectgan.methods.base import Task
 from defectgan.methods.config import load_config
+from defectgan.methods.registry import method_named
 from defectgan.settings.load import preset_folder
 from tests.conftest import ROOT, TINY
 from tests.fake_accelerator import CRITIC_STEPS
@@ -32,14 +34,16 @@ def found_in(*words: str) -> tuple[list[str], int]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_step_on_a_gpu_mixes_no_devices_and_never_makes_the_host_wait(preset: str) -> None:
-    """The classifier's lead, a step, a stop off a log line, going on, a step: each image, label and
+    """The warm-up of one that has any, a step, a stop off a log line, going on, a step: each image, label and
     mask goes up once.
     """
     found, uploads = found_in(preset)
     assert found == [SOUND]
-    config = load_config(preset, {})
-    tensors = 4 if config.loss.mask_supervision else 3
-    assert uploads == tensors * (2 * (CRITIC_STEPS + 1) + 1)
+    settings = load_config(preset, {}).method
+    method = method_named(settings.name)(settings, Task(3, 3, (128, 128)))
+    tensors = 4 if method.wants_truths else 3
+    batches = 2 * (CRITIC_STEPS + 1) + (method.warm_up() is not None)
+    assert uploads == tensors * batches
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from defectgan.training.adaptive import (
+from defectgan.methods.augment import (
     BRIGHTNESS,
     CONTRAST,
-    GOAL,
     KINDS,
-    STRONGEST,
-    WAY,
-    adapted,
     augment,
     draw_augmentation,
 )
+from defectgan.training.adaptive import GOAL, STRONGEST, WAY, adapted
 
 ALWAYS, NEVER = torch.tensor(1.0), torch.tensor(0.0)
 ACROSS, DOWN, TURN, SCALE, CONTRASTED, LIGHTER, SATURATED = range(KINDS)

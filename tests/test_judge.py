@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from PIL import Image
 from torch.testing import assert_close
 
 from defectgan.data.index import index_data, read_split
+from defectgan.data.loader import Loader
 from defectgan.errors import SettingError
 from defectgan.files import read_json_lines
+from defectgan.methods.base import CRITIC
+from defectgan.methods.config import Config
 from defectgan.model.file import load_model, load_tensors
 from defectgan.networks import imagenet
+from defectgan.networks.critic import Critic
 from defectgan.networks.imagenet import JUDGE, RELEASES, weights_of
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
@@ -29,8 +34,8 @@ from defectgan.training.judge import (
     agreement,
     judged_images,
 )
-from defectgan.training.step import Engine
-from defectgan.training.warmup import take_lead
+from defectgan.training.step import WARMUP_PART, Engine
+from defectgan.training.warmup import take_warm_up
 from defectgan.training.yardstick import FixedYardstick, Yardstick, fixed_yardstick
 from tests.conftest import CPU, Silent, StopAfter, go_on, run_job, tiny_with
 
@@ -60,8 +65,9 @@ def striped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SETTINGS = tiny_with(
     data={"image_size": 32},
     augment={"flip": False, "rotate": False},
-    optim={"lr": 0.01, "tower_lr": 0.01, "ema": 0.5},
-    training={"steps": 9, "eval_every": 3, "lead_steps": 4, "log_every": 2, "sample_every": 100},
+    method={"tower_lr": 0.01, "warmup_steps": 4},
+    optim={"lr": 0.01, "ema": 0.5},
+    training={"steps": 9, "eval_every": 3, "log_every": 2, "sample_every": 100},
 )
 
 
@@ -74,7 +80,9 @@ def judged(striped: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 def yardstick_of(run: RunFolder) -> Yardstick:
     tensors, info = load_tensors(run.state)
-    yardstick = Yardstick.restored(info.critic(), tensors)
+    critic = info.method().networks()[CRITIC]
+    assert isinstance(critic, Critic)
+    yardstick = Yardstick.restored(critic, tensors)
     assert yardstick is not None
     return yardstick
 
@@ -86,11 +94,11 @@ def judge(run: RunFolder, features: Features | None) -> Judge:
 
 def test_a_generator_that_paints_nothing_shares_all_of_the_distance(judged: RunFolder) -> None:
     model = load_model(judged.path)
+    head = model.painter.networks["generator"].head
     with torch.no_grad():
-        model.generator.head.weight.zero_()
-        model.generator.head.bias.zero_()
-    assert model.critic is not None
-    measures, share = judge(judged, yardstick_of(judged))(model.generator, model.critic)
+        head.weight.zero_()  # type: ignore[operator, union-attr]
+        head.bias.zero_()  # type: ignore[operator, union-attr]
+    measures, share = judge(judged, yardstick_of(judged))(model.painter)
     assert measures[SCORE] == pytest.approx(1.0, rel=1e-4)
     assert measures[ERROR] == pytest.approx(0.0, abs=1e-3)
     assert share is not None and share.terms.dtype == torch.float64
@@ -101,12 +109,16 @@ def test_a_generator_that_paints_nothing_shares_all_of_the_distance(judged: RunF
 def test_the_yardstick_is_the_classifier_as_it_was_when_its_warm_up_ended(
     judged: RunFolder, striped: Path
 ) -> None:
-    info = load_tensors(judged.state)[1]
-    engine = Engine(SETTINGS, info, device=CPU, bf16=False)
-    batches = make_batches(SETTINGS, index_data(striped, DataConfig()))
-    take_lead(engine, batches, SETTINGS.training, 0.0, watcher=Silent(), stop=lambda: False)
-    images = batches.fixed(1, 4)
-    assert_close(yardstick_of(judged)(images), engine.critic.features(images))
+    index = index_data(striped, DataConfig())
+    engine = Engine(SETTINGS, Job(SETTINGS, index).method(), device=CPU, bf16=False)
+    batches, warm_up = make_batches(SETTINGS, index), engine.warm_up
+    assert warm_up is not None
+    keys = [(t, WARMUP_PART) for t in range(warm_up.steps)]
+    with Loader(batches, keys, workers=0) as loader:
+        take_warm_up(engine, loader, warm_up, 0.0, watcher=Silent(), stop=lambda: False)
+    images, critic = batches.fixed(1, 4), engine.state.networks[CRITIC]
+    assert isinstance(critic, Critic)
+    assert_close(yardstick_of(judged)(images), critic.features(images))
 
 
 def test_a_run_is_judged_by_that_yardstick_and_not_by_the_critic_of_the_moment(
@@ -115,26 +127,22 @@ def test_a_run_is_judged_by_that_yardstick_and_not_by_the_critic_of_the_moment(
     lines = [line for line in read_json_lines(judged.stats) if SCORE in line]
     assert [line["step"] for line in lines] == [4, 6, 9] and all(x[ERROR] > 0 for x in lines)
     model = load_model(judged.path)
-    assert model.critic is not None
-    measures, _ = judge(judged, yardstick_of(judged))(model.generator, model.critic)
+    measures, _ = judge(judged, yardstick_of(judged))(model.painter)
     assert measures[SCORE] == pytest.approx(lines[-1][SCORE], rel=1e-6)
-    live, _ = judge(judged, model.critic.features)(model.generator, model.critic)
+    critic = model.painter.networks[CRITIC]
+    assert isinstance(critic, Critic)
+    live, _ = judge(judged, critic.features)(model.painter)
     assert live.get(SCORE) != pytest.approx(lines[-1][SCORE], rel=1e-2)
 
 
 def test_any_features_may_judge_and_without_any_there_is_no_share(judged: RunFolder) -> None:
     """As of a network that is frozen anyhow: a callable is all that is asked for."""
     model = load_model(judged.path)
-    assert model.critic is not None
-    pooled, _ = judge(judged, lambda images: images.diff().flatten(1))(
-        model.generator, model.critic
-    )
+    pooled, _ = judge(judged, lambda images: images.diff().flatten(1))(model.painter)
     assert pooled.keys() == {SCORE, ERROR, "confirmed", "agreement"}
-    none, share = judge(judged, None)(model.generator, model.critic)
+    none, share = judge(judged, None)(model.painter)
     assert none.keys() == {"confirmed", "agreement"} and share is None
-    flat, share = judge(judged, lambda images: torch.ones(len(images), 3))(
-        model.generator, model.critic
-    )
+    flat, share = judge(judged, lambda images: torch.ones(len(images), 3))(model.painter)
     assert flat.keys() == none.keys() and share is None
 
 
@@ -171,15 +179,23 @@ def test_a_stopped_run_is_judged_on_to_the_same_bits(
     assert scores[0] == scores[1]
 
 
+def unwarmed(**training: Any) -> Config:
+    """The settings without a warm-up, with others for the training."""
+    return SETTINGS.model_copy(
+        update={
+            "method": SETTINGS.method.model_copy(update={"warmup_steps": 0}),
+            "training": SETTINGS.training.model_copy(update=training),
+        }
+    )
+
+
 def test_settings_without_a_warm_up_choose_no_best_weights(striped: Path, tmp_path: Path) -> None:
     class Listening(Silent):
         def phase(self, text: str) -> None:
             said.append(text)
 
     said: list[str] = []
-    training = SETTINGS.training.model_copy(update={"lead_steps": 0, "steps": 2})
-    config = SETTINGS.model_copy(update={"training": training})
-    job = Job(config, index_data(striped, DataConfig()))
+    job = Job(unwarmed(steps=2), index_data(striped, DataConfig()))
     run = RunFolder(run_job(job, tmp_path, watcher=Listening()).run)
     assert SCORE not in read_json_lines(run.stats)[-1] and not run.best.exists()
     assert not any("yardstick" in name for name in load_tensors(run.state)[0])
@@ -197,14 +213,12 @@ def test_a_fixed_network_judges_a_run_from_its_first_step_on_and_after_a_resume(
     striped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the classifier has no warm-up; where it is gone meanwhile, that is said."""
-    changed = {"judge": "imagenet", "lead_steps": 0, "steps": 3, "eval_every": 2}
-    training = SETTINGS.training.model_copy(update=changed)
-    job = Job(SETTINGS.model_copy(update={"training": training}), index_data(striped, DataConfig()))
+    config = unwarmed(judge="imagenet", steps=3, eval_every=2)
+    job = Job(config, index_data(striped, DataConfig()))
     run = RunFolder(run_job(job, tmp_path / "whole").run)
     (line,) = [x for x in read_json_lines(run.stats) if x["step"] == 3]
     model = load_model(run.path)
-    assert model.critic is not None
-    measures, _ = judge(run, FixedYardstick(CPU))(model.generator, model.critic)
+    measures, _ = judge(run, FixedYardstick(CPU))(model.painter)
     assert line[SCORE] == pytest.approx(measures[SCORE], rel=1e-4) and run.best.exists()
     stopped = RunFolder(run_job(job, tmp_path / "parts", stop=StopAfter(1)).run)
     shutil.copytree(stopped.path, tmp_path / "elsewhere", symlinks=True)

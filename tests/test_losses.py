@@ -5,8 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from defectgan import losses
+from defectgan.methods.base import CRITIC, Task
 from defectgan.methods.config import load_config
-from defectgan.networks.critic import Critic, score_of
+from defectgan.methods.registry import method_named
+from defectgan.networks.critic import Critic
 
 
 def test_the_critic_loss_is_the_difference_of_means() -> None:
@@ -33,17 +35,19 @@ def test_the_penalty_of_a_mean_over_patches_lets_it_rise_as_often_faster_as_ther
     w = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
     image = torch.randn(5, 3, 4, 4, requires_grad=True)
     scores = (image * w).sum((1, 2, 3))[:, None, None, None].expand(-1, 1, 2, 3)
-    label = torch.ones(5, 1)
-    assert_close(losses.gradient_penalty(score_of(scores, label), image), (w.norm() - 1).square())
+    assert_close(losses.gradient_penalty(scores.mean((1, 2, 3)), image), (w.norm() - 1).square())
     assert_close(losses.gradient_penalty(scores, image), (patches * w.norm() - 1).square())
 
 
 @pytest.mark.parametrize(("preset", "patches"), [("paper", 4), ("quick", 16), ("standard", 16)])
 def test_the_number_of_patches_is_as_said(preset: str, patches: int) -> None:
     config = load_config(preset, {})
+    size = config.data.image_size
     with torch.device("meta"):
-        score = Critic(3, 2, config.critic).scores(torch.zeros(1, 3, *config.data.image_size))
-    assert score[0, 0].numel() == patches
+        method = method_named(config.method.name)(config.method, Task(3, 2, size))
+        critic = method.networks()[CRITIC]
+        assert isinstance(critic, Critic)
+        assert critic.score(critic.trunk(torch.zeros(1, 3, *size)))[0, 0].numel() == patches
 
 
 def test_gradient_penalty_takes_the_norm_of_each_image_apart() -> None:

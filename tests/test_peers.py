@@ -27,10 +27,9 @@ from defectgan.devices import seeded
 from defectgan.errors import SettingError, TrainingError
 from defectgan.files import read_json_lines
 from defectgan.model.file import load_tensors
-from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
 from defectgan.training.batches import make_batches
-from defectgan.training.job import shared_batch
+from defectgan.training.job import Job, shared_batch
 from defectgan.training.loop import Training
 from defectgan.training.peers import ALONE, PATIENCE, Peers, _in_company, join_peers
 from defectgan.training.step import Engine
@@ -39,8 +38,8 @@ from tests.conftest import ROOT, STUCK_AFTER, TINY, Silent, tiny_with, wait_for
 STEPS = 10
 SETTINGS = tiny_with(
     augment={"contrast": 0.3, "adaptive": True},
-    loss={"mask_supervision": 1.0},
-    training={"n_critic": 2, "steps": 100, "batch_size": 8},
+    method={"mask_supervision": 1.0, "n_critic": 2},
+    training={"steps": 100, "batch_size": 8},
 )
 BY_THE_CLOCK = SETTINGS.training.model_copy(update={"save_every": None})
 
@@ -64,7 +63,7 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
 
 
 def batches(boards: Path, rows: slice) -> Batches:
-    return make_batches(SETTINGS, index_data(boards, SETTINGS.data), rows=rows)
+    return make_batches(SETTINGS, index_data(boards, SETTINGS.data), rows=rows, truths=True)
 
 
 def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
@@ -74,17 +73,17 @@ def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str,
     """
     torch.set_default_dtype(torch.float64)
     mine = batches(boards, peers.part(4))
-    info = ModelInfo.of(SETTINGS, mine.images.index)
-    engine = Engine(SETTINGS, info, device=torch.device("cpu"), bf16=False, peers=peers)
+    method = Job(SETTINGS, mine.images.index).method()
+    engine = Engine(SETTINGS, method, device=torch.device("cpu"), bf16=False, peers=peers)
     with seeded(0), torch.no_grad():  # see the golden losses
-        engine.generator.head.weight.normal_(std=0.1)
+        engine.state.networks["generator"].head.weight.normal_(std=0.1)  # type: ignore[operator, union-attr]
     lines = []
     with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
         for t in range(STEPS):
             terms = engine.step(t, lambda *key: Batch(*(part.double() for part in mine(*key))))
             peers.average(list(terms.values()))
             lines.append({name: float(term) for name, term in terms.items()})
-    return lines, engine.weights()
+    return lines, engine.state.weights()
 
 
 def group_threads() -> list[str]:

@@ -24,18 +24,20 @@ from defectgan import losses
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
-from defectgan.methods.config import Config, dump_config
+from defectgan.methods.base import Task
+from defectgan.methods.config import Config, dump_config, parse_config
+from defectgan.methods.registry import method_named
 from defectgan.model.file import load_model, load_tensors
-from defectgan.model.form import Form
-from defectgan.networks.critic import Critic
-from defectgan.networks.generator import Generator
+from defectgan.model.painter import Painter
+from defectgan.networks.critic import TowerCritic
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
-from defectgan.training import TIMED_STEPS, lead, loop
+from defectgan.training import TIMED_STEPS, loop, warmup
 from defectgan.training.guard import MAX_UNWRITTEN, Guard
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.loop import Training
 from defectgan.training.monitor import DEAD_LINES, Averages, Stats, plot_losses
+from defectgan.training.state import State
 from defectgan.training.step import Engine, not_finite
 from tests.conftest import CLASSES, CPU, Silent, StopAfter, go_on, run_job, start, tiny_with
 
@@ -91,7 +93,7 @@ def test_another_seed_gives_another_run(run: Path, boards: Path, tmp_path: Path)
 def test_a_stopped_run_goes_on_bit_for_bit(
     calls: int, run: Path, tiny: Config, boards: Path, tmp_path: Path
 ) -> None:
-    """In the classifier's lead, on and off a log interval: as if it had never been stopped."""
+    """In the classifier's warm-up, on and off a log interval: as if it had never been stopped."""
     stopped = start(tiny, boards, tmp_path, stop=StopAfter(calls))
     assert stopped.interrupted
     finished = go_on(stopped.run)
@@ -335,7 +337,7 @@ def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
     assert ["gp" in line for line in read_json_lines(run.stats)] == [True, False, True, True]
 
 
-def test_the_lead_says_how_long_it_may_take(
+def test_the_warm_up_says_how_long_it_may_take(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Listening(Silent):
@@ -343,20 +345,20 @@ def test_the_lead_says_how_long_it_may_take(
             said.append(text)
 
     said: list[str] = []
-    monkeypatch.setattr(lead, "WINDOW", 1)
+    monkeypatch.setattr(warmup, "WINDOW", 1)
     start(tiny_with(training={"steps": 1}), boards, tmp_path, watcher=Listening())
     assert said[0].startswith("classifier ahead: step 1 of at most 2, cross-entropy")
 
 
 @pytest.mark.parametrize(
-    ("lead_steps", "said"),
+    ("steps", "said"),
     [(100, "in 4 steps alone, 4 for each step of so short a training"), (3, "hard to tell apart")],
 )
 def test_a_warm_up_that_misses_its_goal_says_whether_it_had_its_time(
-    lead_steps: int, said: str, boards: Path, tmp_path: Path
+    steps: int, said: str, boards: Path, tmp_path: Path
 ) -> None:
     watcher = Silent()
-    config = tiny_with(training={"steps": 1, "lead_steps": lead_steps, "lead_until": 0.01})
+    config = tiny_with(training={"steps": 1}, method={"warmup_steps": steps, "warmup_until": 0.01})
     start(config, boards, tmp_path, watcher=watcher)
     assert any(said in warning for warning in watcher.warnings)
 
@@ -397,17 +399,17 @@ def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(
         start(config, boards, tmp_path)
 
 
-def test_memory_that_ends_in_the_lead_is_answered_alike(
+def test_memory_that_ends_in_the_warm_up_is_answered_alike(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classify = Critic.classify
+    classify = TowerCritic.classify
 
-    def short_of_memory(self: Critic, image: torch.Tensor) -> torch.Tensor:
+    def short_of_memory(self: TowerCritic, image: torch.Tensor) -> torch.Tensor:
         if len(image) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return classify(self, image)
 
-    monkeypatch.setattr(Critic, "classify", short_of_memory)
+    monkeypatch.setattr(TowerCritic, "classify", short_of_memory)
     config = tiny_with(training={"batch_size": 16})
     with pytest.raises(TrainingError, match=r"a batch of 16 does not fit .* a batch of 8 fits"):
         start(config, boards, tmp_path)
@@ -417,15 +419,14 @@ def test_the_judge_and_the_sheets_go_on_with_fewer_images_at_once(
     run: Path, tiny: Config, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And come to the same: the run is the one that had memory enough."""
-    paint = Generator.paint
+    paint = Painter.paint
 
-    def short_of_memory(self: Generator, image: torch.Tensor, *given: Any) -> Any:
-        averaged = not self.head.weight.requires_grad
-        if averaged and len(image) > 1:
+    def short_of_memory(self: Painter, image: torch.Tensor, *given: Any) -> Any:
+        if len(image) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return paint(self, image, *given)
 
-    monkeypatch.setattr(Generator, "paint", short_of_memory)
+    monkeypatch.setattr(Painter, "paint", short_of_memory)
     watcher = Silent()
     again = start(tiny, boards, tmp_path, watcher=watcher).run
     said = [text for text in watcher.warnings if "do not fit into memory" in text]
@@ -467,12 +468,9 @@ def test_without_memory_for_a_judgement_or_a_sheet_the_training_is_saved_and_goe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And comes to the same weights as one that had memory enough."""
-    paint = Generator.paint
 
-    def short_of_memory(self: Generator, image: torch.Tensor, *given: Any) -> Any:
-        if not self.head.weight.requires_grad:  # the average, which alone is looked at
-            raise error
-        return paint(self, image, *given)
+    def short_of_memory(self: Painter, image: torch.Tensor, *given: Any) -> Any:
+        raise error
 
     class Looks(Silent):
         def warn(self, text: str) -> None:
@@ -483,7 +481,7 @@ def test_without_memory_for_a_judgement_or_a_sheet_the_training_is_saved_and_goe
                 missing.append((match[1], int(match[2])))
 
     missing: list[tuple[str, int]] = []
-    monkeypatch.setattr(Generator, "paint", short_of_memory)
+    monkeypatch.setattr(Painter, "paint", short_of_memory)
     again = start(tiny, boards, tmp_path, watcher=Looks()).run
     steps = tiny.training.steps
     assert missing[0] == ("sample sheet", 0)
@@ -606,26 +604,51 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
     assert read_json_lines(path) == [{"step": 2}]
 
 
-def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value() -> None:
-    from defectgan.model.info import ModelInfo
+def rates(config: Config) -> dict[str, list[list[float]]]:
+    """Those of each player's groups, a list a step."""
+    method = method_named(config.method.name)(config.method, Task(3, 2, config.data.image_size))
+    state = State(config, method, device=CPU)
+    found: dict[str, list[list[float]]] = {name: [] for name in state.optimisers}
+    for t in range(config.training.steps):
+        state.set_learning_rates(t)
+        for name, adam in state.optimisers.items():
+            found[name].append([group["lr"] for group in adam.param_groups])
+    return found
 
+
+def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value() -> None:
     config = tiny_with(
-        optim={"lr": 1e-3, "tower_lr": 4e-3, "final_lr": 1e-4},
-        training={"steps": 4},
-        critic={"class_tower": True, "tower_width": 8},
+        optim={"lr": 1e-3, "final_lr": 1e-4}, method={"tower_lr": 4e-3}, training={"steps": 4}
     )
-    engine = Engine(
-        config,
-        ModelInfo(Form.of(config), ("normal", "a"), 3),
-        device=torch.device("cpu"),
-        bf16=False,
-    )
-    rates = []
-    for t in range(4):
-        engine.set_learning_rates(t)
-        rates.append([g["lr"] for g in engine.optimisers["critic"].param_groups])
+    found = rates(config)
     expected = [[1e-3, 4e-3], [7e-4, 2.7e-3], [4e-4, 1.4e-3], [1e-4, 1e-4]]
-    assert np.allclose(rates, expected)
+    assert np.allclose(found["critic"], expected)
+    assert np.allclose(found["generator"], [pair[:1] for pair in expected])
+
+
+def test_the_class_tower_alone_has_the_rate_of_its_own() -> None:
+    config = tiny_with(method={"tower_lr": 4e-3})
+    method = method_named("robust")(config.method, Task(3, 2, (32, 32)))
+    state = State(config, method, device=CPU)
+    critic = state.networks["critic"]
+    assert isinstance(critic, TowerCritic)
+    trunk, tower = (set(g["params"]) for g in state.optimisers["critic"].param_groups)
+    assert tower == set(critic.tower.parameters()) and trunk | tower == set(critic.parameters())
+
+
+def test_a_learning_rate_may_be_constant_before_it_falls() -> None:
+    """As StarGAN's: over a share of the steps, then linearly to its last."""
+    config = parse_config(
+        {
+            "data": {"image_size": 32},
+            "method": {"name": "stargan", "width": 4, "critic_width": 4, "critic_layers": 3},
+            "optim": {"lr": 1e-3, "final_lr": 0, "constant": 0.5},
+            "training": {"steps": 9},
+        },
+        origin="tests",
+    )
+    expected = [1e-3] * 5 + [7.5e-4, 5e-4, 2.5e-4, 0]
+    assert np.allclose(rates(config)["critic"], [[rate] for rate in expected])
 
 
 def test_images_with_several_labels_train_by_binary_cross_entropy(

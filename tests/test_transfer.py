@@ -1,28 +1,40 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from defectgan.data.index import index_data
-from defectgan.errors import ModelError
-from defectgan.methods.config import Config
+from defectgan.errors import ModelError, SettingError
+from defectgan.methods.base import CRITIC
+from defectgan.methods.config import Config, load_config
+from defectgan.methods.registry import method_named
 from defectgan.model.file import load_tensors, read_info, save_tensors, with_prefix
-from defectgan.model.form import Form
-from defectgan.model.info import ModelInfo
 from defectgan.model.transfer import Classes, take_over
-from defectgan.networks.critic import Critic
-from defectgan.networks.generator import Generator
+from defectgan.networks.critic import PatchCritic, TowerCritic
+from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
+from defectgan.networks.slices import class_slices
+from defectgan.networks.stargan import StarCritic, StarGenerator
+from defectgan.settings.base import part
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, new_job
-from defectgan.training.step import Engine
-from tests.conftest import CLASSES, go_on, run_job, tiny_with
+from defectgan.training.state import State
+from tests.conftest import CLASSES, CPU, go_on, run_job, tiny_with
 
 OLD, NEW = ("normal", "a", "b", "c"), ("good", "c", "x", "a")
 
 
-def test_each_class_brings_its_own_slice_and_a_new_one_starts_fresh(tiny: Config) -> None:
-    old, new = Generator(3, 4, tiny.generator), Generator(3, 4, tiny.generator)
+SIZES = {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "noise_scale": 0.3}
+
+
+def generator(channels: int = 3) -> Generator:
+    return RobustGenerator(channels, 4, **SIZES)
+
+
+def test_each_class_brings_its_own_slice_and_a_new_one_starts_fresh() -> None:
+    old, new = generator(), generator()
     fresh = new.last_spade.shared.weight.detach().clone()
     take_over(new, old.state_dict(), Classes(OLD, NEW))
     before, after = old.last_spade.shared.weight, new.last_spade.shared.weight
@@ -39,23 +51,61 @@ def test_what_is_carried_over_and_what_is_not_is_said() -> None:
 
 
 @pytest.mark.parametrize("tower", [True, False])
-def test_the_critics_heads_follow_the_classes_also_where_their_number_changes(
-    tower: bool, tiny: Config
-) -> None:
-    config = tiny.critic.model_copy(update={"class_tower": tower, "class_score": True})
-    old, new = Critic(3, 4, config), Critic(3, 3, config)
+def test_the_critics_heads_follow_the_classes_also_where_their_number_changes(tower: bool) -> None:
+    def critic(classes: int) -> PatchCritic | TowerCritic:
+        sizes = {"width": 4, "layers": 3}
+        if tower:
+            return TowerCritic(3, classes, tower_width=8, **sizes)
+        return PatchCritic(3, classes, **sizes)
+
+    old, new = critic(4), critic(3)
     take_over(new, old.state_dict(), Classes(OLD, ("normal", "c", "a")))
-    heads = (old.tower.head, new.tower.head) if tower else (old.logits, new.logits)
-    for name in ("weight", "bias") if tower else ("weight",):
-        before, after = (getattr(head, name) for head in heads)
-        assert torch.equal(after, before[[0, 3, 1]])
-    assert torch.equal(new.score.weight, old.score.weight[[0, 3, 1]])
+    before, after = old.state_dict(), new.state_dict()
+    heads = ("tower.head.weight", "tower.head.bias") if tower else ("logits.weight",)
+    for name in heads:
+        assert torch.equal(after[name], before[name][[0, 3, 1]])
+    assert torch.equal(after["score.weight"], before["score.weight"])
 
 
-def test_weights_of_another_network_are_refused(tiny: Config) -> None:
-    gray = Generator(1, 4, tiny.generator)
+def test_where_the_class_stands_beside_the_image_its_channel_follows() -> None:
+    """Those of the image stay where they are."""
+    pairs: list[tuple[nn.Module, nn.Module]] = [
+        (ConcatenatedGenerator(3, 4, **SIZES), ConcatenatedGenerator(3, 3, **SIZES)),
+        (
+            StarGenerator(3, 4, width=4, residual_blocks=1),
+            StarGenerator(3, 3, width=4, residual_blocks=1),
+        ),
+    ]
+    for old, new in pairs:
+        take_over(new, old.state_dict(), Classes(OLD, ("normal", "c", "a")))
+        (name,) = (name for name, one in class_slices(old).items() if one.first == 3)
+        before, after = old.state_dict()[name], new.state_dict()[name]
+        assert torch.equal(after, before[:, [0, 1, 2, 3, 6, 4]])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: Generator(3, k, **SIZES),
+        lambda k: RobustGenerator(3, k, **SIZES),
+        lambda k: ConcatenatedGenerator(3, k, **SIZES),
+        lambda k: PatchCritic(3, k, width=4, layers=3),
+        lambda k: TowerCritic(3, k, width=4, layers=3, tower_width=8),
+        lambda k: StarGenerator(3, k, width=4, residual_blocks=1),
+        lambda k: StarCritic(3, k, width=4, layers=3, size=(16, 16)),
+    ],
+)
+def test_every_parameter_whose_shape_follows_the_classes_says_so(
+    make: Callable[[int], nn.Module],
+) -> None:
+    few, many = ({name: tuple(t.shape) for name, t in make(k).state_dict().items()} for k in (4, 6))
+    assert few.keys() == many.keys()
+    assert {name for name in few if few[name] != many[name]} == class_slices(make(4)).keys()
+
+
+def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ModelError, match=r"stem\.0\.weight is .* here and .* there"):
-        take_over(Generator(3, 4, tiny.generator), gray.state_dict(), Classes(OLD, OLD))
+        take_over(generator(), generator(1).state_dict(), Classes(OLD, OLD))
 
 
 def begin(config: Config, boards: Path, run: Path, *classes: str) -> Job:
@@ -69,14 +119,15 @@ def test_a_training_begins_with_the_weights_of_another_one(
     run: Path, boards: Path, tmp_path: Path
 ) -> None:
     """The first checkpoint holds them; with the same classes it is the earlier model."""
-    config = tiny_with(training={"lead_steps": 0})
+    config = tiny_with(method={"warmup_steps": 0})
     job = begin(config, boards, run, *CLASSES)
     stopped = run_job(job, tmp_path / "runs", stop=lambda: True)
     state = load_tensors(stopped.run / "state.safetensors")[0]
     earlier = load_tensors(run / "weights" / "last.safetensors")[0]
     for name, tensor in earlier.items():
         assert torch.equal(state[name], tensor), name
-        assert torch.equal(state[name.replace("generator.", "raw.")], tensor)
+        if name.startswith("generator."):
+            assert torch.equal(state[f"raw.{name}"], tensor)
 
 
 def test_what_taught_the_earlier_weights_has_taught_those_that_go_on_from_them(
@@ -86,7 +137,7 @@ def test_what_taught_the_earlier_weights_has_taught_those_that_go_on_from_them(
     tensors, info = load_tensors(run / "weights" / "last.safetensors")
     alone = tmp_path / "alone.safetensors"
     save_tensors(alone, tensors, replace(info, taught_by=("a" * 64,)))
-    job = begin(tiny_with(training={"lead_steps": 0}), boards, alone, *CLASSES)
+    job = begin(tiny_with(method={"warmup_steps": 0}), boards, alone, *CLASSES)
     stopped = run_job(job, tmp_path / "runs", stop=lambda: True).run
     assert read_info(stopped / "state.safetensors").taught_by == ("a" * 64,)
     gone_on = go_on(stopped)
@@ -102,12 +153,27 @@ def test_the_networks_are_of_the_form_of_the_weights(
     run: Path, boards: Path, tmp_path: Path, tiny: Config
 ) -> None:
     job = new_job(boards, "quick", {"training": {"init_from": str(run)}})
-    assert job.config.generator == tiny.generator and job.config.critic == tiny.critic
+    shape = method_named("robust").Shape
+    assert part(shape, job.config.method) == part(shape, tiny.method)
+    assert job.config.method.sd_con == load_config("quick", {}).method.sd_con
     with pytest.raises(ModelError, match="no weights at"):
         new_job(boards, "quick", {"training": {"init_from": str(tmp_path / "none")}})
 
 
-def test_a_generator_alone_begins_with_a_critic_at_random(tiny: Config) -> None:
-    engine = Engine(tiny, ModelInfo(Form.of(tiny), OLD, 3), device=torch.device("cpu"), bf16=False)
-    alone = with_prefix("generator", Generator(3, 4, tiny.generator).state_dict())
-    assert not engine.begin_from(alone, Classes(OLD, OLD))
+def test_weights_of_another_method_are_refused(run: Path, boards: Path) -> None:
+    with pytest.raises(SettingError, match=r"weights of the method robust, and paper trains defec"):
+        new_job(boards, "paper", {"training": {"init_from": str(run)}})
+
+
+def test_a_generator_alone_begins_with_a_critic_at_random(boards: Path, tiny: Config) -> None:
+    job = Job(tiny, index_data(boards, DataConfig(classes=CLASSES)))
+    state = State(tiny, job.method(), device=CPU)
+    networks = job.method().networks()
+    alone = with_prefix("generator", networks["generator"].state_dict())
+    before = state.networks[CRITIC].state_dict()
+    assert state.begin_from(alone, Classes(job.index.classes, job.index.classes)) == [CRITIC]
+    for name, tensor in state.networks[CRITIC].state_dict().items():
+        assert torch.equal(tensor, before[name])
+    for name, tensor in state.weights().items():
+        if name in alone:
+            assert torch.equal(tensor, alone[name])

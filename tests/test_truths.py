@@ -11,7 +11,7 @@ from defectgan.data.dataset import Batches
 from defectgan.data.index import index_data
 from defectgan.images import Picture, write_picture
 from defectgan.training.batches import make_batches
-from defectgan.training.step import sides
+from defectgan.training.job import Job
 from tests.conftest import tiny_with
 
 
@@ -34,10 +34,11 @@ def marked(tmp_path: Path) -> Path:
 def batches(root: Path, *, supervision: float = 1.0, **data: Any) -> Batches:
     config = tiny_with(
         data={"image_size": 16, **data},
-        loss={"mask_supervision": supervision},
+        method={"mask_supervision": supervision},
         training={"batch_size": 8},
     )
-    return make_batches(config, index_data(root, config.data))
+    job = Job(config, index_data(root, config.data))
+    return make_batches(config, job.index, truths=job.learns_truths())
 
 
 @pytest.mark.parametrize("data", [{}, {"fit": "letterbox"}, {"fit": "crop"}, {"cache": "none"}])
@@ -49,7 +50,6 @@ def test_the_mask_lies_where_the_defect_is_seen(marked: Path, data: dict[str, An
         assert torch.allclose(batch.truth[tin], (batch.defect[tin] + 1) / 2, atol=0.02)
         assert batch.truth[tin].sum() > 0
         assert batch.truth[~tin].isnan().all()
-        assert torch.equal(sides(batch).truth.isnan(), batch.truth.isnan())
 
 
 def test_masks_are_read_only_where_they_are_learned_from(marked: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.draws import Draws
 from defectgan.networks.generator import Layer
@@ -151,6 +152,16 @@ class Method(ABC):
     def wants_truths(self) -> bool:
         """Whether its players learn from true masks."""
         return False
+
+    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The classification loss that the data's kind of labels asks for."""
+        return losses.classification(logits, label, multi_label=self.task.multi_label)
+
+    def sureness(self, logits: Tensor, label: Tensor) -> Tensor:
+        """How probable the true classes are to a classifier, the mean in [0, 1]: the term by which
+        a training sets the strength of its augmentation.
+        """
+        return losses.probability(logits.detach(), label, multi_label=self.task.multi_label).mean()
 
     @abstractmethod
     def noise_size(self, networks: Networks, height: int, width: int) -> int:

@@ -103,14 +103,6 @@ class Layered(Method):
     def wants_truths(self) -> bool:
         return bool(self.shape.mask_supervision)
 
-    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The classification loss that the data's kind of labels asks for."""
-        return losses.classification(logits, label, multi_label=self.task.multi_label)
-
-    def sureness(self, logits: Tensor, label: Tensor) -> Tensor:
-        """How probable the true classes are to the classifier, the mean in [0, 1]."""
-        return losses.probability(logits.detach(), label, multi_label=self.task.multi_label).mean()
-
     def supervised(
         self, total: Tensor, terms: Terms, mask: Tensor, batch: Batch
     ) -> tuple[Tensor, Terms]:

@@ -24,7 +24,7 @@ def method_named(name: Any) -> "type[Method]":
     Raises:
         SettingError: if there is none of that name.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise SettingError(f"no method {name}{found(tuple(METHODS), str(name))}")
     module = import_module(f"defectgan.methods.{name}")
     kind: type[Method] = getattr(module, METHODS[name])

@@ -86,9 +86,6 @@ class StarGAN(Method):
         painted = networks["generator"](image, control)
         return Layer(painted, torch.ones_like(painted[:, :1]))
 
-    def _classification(self, logits: Tensor, label: Tensor) -> Tensor:
-        return losses.classification(logits, label, multi_label=self.task.multi_label)
-
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor
     ) -> tuple[Tensor, Terms]:
@@ -99,9 +96,10 @@ class StarGAN(Method):
         terms = {
             "wgan": losses.wasserstein_critic(on_real.score, critic.scores(fake, batch.target)),
             "gp": self._penalty(critic, losses.interpolate(real, fake, t), batch.target),
-            "cls_r": self._classification(on_real.logits, batch.source),
+            "cls_r": self.classification(on_real.logits, batch.source),
         }
-        return terms["wgan"] + s.gp * terms["gp"] + s.cls * terms["cls_r"], terms
+        total = terms["wgan"] + s.gp * terms["gp"] + s.cls * terms["cls_r"]
+        return total, terms | {"sureness": self.sureness(on_real.logits, batch.source)}
 
     def _penalty(self, critic: StarCritic, image: Tensor, label: Tensor) -> Tensor:
         """Of the sum over the patches, in fp32: in bf16 its second derivative is noise."""
@@ -118,7 +116,7 @@ class StarGAN(Method):
         verdict = networks[CRITIC](draws.shown(there), batch.target)
         terms = {
             "adv": losses.wasserstein_generator(verdict.score),
-            "cls_f": self._classification(verdict.logits, batch.target),
+            "cls_f": self.classification(verdict.logits, batch.target),
             "rec": losses.reconstruction(images, back),
         }
         return terms["adv"] + s.cls * terms["cls_f"] + s.rec * terms["rec"], terms

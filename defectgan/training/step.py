@@ -136,7 +136,7 @@ class Engine:
                 self._update(player.name, loss)
             terms |= {name: term.detach() for name, term in said.items()}
             if SURENESS in said:
-                terms |= self._adapt(terms[SURENESS])
+                terms |= self._adapt(player, terms[SURENESS])
         return terms
 
     @torch.no_grad()
@@ -146,13 +146,12 @@ class Engine:
         with self._autocast():
             return list(player.ahead(self.state.networks, parts, self._draws(rng, t)))
 
-    def _adapt(self, sureness: Tensor) -> Terms:
+    def _adapt(self, player: Player, sureness: Tensor) -> Terms:
         """Let the strength of the augmentation follow the classifier's success."""
         if not self.config.augment.adaptive:
             return {}
         sureness = sureness.clone()
         self.peers.average([sureness])
-        player = next(p for p in self.state.players if p.repeats)
         steps = self.config.training.steps * player.repeats
         self.state.strength = adapted(self.state.strength, sureness, steps)
         return {"augmented": self.state.strength}
