@@ -12,9 +12,10 @@ class Batch(NamedTuple):
     ``normal`` and ``defect`` [B/2, C, H, W] in [-1, 1]; ``label`` [B/2, K] in {0, 1}, the classes
     of the defect images, and at once those that the normal images are to be turned into; ``truth``
     [B/2, 1, H, W] in [0, 1], the true masks of the defect images, NaN where there is none, and
-    empty where nobody learns from them. ``drawn`` [B, C, H, W]: a drawn defect on each normal
-    image, then the same defects, each on the next normal image; ``drawn_truth`` [B, 1, H, W] in
-    {0, 1} where they are; both empty where nobody learns from them.
+    empty where nobody learns from them. ``drawn`` [B/2, C, H, W]: a drawn defect on each normal
+    image of the first half of them, then the same defects, each on the next of these; and
+    ``drawn_truth`` [B/2, 1, H, W] in {0, 1}, where they are; both empty where nobody learns from
+    them.
 
     Both directions at once: ``images`` (n, d) of the classes ``source`` are turned into the classes
     ``target``, of which ``real`` (d, n) are true examples.
@@ -55,5 +56,6 @@ class Batch(NamedTuple):
 
     def first(self, half: int) -> "Batch":
         """The first ``half`` images of each half."""
-        drawn = (torch.cat([each[:half] for each in pair.chunk(2)]) for pair in self[4:])
+        shown = max(1, half // 2)
+        drawn = (torch.cat([each[:shown] for each in pair.chunk(2)]) for pair in self[4:])
         return Batch(*(tensor[:half] for tensor in self[:4]), *drawn)

@@ -34,7 +34,8 @@ from defectgan.training.state import State
 
 Map: TypeAlias = NDArray[np.floating[Any]]
 CLASSES = ("normal", "defect")
-BATCH, LR = 20, 1e-3
+# Defects a step.
+DRAWN, LR = 10, 1e-3
 NOISE = 0.01  # standard deviation of the sensor noise, at most 3 x
 
 
@@ -131,13 +132,12 @@ def surface(seed: tuple[int, ...], side: int) -> NDArray[np.float32]:
 
 
 def batch(step: int, side: int) -> Batch:
-    """Good images with drawn defects; in the place of real ones the same defects."""
-    numbers = range(BATCH // 2)
-    images = [surface((step, i), side) for i in numbers]
-    drawn = drawn_on(images, [step * BATCH + i for i in numbers])
+    """Good images, half of them with drawn defects; nothing stands in the place of real ones."""
+    images = [surface((step, i), side) for i in range(2 * DRAWN)]
+    drawn = drawn_on(images[:DRAWN], [step * DRAWN + i for i in range(DRAWN)])
     label = torch.eye(len(CLASSES))[1:].expand(len(images), -1)
     normal = to_tensor(images)
-    return Batch(normal, drawn["drawn"].chunk(2)[0], label, **drawn)
+    return Batch(normal, normal, label, **drawn)
 
 
 def train(config: Config, steps: int, say: Callable[[str], None]) -> tuple[State, ModelInfo]:
@@ -151,7 +151,7 @@ def train(config: Config, steps: int, say: Callable[[str], None]) -> tuple[State
     for step in range(steps):
         state.set_learning_rates(step)
         rng = torch.Generator().manual_seed(step)
-        draws = Draws(rng, step, own=lambda drawn: drawn)
+        draws = Draws(rng, step)
         loss, terms = method.of_drawn(state.networks, batch(step, task.size[0]), draws)
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -117,7 +117,10 @@ def test_every_preset_trains(name: str) -> None:
     def bigger(step: int, part: int) -> Batch:
         small = batch(step, part)
         normal, defect = (F.interpolate(x, 64) for x in (small.normal, small.defect))
-        return Batch(normal, defect, small.label, torch.zeros(2, 1, 64, 64))
+        truth = torch.zeros(2, 1, 64, 64)
+        truth[:, :, 8:12, 8:12] = 1
+        drawn = torch.where(truth > 0, 1.0, normal[[0, 0]])
+        return Batch(normal, defect, small.label, torch.zeros_like(truth), drawn, truth)
 
     if trained.warm_up is not None:
         trained.warm_up_step(0, bigger)

@@ -263,8 +263,9 @@ class Batches:
         )
         if part not in self._drawn:
             return batch
-        seeds = [seed for _, _, seed in drawn[: self._half][self._rows]]
-        return batch._replace(**drawn_on([one.image for one in normal], seeds))
+        shown = normal[: max(1, len(normal) // 2)]
+        seeds = [seed for _, _, seed in drawn[: self._half][self._rows][: len(shown)]]
+        return batch._replace(**drawn_on([one.image for one in shown], seeds))
 
     def _example(self, k: int, i: int, seed: int) -> Example:
         """Image i of class k as the networks see it, augmented."""

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 Map: TypeAlias = NDArray[np.floating[Any]]
 Image: TypeAlias = NDArray[np.float32]
 
-# Of a defect that lies outside the image, or is of no visible size, another is drawn, so often.
+# Of a defect that lies outside an image, or cannot be seen on it, another is drawn, so often.
 ATTEMPTS = 20
-LEAST = 6.0  # pixels, weighed by their opacity
+LEAST = 6  # pixels
 # A pixel that is so opaque and has changed by so much is defect.
 OPAQUE, VISIBLE = 0.1, 0.03
 # How far a drawn defect's colour may lie from its surface's.
@@ -50,20 +50,23 @@ class Drawn(NamedTuple):
 
 def draw_pair(one: Image, other: Image, seed: tuple[int, ...]) -> tuple[Drawn, Drawn]:
     """The same defect on two good images [H, W, C] in [0, 1]: of one shape, at one place, of a kind
-    that depends on the seed alone.
+    that can be seen on both.
     """
-    rng = np.random.default_rng((*seed, 0))
-    kind = KINDS[rng.integers(len(KINDS))]
-    channels = one.shape[2]
-    tinted = channels > 1 and rng.random() < 0.5
-    tint = np.asarray(rng.uniform(-TINT, TINT, channels)) * tinted
     grounds = [_square(image.mean(2)) for image in (one, other)]
-    for attempt in range(1, ATTEMPTS + 1):
-        flaws = [kind(np.random.default_rng((*seed, attempt)), ground) for ground in grounds]
-        if min(flaw.opacity.sum() for flaw in flaws) >= LEAST:
+    for attempt in range(ATTEMPTS):
+        kind, tint = _kind(np.random.default_rng((*seed, attempt, 0)), one.shape[2])
+        flaws = [kind(np.random.default_rng((*seed, attempt, 1)), ground) for ground in grounds]
+        first, second = (_on(i, flaw, tint) for i, flaw in zip((one, other), flaws, strict=True))
+        if min(first.truth.sum(), second.truth.sum()) >= LEAST:
             break
-    first, second = (_on(i, flaw, tint) for i, flaw in zip((one, other), flaws, strict=True))
     return first, second
+
+
+def _kind(rng: Generator, channels: int) -> tuple[Callable[[Generator, Map], Flaw], Map]:
+    """A kind, and how far its colour lies from its surface's."""
+    kind = KINDS[rng.integers(len(KINDS))]
+    tinted = channels > 1 and rng.random() < 0.5
+    return kind, np.asarray(rng.uniform(-TINT, TINT, channels)) * tinted
 
 
 def _square(ground: Map) -> Map:

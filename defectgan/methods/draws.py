@@ -12,8 +12,9 @@ from defectgan.methods.augment import augment, draw_augmentation
 
 
 class Draws:
-    """Draws of one step: a function of (seed, step), for the whole batch, of which ``own`` gives
-    this process its rows.
+    """Draws of one step: a function of (seed, step). What is drawn for images is drawn for those of
+    all processes, of which this one has its rows; ``halves`` says of how many halves of a batch
+    they are, normal images first.
     """
 
     def __init__(
@@ -21,38 +22,40 @@ class Draws:
         rng: torch.Generator,
         step: int,
         *,
-        own: Callable[[Tensor], Tensor],
+        rows: Callable[[int], slice] = lambda count: slice(count),
         processes: int = 1,
         strength: Tensor | None = None,
     ) -> None:
         """Args: where randomness comes from, and on which device; the step; this process's rows of
-        what was drawn for a whole batch; how many processes share a batch; the strength of the
-        augmentation of what critics are shown, None: they are shown images as they are.
+        so many; how many processes share a batch; the strength of the augmentation of what critics
+        are shown, None: they are shown images as they are.
         """
         self.step = step
-        self._rng, self._own, self._processes = rng, own, processes
+        self._rng, self._rows, self._processes = rng, rows, processes
         self._strength = strength
 
-    def uniform(self, count: int) -> Tensor:
-        """[count] from U[0, 1)."""
-        drawn = torch.rand(count * self._processes, generator=self._rng, device=self._rng.device)
-        return self._own(drawn)
+    def uniform(self, count: int, each: int | None = None, *, halves: int = 2) -> Tensor:
+        """[count], or [count, each], from U[0, 1)."""
+        size = (self._all(count),) if each is None else (self._all(count), each)
+        drawn = torch.rand(size, generator=self._rng, device=self._rng.device)
+        return self._own(drawn, halves)
 
-    def chances(self, count: int, each: int) -> Tensor:
-        """[count, each] from U[0, 1)."""
-        size = count * self._processes, each
-        return self._own(torch.rand(size, generator=self._rng, device=self._rng.device))
-
-    def noise(self, count: int, size: int) -> Tensor:
+    def noise(self, count: int, size: int, *, halves: int = 2) -> Tensor:
         """[count, size], standard normal."""
-        return self._own(draw_noise(count * self._processes, size, self._rng))
+        return self._own(draw_noise(self._all(count), size, self._rng), halves)
 
     def shown(self, images: Tensor) -> Tensor:
-        """What a critic is shown of images [B, C, H, W]; gradients flow through."""
+        """What a critic is shown of a batch's images [B, C, H, W]; gradients flow through."""
         if self._strength is None:
             return images
-        drawn = draw_augmentation(len(images) * self._processes, self._rng)
-        return augment(images, self._own(drawn), self._strength)
+        drawn = draw_augmentation(self._all(len(images)), self._rng)
+        return augment(images, self._own(drawn, 2), self._strength)
+
+    def _all(self, count: int) -> int:
+        return count * self._processes
+
+    def _own(self, drawn: Tensor, halves: int) -> Tensor:
+        return torch.cat([half[self._rows(len(half))] for half in drawn.chunk(halves)])
 
 
 def draw_noise(count: int, size: int, rng: torch.Generator) -> Tensor:

@@ -106,6 +106,10 @@ class Exemplar(Robust):
         critic, generator = super().players()
         return critic._replace(ahead=self._fakes), generator._replace(drawn=True)
 
+    def _noise(self, generator: ExemplarGenerator, images: Tensor, draws: Draws) -> Tensor:
+        """For images [., C, H, W] of one half of a batch."""
+        return draws.noise(len(images), generator.noise_size(*images.shape[2:]), halves=1)
+
     def _moved(self, exemplars: Exemplars, onto: Tensor, chance: Tensor) -> Moved:
         """In a pose and at a place that ``chance`` [B, 2] says, on images [B, C, H, W]."""
         known = torch.tensor(self.task.poses, device=onto.device)
@@ -130,9 +134,9 @@ class Exemplar(Robust):
         made = []
         for batch in batches:
             label, normal = batch.target.chunk(2)
-            noise = draws.noise(len(label), generator.noise_size(*batch.normal.shape[2:]))
+            noise = self._noise(generator, batch.normal, draws)
             restored, found = self._restored(generator, batch.defect, normal, noise)
-            there = self._moved(found, batch.normal, draws.chances(len(label), 2))
+            there = self._moved(found, batch.normal, draws.uniform(len(label), 2, halves=1))
             painted = _paint(generator, batch.normal, label, noise, there.code)
             made.append(torch.cat([painted.image, restored.image]))
         return made
@@ -143,12 +147,14 @@ class Exemplar(Robust):
         generator, s = cast(ExemplarGenerator, networks["generator"]), self.shape
         n, d, label = batch.normal, batch.defect, batch.target
         (y, normal), size = label.chunk(2), generator.noise_size(*batch.normal.shape[2:])
-        restored, found = self._restored(generator, d, normal, draws.noise(len(d), size))
-        there = self._moved(found, n, draws.chances(len(n), 2))
-        images, code = torch.cat([n, restored.image]), torch.cat([there.code, found.code])
+        restored, found = self._restored(generator, d, normal, self._noise(generator, d, draws))
+        there = self._moved(found, n, draws.uniform(len(n), 2, halves=1))
+        # Nor from painting again: to take nothing away would make it easiest.
+        images = torch.cat([n, restored.image.detach()])
+        code = torch.cat([there.code, found.code])
         both = _paint(generator, images, torch.cat([y, y]), draws.noise(len(images), size), code)
         (painted, again), (mask, _mask) = both.image.chunk(2), both.mask.chunk(2)
-        back = paint(generator, painted, normal, draws.noise(len(n), size))
+        back = paint(generator, painted, normal, self._noise(generator, n, draws))
         shown, masks = torch.cat([painted, restored.image]), torch.cat([mask, restored.mask])
         verdict = networks[CRITIC](draws.shown(shown), label)
         share = losses.probability(
@@ -175,18 +181,18 @@ class Exemplar(Robust):
         return total, terms | covered(masks)
 
     def of_drawn(self, networks: Networks, batch: Batch, draws: Draws) -> tuple[Tensor, Terms]:
-        """Drawn defects taken away, painted again, and painted on other images; of half of the good
+        """Drawn defects taken away, painted again, and painted on other images; of other good
         images, that there is nothing to take away.
         """
-        generator, n = cast(ExemplarGenerator, networks["generator"]), batch.normal
+        generator, count = cast(ExemplarGenerator, networks["generator"]), len(batch.drawn) // 2
+        n, others = batch.normal[:count], batch.normal.roll(-count, 0)[:count]
         (here, there), (truth, elsewhere) = batch.drawn.chunk(2), batch.drawn_truth.chunk(2)
-        (y, normal), size = batch.target.chunk(2), generator.noise_size(*n.shape[2:])
-        half = len(n) // 2
-        noise = draws.noise(len(n), size)
+        y, normal = (label[:count] for label in batch.target.chunk(2))
+        noise = self._noise(generator, n, draws)
         taken, found = self._restored(generator, here, normal, noise)
-        clean = paint(generator, n[:half], normal[:half], noise[:half])
+        clean = paint(generator, others, normal, noise)
         known = torch.tensor(self.task.poses, device=n.device)
-        pose = known[(draws.uniform(len(n)) * len(known)).long()]
+        pose = known[(draws.uniform(len(n), halves=1) * len(known)).long()]
         turned = [posed(part, pose) for part in (n.roll(-1, 0), found.code, there, elsewhere)]
         images, code = (
             torch.cat([taken.image.detach(), turned[0]]),

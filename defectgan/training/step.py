@@ -116,12 +116,7 @@ class Engine:
 
     def _draws(self, rng: torch.Generator, t: int) -> Draws:
         strength = self.state.strength if self.config.augment.adaptive else None
-        return Draws(rng, t, own=self._own, processes=self.peers.size, strength=strength)
-
-    def _own(self, drawn: Tensor) -> Tensor:
-        """This process's rows of what was drawn for the whole batch, normal images first."""
-        rows = self.peers.part(len(drawn) // 2)
-        return torch.cat([half[rows] for half in drawn.chunk(2)])
+        return Draws(rng, t, rows=self.peers.part, processes=self.peers.size, strength=strength)
 
     def _play(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> Terms:
         """A player's updates, one for each batch."""

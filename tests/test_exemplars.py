@@ -1,0 +1,231 @@
+"""Painting from exemplars: what was taken away is encoded, moved and painted again."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from defectgan.batch import Batch
+from defectgan.methods.base import CRITIC, Task
+from defectgan.methods.config import parse_config
+from defectgan.methods.draws import Draws
+from defectgan.methods.exemplar import BANK, CHOICES, Exemplar
+from defectgan.networks.exemplars import (
+    CELL,
+    CODE,
+    POSES,
+    ROOM,
+    Bank,
+    Encoder,
+    Exemplars,
+    Moves,
+    changed,
+    moved,
+    place,
+    posed,
+    poses_shown,
+)
+
+SIDE, CLASSES = 32, 3
+TREE: dict[str, Any] = {
+    "data": {"image_size": SIDE},
+    "method": {
+        "name": "exemplar",
+        "width": 4,
+        "residual_blocks": 1,
+        "spade_hidden": 4,
+        "critic_width": 4,
+        "critic_layers": 3,
+        "tower_width": 8,
+        "n_critic": 1,
+    },
+    "training": {"batch_size": 4},
+}
+
+
+def method(**settings: Any) -> Exemplar:
+    config = parse_config(TREE | {"method": TREE["method"] | settings}, origin="tests")
+    return Exemplar(config.method, Task(1, CLASSES, (SIDE, SIDE), poses=(0,)))
+
+
+def draws(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), 0)
+
+
+def batch() -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    normal, defect = torch.rand(2, 2, 1, SIDE, SIDE, generator=rng) - 0.5
+    truth = torch.zeros(2, 1, SIDE, SIDE)
+    truth[:, :, 8:14, 8:14] = 1
+    drawn = torch.where(truth > 0, 1.0, normal[[0, 0]])
+    label = torch.eye(CLASSES)[1:]
+    return Batch(normal, defect, label, torch.empty(0), drawn, truth)
+
+
+def exemplar(*, at: tuple[int, int], ground: Tensor) -> Exemplars:
+    """One that takes two by two cells."""
+    code = torch.zeros(1, CODE, *ground.shape[2:])
+    code[:, :, at[0] : at[0] + 2, at[1] : at[1] + 2] = 1
+    return Exemplars(code, ground)
+
+
+def test_an_exemplar_goes_where_the_image_looks_as_its_own_did() -> None:
+    onto = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = exemplar(at=(2, 2), ground=onto.roll((-3, 2), (2, 3)))
+    moves = place(one, onto, torch.zeros(1))
+    assert (moves.down.item(), moves.across.item()) == (3, -2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 6), st.integers(0, 6), st.floats(0, 1, exclude_max=True), st.integers(0, 2**20)
+)
+def test_an_exemplar_stays_inside_the_image_as_a_whole(
+    row: int, column: int, chance: float, seed: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    ground, onto = torch.rand(2, 1, 2, 8, 8, generator=rng)
+    one = exemplar(at=(row, column), ground=ground)
+    code = moved(one.code, place(one, onto, torch.tensor([chance])))
+    assert_close(code.sum(), one.code.sum())
+
+
+def test_what_is_moved_is_shifted_and_zeros_come_in() -> None:
+    x = torch.rand(3, 2, 6, 8, generator=torch.Generator().manual_seed(0))
+    moves = Moves(torch.tensor([0, 2, -5]), torch.tensor([0, -3, 1]))
+    for one, down, across, result in zip(x, *moves, moved(x, moves), strict=True):
+        naive = torch.zeros_like(one)
+        for i in range(6):
+            for j in range(8):
+                if 0 <= i + down < 6 and 0 <= j + across < 8:
+                    naive[:, i + down, j + across] = one[:, i, j]
+        assert torch.equal(result, naive)
+
+
+def test_each_map_is_turned_into_its_own_pose() -> None:
+    x = torch.rand(POSES, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    turned = posed(x, torch.arange(POSES))
+    one = x[7]
+    assert torch.equal(turned[0], x[0])
+    assert torch.equal(turned[1], x[1].flip(2)) and torch.equal(turned[2], x[2].flip(1))
+    assert torch.equal(turned[4], x[4].transpose(1, 2))
+    assert torch.equal(turned[7], one.flip(2).flip(1).transpose(1, 2))
+
+
+def test_only_poses_that_images_are_shown_in_are_taken() -> None:
+    corner = torch.zeros(POSES, 1, 4, 4)
+    corner[:, :, 0, 1] = 1  # tells all poses apart
+    turns = [torch.rot90(corner[0], k, (1, 2)) for k in range(4)]
+    shown = poses_shown(flip=False, rotate=True, square=True)
+    found = posed(corner[: len(shown)], torch.tensor(shown))
+    assert all(any(torch.equal(one, turn) for turn in turns) for one in found)
+    assert len({one.numpy().tobytes() for one in found}) == 4
+    assert poses_shown(flip=False, rotate=False, square=True) == (0,)
+    assert poses_shown(flip=True, rotate=True, square=True) == tuple(range(POSES))
+    assert 4 not in poses_shown(flip=True, rotate=True, square=False)
+
+
+def test_where_nothing_was_taken_away_the_code_is_zero() -> None:
+    torch.manual_seed(0)
+    restored = torch.rand(1, 1, 16, 16) - 0.5
+    defect = restored.clone()
+    defect[:, :, 4:8, 8:12] += 1
+    code = Encoder(1, 4)(defect, restored, torch.full((1, 1, 16, 16), 0.5))
+    assert torch.equal(
+        code.abs().sum(1)[0] > 0, F.max_pool2d(changed(defect, restored), CELL)[0, 0] > 0
+    )
+    assert code[0, -1, 1, 2] == 1
+
+
+def test_a_bank_gives_each_class_its_own() -> None:
+    bank = Bank(1, CLASSES, (SIDE, SIDE))
+    for k, count in ((1, 2), (2, ROOM)):
+        code = torch.arange(count).float().view(-1, 1, 1, 1) + 100 * k
+        bank.fill(k, Exemplars(code.expand(-1, CODE, 8, 8), torch.zeros(count, 1, 8, 8)))
+    drawn = bank.draw(torch.tensor([1, 1, 2, 2]), torch.tensor([0.0, 0.99, 0.0, 0.999]))
+    assert drawn.code[:, 0, 0, 0].tolist() == [100, 101, 200, 200 + ROOM - 1]
+
+
+def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
+    weights = {"adv": 0.5, "cls_f": 2.0, "rec": 3.0, "sd_cyc": 4.0, "sd_con": 6.0}
+    ours = method(**weights, again=1.5, follow=0.25, drawn=0.75)
+    torch.manual_seed(0)
+    networks = ours.networks()
+    _, generator = ours.players()
+    assert generator.drawn
+    total, terms = generator.loss(networks, batch(), draws(), None)
+    expected = sum(w * terms[name] for name, w in weights.items())
+    expected = expected + 1.5 * terms["again"] + 0.25 * terms["follow"]
+    expected = expected + 0.75 * (2 * terms["drawn_rec"] + terms["drawn_mask"] / 2)
+    assert_close(total, expected)
+
+
+def test_no_gradient_goes_from_a_code_to_what_it_was_read_from() -> None:
+    """Else a restoration would leave in the image what makes painting it again easy."""
+    ours = method()
+    networks = ours.networks()
+    generator = networks["generator"]
+    defect = batch().defect.requires_grad_()
+    noise = torch.zeros(2, generator.noise_size(SIDE, SIDE))  # type: ignore[operator]
+    normal = torch.eye(CLASSES)[:1].expand(2, -1)
+    _, found = ours._restored(generator, defect, normal, noise)  # type: ignore[arg-type]
+    found.code.sum().backward()  # type: ignore[no-untyped-call]
+    assert all(
+        p.grad is None for name, p in generator.named_parameters() if not name.startswith("encoder")
+    )
+
+
+def test_fakes_are_painted_ones_and_then_restored_ones() -> None:
+    ours = method()
+    networks = ours.networks()
+    critic, _ = ours.players()
+    assert critic.ahead is not None
+    (made,) = critic.ahead(networks, [batch()], draws())
+    # From a head of zeros nothing is painted.
+    assert_close(made, batch().images)
+    assert critic.trains == (CRITIC,)
+
+
+def painted(ours: Exemplar, networks: Any, label: int, noise: Tensor) -> Tensor:
+    control = torch.eye(CLASSES)[[label] * len(noise)][:, :, None, None]
+    return ours.paint(networks, batch().normal[:1].expand(len(noise), -1, -1, -1), control, noise)[
+        0
+    ]
+
+
+def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none() -> None:
+    ours = method(noise_scale=0)
+    torch.manual_seed(0)
+    networks = ours.networks()
+    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
+    images = torch.rand(8, 1, SIDE, SIDE) - 0.5
+    ours.settle(networks, lambda k: images[4 * (k - 1) : 4 * k])
+    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[union-attr, operator]
+    size = ours.noise_size(networks, SIDE, SIDE)
+    noise = torch.zeros(2, size)
+    noise[:, -CHOICES:] = torch.tensor([[-2.0, 0, 0], [2.0, 0, 0]])
+    with torch.no_grad():
+        one, other = painted(ours, networks, 1, noise)
+        assert not torch.equal(one, other)
+        assert torch.equal(painted(ours, networks, 1, noise)[0], one)
+        one, other = painted(ours, networks, 0, noise)
+        assert torch.equal(one, other)
+
+
+def test_a_model_without_exemplars_paints_all_the_same() -> None:
+    ours = method()
+    networks = ours.networks()
+    noise = torch.zeros(1, ours.noise_size(networks, SIDE, SIDE))
+    assert torch.isfinite(painted(ours, networks, 2, noise)).all()
+
+
+@pytest.mark.parametrize("given", ["spade", "layered"])
+def test_it_is_told_by_spade_and_paints_a_layer(given: str) -> None:
+    wrong = {"spade": {"control": "concatenated"}, "layered": {"layered": False}}[given]
+    with pytest.raises(Exception, match="input should be"):
+        method(**wrong)
