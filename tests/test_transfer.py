@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError
@@ -14,6 +15,7 @@ from defectgan.methods.registry import method_named
 from defectgan.model.file import load_tensors, read_info, save_tensors, with_prefix
 from defectgan.model.transfer import Classes, take_over
 from defectgan.networks.critic import PatchCritic, TowerCritic
+from defectgan.networks.exemplars import ExemplarGenerator
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
 from defectgan.networks.slices import class_slices
 from defectgan.networks.stargan import StarCritic, StarGenerator
@@ -33,15 +35,42 @@ def generator(channels: int = 3) -> Generator:
     return RobustGenerator(channels, 4, **SIZES)
 
 
-def test_each_class_brings_its_own_slice_and_a_new_one_starts_fresh() -> None:
+def test_each_class_brings_its_own_slice_and_a_new_one_begins_as_the_mean_of_defects() -> None:
     old, new = generator(), generator()
-    fresh = new.last_spade.shared.weight.detach().clone()
     take_over(new, old.state_dict(), Classes(OLD, NEW))
     before, after = old.last_spade.shared.weight, new.last_spade.shared.weight
     assert torch.equal(after[:, 0], before[:, 0])  # normal is normal, whatever its name
     assert torch.equal(after[:, 1], before[:, 3]) and torch.equal(after[:, 3], before[:, 1])
-    assert torch.equal(after[:, 2], fresh[:, 2])
+    assert_close(after[:, 2], before[:, 1:].mean(1))
     assert torch.equal(new.stem[0].weight, old.stem[0].weight)
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
+def test_weights_of_colour_images_serve_gray_ones_and_the_other_way_round(
+    before: int, after: int
+) -> None:
+    """A gray image, in one channel or in three alike, is answered as before: the mean over the
+    channels of what is painted, the same mask and the same code.
+    """
+    torch.manual_seed(0)
+    old, new = (ExemplarGenerator(c, 4, **SIZES) for c in (before, after))
+    nn.init.normal_(old.head.weight, std=0.002)  # far from the ends of the range
+    take_over(new, old.state_dict(), Classes(OLD, OLD), (before, after))
+    gray, restored = torch.rand(2, 2, 1, 16, 16) - 0.5
+    control = torch.eye(4)[[1, 2]][:, :, None, None]
+    noise = torch.zeros(2, old.noise_size(16, 16))
+    with torch.no_grad():
+        first, second = (
+            net(gray.expand(-1, c, -1, -1), control, noise)
+            for net, c in ((old, before), (new, after))
+        )
+        codes = [
+            net.encoder(*(x.expand(-1, c, -1, -1) for x in (gray, restored)), first.mask)
+            for net, c in ((old, before), (new, after))
+        ]
+    assert_close(second.mask, first.mask)
+    assert_close(second.foreground.mean(1, keepdim=True), first.foreground.mean(1, keepdim=True))
+    assert_close(*codes)
 
 
 def test_what_is_carried_over_and_what_is_not_is_said() -> None:
@@ -152,7 +181,7 @@ def test_other_classes_train_on(run: Path, boards: Path, tmp_path: Path, tiny: C
 def test_the_networks_are_of_the_form_of_the_weights(
     run: Path, boards: Path, tmp_path: Path, tiny: Config
 ) -> None:
-    job = new_job(boards, "quick", {"training": {"init_from": str(run)}})
+    job = new_job(boards, "table-full", {"training": {"init_from": str(run)}})
     shape = method_named("robust").Shape
     assert part(shape, job.config.method) == part(shape, tiny.method)
     assert job.config.method.sd_con == load_config("quick", {}).method.sd_con
@@ -171,7 +200,7 @@ def test_a_generator_alone_begins_with_a_critic_at_random(boards: Path, tiny: Co
     networks = job.method().networks()
     alone = with_prefix("generator", networks["generator"].state_dict())
     before = state.networks[CRITIC].state_dict()
-    assert state.begin_from(alone, Classes(job.index.classes, job.index.classes)) == [CRITIC]
+    assert state.begin_from(alone, Classes(job.index.classes, job.index.classes), 3) == [CRITIC]
     for name, tensor in state.networks[CRITIC].state_dict().items():
         assert torch.equal(tensor, before[name])
     for name, tensor in state.weights().items():

@@ -87,7 +87,7 @@ def _rechannelled(old: Tensor, sliced: ChannelSlice, before: int, after: int) ->
     """A parameter for images of other channels, which answers a gray image, in one channel or in
     three alike, as it did.
     """
-    axis, first = sliced.axis, sliced.first
+    axis, first = sliced.axis, sliced.first + sliced.images * before
     part = old.narrow(axis, first, before)
     gray = part.mean(axis, keepdim=True)
     if sliced.side == "input":

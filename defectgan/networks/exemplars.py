@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         )
         self.channel_slices = (
             ChannelSlice("body.0.weight", axis=1),
-            ChannelSlice("body.0.weight", axis=1, first=channels),
+            ChannelSlice("body.0.weight", axis=1, images=1),
         )
 
     def forward(self, defect: Tensor, restored: Tensor, mask: Tensor) -> Tensor:

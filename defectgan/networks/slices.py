@@ -19,13 +19,14 @@ class ClassSlice(NamedTuple):
 
 
 class ChannelSlice(NamedTuple):
-    """The parameter ``name`` of a module has the image's C channels from ``first`` on along
-    ``axis``: as inputs, which add up, or as outputs.
+    """The parameter ``name`` of a module has the image's C channels from ``first + images * C`` on
+    along ``axis``, behind those of so many other images: as inputs, which add up, or as outputs.
     """
 
     name: str
     axis: int
     first: int = 0
+    images: int = 0
     side: Literal["input", "output"] = "input"
 
 
