@@ -142,12 +142,13 @@ def train(
         ),
     ] = None,
     init_from: Annotated[
-        Path | None,
+        str | None,
         setting(
             TRAINING,
-            "Begin with the weights of this run or file, also for other classes.",
+            "Begin with the weights of this run or file, also for other classes; headstart: those "
+            "that come with the package and know drawn defects; none: at random.",
             env="INIT_FROM",
-            default="at random",
+            default=PRESET,
             metavar="MODEL",
         ),
     ] = None,

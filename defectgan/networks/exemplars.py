@@ -14,7 +14,6 @@ Sources: Zhu et al., "Toward Multimodal Image-to-Image Translation" (BicycleGAN)
     2021, for defects of one image on another.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -161,6 +160,10 @@ def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
     over the channels, [B, 2 h - 1, 2 w - 1].
     """
     b, c, h, w = x.shape
+    if torch.compiler.is_exporting():
+        # ONNX has no convolution with as many groups as images of a batch whose size is free.
+        seen = F.unfold(F.pad(x, (w - 1, w - 1, h - 1, h - 1)), (h, w))
+        return (kernel.reshape(b, 1, -1) @ seen).reshape(b, 2 * h - 1, 2 * w - 1)
     maps = F.conv2d(
         x.reshape(1, b * c, h, w),
         kernel.reshape(b * c, 1, h, w),
@@ -198,14 +201,10 @@ class ExemplarGenerator(RobustGenerator):
         """As of ``Generator``; ``code`` [B, CODE, h, w] is painted where the control map asks for a
         defect, None: nothing of the kind.
         """
-        self._code = code
-        return super().forward(image, control, noise)
-
-    def _refined(self, x: Tensor, control: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        if self._code is not None:
-            defect = at(1 - control[:, :1], (x.shape[2], x.shape[3]))
-            x = x + self.inject(self._code.to(x.dtype)) * defect.to(x.dtype)
-        return super()._refined(x, control, noise)
+        if code is None:
+            return super().forward(image, control, noise)
+        defect = at(1 - control[:, :1], (code.shape[2], code.shape[3]))
+        return super().forward(image, control, noise, self.inject(code) * defect)
 
 
 class Bank(nn.Module):

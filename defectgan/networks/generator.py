@@ -141,18 +141,24 @@ class Generator(nn.Module):
         """N: how many noise values an image takes."""
         return sum(h * w for h, w in self.noise_shapes(height, width))
 
-    def forward(self, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+    def forward(
+        self, image: Tensor, control: Tensor, noise: Tensor, inside: Tensor | None = None
+    ) -> Layer:
         """The layer that brings the image to the class of the control map.
 
         Args:
             image: [B, C, H, W] in [-1, 1]; H and W multiples of 4.
             control: [B, K, h, w], h = w = 1 where it is constant over the image.
             noise: [B, N], standard normal; N = ``noise_size(H, W)``.
+            inside: [B, 4 x width, H / 4, W / 4], added at the bottleneck.
         """
         maps = self._noise_maps(noise, control, image.shape[2:])
         full = self.stem(self._seen(image, control))
         half = self.down2(full)
-        x = self._refined(self.down4(half), control, maps[: self._noisy_blocks])
+        x = self.down4(half)
+        if inside is not None:
+            x = x + inside.to(x.dtype)
+        x = self._refined(x, control, maps[: self._noisy_blocks])
         *others, last = maps[self._noisy_blocks :]
         for block, z, skip in zip(self.decoder, others, self._skips(half, full), strict=True):
             x = block(x, control, z)

@@ -12,6 +12,7 @@ from defectgan.listener import SILENT, Listener
 from defectgan.locks import held
 from defectgan.runs import RUNS, RunFolder, find_model, find_run
 from defectgan.settings.load import default_preset
+from defectgan.settings.training import AT_RANDOM, HEAD_START
 from defectgan.training.job import Job, Overrides, new_job, resumed_job, shared_batch, shared_job
 from defectgan.training.peers import Peers
 from defectgan.training.watch import Outcome, Unwatched, Watcher
@@ -47,7 +48,7 @@ class TrainRequest:
         training = {**self.settings.get("training", {})}
         if data.get("crop_size") is not None or data.get("normal_from_background"):
             data["fit"] = data.get("fit") or "crop"
-        if (start := training.get("init_from")) is not None:
+        if (start := training.get("init_from")) not in (None, HEAD_START, AT_RANDOM):
             training["init_from"] = str(find_model(Path(start)).resolve())
         return {**self.settings, "data": data, "training": training}
 
