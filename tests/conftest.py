@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,11 @@ import torch
 from defectgan.data.index import index_data
 from defectgan.files import read_json_lines
 from defectgan.manifest import MANIFEST
+from defectgan.methods.base import CRITIC
 from defectgan.methods.config import Config, parse_config
+from defectgan.model.file import Model
+from defectgan.model.painter import Painter
+from defectgan.networks.generator import Generator
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, resumed_job
@@ -90,6 +95,19 @@ class StopAfter:
     def __call__(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+def generator_of(model: Model) -> Generator:
+    """The generator of a model that paints with one."""
+    generator = model.painter.networks["generator"]
+    assert isinstance(generator, Generator)
+    return generator
+
+
+def without_critic(model: Model) -> Model:
+    """As an exported file has it."""
+    networks = {k: net for k, net in model.painter.networks.items() if k != CRITIC}
+    return replace(model, painter=Painter(model.painter.method, networks))
 
 
 def load_script(path: str) -> ModuleType:

@@ -20,9 +20,8 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from defectgan import losses
+from defectgan import devices, losses
 from defectgan.batch import Batch
-from defectgan.data import dataset
 from defectgan.memory import Portions
 from defectgan.methods.base import Method, Task
 from defectgan.methods.config import Config, load_config
@@ -190,7 +189,7 @@ def picked(image: Tensor, cycled: Tensor) -> Tensor:
 FAULTS: dict[str, Callable[[], Any]] = {
     "none": nullcontext,
     "sums": lambda: mock.patch.object(Averages, "restore", sums_on_the_cpu),
-    "pageable": lambda: mock.patch.object(dataset, "upload", lambda t, device: t.to(device)),
+    "pageable": lambda: mock.patch.object(devices, "upload", lambda t, device: t.to(device)),
     "bool": lambda: mock.patch.object(losses, "reconstruction", read_back),
     "nonzero": lambda: mock.patch.object(losses, "reconstruction", picked),
 }

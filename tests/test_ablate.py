@@ -42,27 +42,27 @@ def split(folder: Path, shots: int) -> RealSplit:
 
 
 def test_each_value_is_one_change_to_the_base() -> None:
-    words = ["loss.adv=4,10", "optim.betas=[0.0, 0.9]", "critic.class_score=true", "paper"]
+    words = ["method.adv=4,10", "optim.betas=[0.0, 0.9]", "method.layered=false", "paper"]
     tried = list(ablate.variations("quick", words))
     assert [v.name for v in tried] == [
         "quick",
-        "loss.adv=4",
-        "loss.adv=10",
+        "method.adv=4",
+        "method.adv=10",
         "optim.betas=[0.0, 0.9]",
-        "critic.class_score=true",
+        "method.layered=false",
         "paper",
     ]
-    quick, four, ten, betas, scored, paper = (v.config(steps=7) for v in tried)
-    assert (quick.loss.adv, four.loss.adv, ten.loss.adv) == (1, 4, 10)
-    assert betas.optim.betas == (0, 0.9) and scored.critic.class_score
-    assert four.model_copy(update={"loss": quick.loss}) == quick
-    assert paper.critic.layers == 6 and paper.training.steps == 7
+    quick, four, ten, betas, anew, paper = (v.config(steps=7) for v in tried)
+    assert (quick.method.adv, four.method.adv, ten.method.adv) == (1, 4, 10)
+    assert betas.optim.betas == (0, 0.9) and not anew.method.layered
+    assert four.model_copy(update={"method": quick.method}) == quick
+    assert paper.method.critic_layers == 6 and paper.training.steps == 7
 
 
 def test_what_cannot_be_varied_is_refused() -> None:
     with pytest.raises(SettingError, match="cannot vary adv=4"):
         list(ablate.variations("quick", ["adv=4"]))
-    unknown, misspelt = list(ablate.variations("quick", ["nonsense", "loss.avd=4"]))[1:]
+    unknown, misspelt = list(ablate.variations("quick", ["nonsense", "method.avd=4"]))[1:]
     with pytest.raises(SettingError, match="no configuration nonsense"):
         unknown.config()
     with pytest.raises(SettingError, match="did you mean adv"):
@@ -131,10 +131,10 @@ def test_a_table_goes_on_with_what_it_has(
     monkeypatch.setattr("defectgan.evaluation.quality.DRAWS", 5)
     (first,) = call("--seeds", "1")
     assert {"named", "named_chosen", "gain", "gain_chosen", "ap", "iou"} <= first.keys()
-    both = call("--seeds", "1", "--vary", "loss.adv=4")
-    assert both[0] == first and both[1]["variation"] == "loss.adv=4"
+    both = call("--seeds", "1", "--vary", "method.adv=4")
+    assert both[0] == first and both[1]["variation"] == "method.adv=4"
     table = (out / "table.md").read_text()
-    assert "| pcb | loss.adv=4 | 1 |" in table
+    assert "| pcb | method.adv=4 | 1 |" in table
     with pytest.raises(DataError, match="another test"):
         call("--seeds", "1", "--shots", "2")
     assert json.loads((out / "job.json").read_text())["shots"] == 3

@@ -34,7 +34,7 @@ def found_in(*words: str) -> tuple[list[str], int]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_step_on_a_gpu_mixes_no_devices_and_never_makes_the_host_wait(preset: str) -> None:
-    """The warm-up of one that has any, a step, a stop off a log line, going on, a step: each image,
+    """The warm-up where there is one, a step, a stop off a log line, going on, a step: each image,
     label and mask goes up once.
     """
     found, uploads = found_in(preset)

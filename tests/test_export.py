@@ -28,9 +28,9 @@ def test_exported_weights_are_the_generator_alone_and_load_again(run: Path, tmp_
     model = load_model(run)
     (file,) = export(model, tmp_path, ["safetensors"])
     again = load_model(file.path)
-    assert again.critic is None and again.info == model.info
+    assert not again.painter.has_critic and again.info == model.info
     inputs = example(model, 2)
-    assert_close(Exported(again.generator)(*inputs), Exported(model.generator)(*inputs))
+    assert_close(Exported(again.painter)(*inputs), Exported(model.painter)(*inputs))
 
 
 def test_onnx_runs_with_one_image_and_with_many(run: Path, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_onnx_runs_with_one_image_and_with_many(run: Path, tmp_path: Path) -> No
         image, label, noise = example(model, count)
         named = {"image": image.numpy(), "label": label.numpy(), "noise": noise.numpy()}
         painted = session.run(["painted"], named)[0]
-        expected = Exported(model.generator)(image, label, noise)[0].detach()
+        expected = Exported(model.painter)(image, label, noise)[0].detach()
         assert_close(torch.from_numpy(painted), expected, atol=1e-4, rtol=0)
 
 

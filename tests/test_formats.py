@@ -1,27 +1,32 @@
 """Files of past formats, as they were written then. Never make them anew: they are what users have.
 
-How each came about: tiny networks, the tensors' values made constant so that they compress.
+How each came about: tiny networks, the tensors' values made constant, or one of three, so that they
+compress. ``painted.json``, the runs' lines and the set are what the versions then made of them.
 """
 
 import gzip
 import json
+import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from defectgan.data.index import index_data
-from defectgan.errors import ModelError
-from defectgan.files import sha256, write_json_lines
-from defectgan.generation.plan import Sources
+from defectgan.errors import ModelError, SettingError
+from defectgan.files import read_json_lines, sha256, write_json_lines
+from defectgan.generation.plan import Sources, find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
-from defectgan.images import Levels
-from defectgan.manifest import JOB
+from defectgan.images import Levels, read_picture, save_png
+from defectgan.manifest import JOB, read_manifest
 from defectgan.methods.config import Config, parse_config
 from defectgan.model.file import (
     MODEL,
@@ -32,19 +37,21 @@ from defectgan.model.file import (
     record_threshold,
     save_tensors,
     tensors_digest,
+    with_prefix,
 )
 from defectgan.model.form import Form
 from defectgan.model.formats import CONVERTERS, FORMAT, REFUSED
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
-from defectgan.training.job import Job
+from defectgan.training.job import Job, resumed_job
 from defectgan.training.warmup import NO_YARDSTICK
 from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on, rows_of
 from tests.conftest import run_job as train
 from tests.test_names import in_table
 
 FORMATS = ROOT / "tests" / "formats"
+PIECES = ("good", "crack", "dent")
 AWKWARD = ("good", "Tin", "tin", "con", "crack/rust", "x" * 300, "\u88c2\u7eb9")
 
 
@@ -67,25 +74,89 @@ def with_header(path: Path, changes: dict[str, str | None]) -> Path:
     return path
 
 
+def pieces(folder: Path) -> Path:
+    """What the runs and the set of format 3 are of: noise, with a bright line or a dark square."""
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(PIECES):
+        for i in range(4):
+            pixels = rng.integers(60, 120, (32, 32), dtype=np.uint8)
+            if k == 1:
+                pixels[8:12] = 230
+            if k == 2:
+                pixels[16:24, 4:12] = 10
+            save_png(folder / name / f"{i:03}.png", Image.fromarray(pixels))
+    return folder
+
+
+def files_of(form: str, formats: Iterable[str] = (FORMAT, *CONVERTERS)) -> list[str]:
+    return [f"{name}-{form}" for name in formats]
+
+
+WEIGHTS = [*files_of("defectgan"), *files_of("robust"), *files_of("stargan", [FORMAT])]
+
+
 def test_every_past_format_has_a_file_here_and_is_read_or_refused_by_rule() -> None:
     kept = {p.name.split(".")[0] for p in FORMATS.glob("*.safetensors.gz")}
-    assert kept >= {FORMAT, *CONVERTERS, *REFUSED}
+    assert kept >= {*WEIGHTS, *REFUSED}
     assert not {*CONVERTERS} & {*REFUSED}
 
 
-@pytest.mark.parametrize("name", [FORMAT, *CONVERTERS])
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_of_each_format_that_is_read_say_the_same(name: str, tmp_path: Path) -> None:
     model = load_model(unpacked(f"{name}.safetensors", tmp_path))
     info = model.info
-    assert info.classes == ("good", "crack", "dent") and info.channels == 1 and info.step == 2
+    assert info.classes == PIECES and info.channels == 1 and info.step == 2
     assert info.levels == Levels(5, 250) and info.threshold == 0.25 and not info.multi_label
     form = info.form
-    assert (form.view.image_size, form.view.fit, form.view.crop_size) == ((16, 32), "crop", 48)
+    assert (form.view.image_size, form.view.fit, form.view.crop_size) == ((16, 32), "crop", 24)
     assert form.poses.flip and not form.poses.rotate
     assert (form.reading.normal_class, form.reading.levels) == ("good", "minmax")
     assert form.reading.group_regex == r"^(\d+)"
-    assert form.generator.width == 4 and form.critic.class_tower and model.critic is not None
-    assert json.loads(info.training)["training"]["steps"] == 3
+    method = form.method
+    assert method.name == name.split("-")[2] and model.painter.has_critic
+    assert (method.width, method.residual_blocks) == (4, 1)
+    assert (method.critic_width, method.critic_layers) == (4, 2)
+    assert json.loads(info.training)["training"]["steps"] == 4
+
+
+@pytest.mark.parametrize("name", [*files_of("defectgan"), *files_of("robust")])
+def test_weights_of_each_format_paint_and_judge_as_they_did(name: str, tmp_path: Path) -> None:
+    painter = load_model(unpacked(f"{name}.safetensors", tmp_path)).painter
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(32.0), indexing="ij")
+    image = torch.stack([torch.sin(x / 3), torch.cos(y / 2)])[:, None]
+    noise = torch.linspace(-1, 1, 2 * painter.noise_size(16, 32)).reshape(2, -1)
+    foreground, mask = painter.layer(image, painter.control([1, 2], CPU), noise)
+    made = {
+        "foreground": foreground.mean((1, 2, 3)),
+        "mask": mask.mean((1, 2, 3)),
+        "mask_std": mask.std((1, 2, 3)),
+        "score": painter.opinion(image, [1, 2]).score,
+        "logits": painter.classify(image),
+    }
+    expected = json.loads((FORMATS / "painted.json").read_text())[name.split("-")[2]]
+    assert made.keys() == expected.keys()
+    for what, values in made.items():
+        assert values.flatten().tolist() == pytest.approx(expected[what], rel=1e-3, abs=1e-4), what
+
+
+@pytest.mark.parametrize("name", files_of("mixed", CONVERTERS))
+def test_weights_between_the_two_forms_are_refused_with_what_mixes_them(
+    name: str, tmp_path: Path
+) -> None:
+    """The published generator with the critic of the robust form: no preset ever was so."""
+    path = unpacked(f"{name}.safetensors", tmp_path)
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    said = f"{path} cannot be read: its form mixes the published form and the robust one: of the "
+    assert str(caught.value).startswith(said + "latter are critic.class_tower, and generator.resid")
+
+
+def test_weights_against_fixed_features_are_refused_with_the_reason(tmp_path: Path) -> None:
+    path = unpacked("defectgan-3-defectgan.safetensors", tmp_path)
+    form = json.loads(header(path)["form"])
+    form["critic"]["features"] = "lite0"
+    with pytest.raises(ModelError, match=r"critic\.features in its form is of an experiment"):
+        read_info(with_header(path, {"form": json.dumps(form)}))
 
 
 def test_weights_of_a_format_that_means_nothing_today_are_refused_with_the_reason(
@@ -98,19 +169,24 @@ def test_weights_of_a_format_that_means_nothing_today_are_refused_with_the_reaso
         assert str(path) in str(caught.value) and reason in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [FORMAT, *CONVERTERS])
+@pytest.mark.parametrize("name", files_of("robust"))
 def test_settings_of_the_training_alone_may_have_any_name(name: str, tmp_path: Path) -> None:
     """Those that build networks may not: they would be other networks."""
     path = unpacked(f"{name}.safetensors", tmp_path)
-    key = "training" if name == FORMAT else "config"
+    whole = name.startswith("defectgan-2")
+    key = "config" if whole else "training"
     tree: dict[str, Any] = json.loads(header(path)[key])
     tree |= {"optim": {"renamed": 1}, "gone": {"lr": "fast"}}
     tree["data"] |= {"renamed": 1}
     assert read_info(with_header(path, {key: json.dumps(tree)})).step == 2
-    key = "form" if name == FORMAT else "config"
+    key = "config" if whole else "form"
+    section = "method" if name.startswith(FORMAT) else "generator"
     tree = json.loads(header(path)[key])
-    tree["generator"] |= {"renamed": 1}
-    with pytest.raises(ModelError, match=r"unknown setting generator\.renamed in .*safetensors"):
+    tree[section] |= {"renamed": 1}
+    message = rf"robust\.safetensors.* unknown setting {section}\.renamed in "
+    if section == "method":
+        message = r"unknown setting method\.renamed in .*robust\.safetensors"
+    with pytest.raises(ModelError, match=message):
         read_info(with_header(path, {key: json.dumps(tree)}))
 
 
@@ -137,7 +213,7 @@ def test_settings_of_the_training_alone_may_have_any_name(name: str, tmp_path: P
 def test_what_is_wrong_in_a_header_is_said_in_one_sentence(
     changes: dict[str, str | None], message: str, tmp_path: Path
 ) -> None:
-    path = with_header(unpacked(f"{FORMAT}.safetensors", tmp_path), changes)
+    path = with_header(unpacked(f"{FORMAT}-robust.safetensors", tmp_path), changes)
     with pytest.raises(ModelError, match=message):
         load_model(path)
 
@@ -148,13 +224,21 @@ def test_the_shipped_weights_are_read() -> None:
     assert info.form.view.image_size == (64, 64) and info.form.poses.rotate
 
 
-def state_settings() -> Config:
+def state_settings(name: str = "defectgan", **method: Any) -> Config:
     return parse_config(
         {
             "data": {"image_size": 16},
-            "generator": {"width": 4, "residual_blocks": 0, "spade_hidden": 4},
-            "critic": {"width": 4, "layers": 2},
-            "training": {"steps": 3, "batch_size": 2, "n_critic": 1},
+            "method": {
+                "name": name,
+                "width": 4,
+                "residual_blocks": 0,
+                "spade_hidden": 4,
+                "critic_width": 4,
+                "critic_layers": 2,
+                "n_critic": 1,
+            }
+            | method,
+            "training": {"steps": 3, "batch_size": 2, "judge": "classifier"},
         },
         origin="tests",
     )
@@ -168,17 +252,92 @@ def test_a_run_whose_state_is_of_a_past_format_goes_on(boards: Path, tmp_path: P
     assert header(folder.state)["format"] == FORMAT and read_info(folder.weights).step == 3
 
 
-def test_a_state_without_what_the_warm_up_came_to_goes_on_and_says_what_is_missing(
-    boards: Path, tmp_path: Path
+def past_run(form: str, folder: Path) -> RunFolder:
+    """A run of format 3 that was stopped after two steps of four."""
+    run = RunFolder(folder / "run")
+    unpacked(f"defectgan-3-{form}-state.safetensors", run.path).rename(run.state)
+    shutil.copy(FORMATS / "run" / f"{form}.yaml", run.config)
+    shutil.copy(FORMATS / "run" / "split.json", run.split)
+    lines = (FORMATS / "run" / f"{form}.jsonl").read_text().splitlines()
+    run.stats.write_text("\n".join(lines[:2]) + "\n")
+    return run
+
+
+TIMES = ("seconds", "seconds_per_step", "images_per_second", "data_wait")
+
+
+@pytest.mark.parametrize("form", ["defectgan", "robust"])
+def test_a_run_of_the_version_before_goes_on_to_the_losses_that_it_would_have_had(
+    form: str, tmp_path: Path
 ) -> None:
-    config = state_settings()
-    training = config.training.model_copy(update={"lead_steps": 1})
-    index = index_data(boards, DataConfig(classes=tuple(CLASSES)))
-    folder = Job(config.model_copy(update={"training": training}), index).begin(tmp_path, "old")
-    unpacked("defectgan-2-state.safetensors", tmp_path).rename(folder.state)
+    """Settings in their old sections, optimisers, average, yardstick: all of it is taken over."""
+    run, data = past_run(form, tmp_path), pieces(tmp_path / "pieces")
+    job = resumed_job(run.path, {}, data=data)
     watcher = Silent()
-    assert go_on(folder.path, watcher=watcher).steps == 3 and not folder.best.exists()
-    assert NO_YARDSTICK in watcher.warnings
+    assert job.run(run, device=CPU, watcher=watcher, stop=lambda: False).steps == 4
+    assert not watcher.warnings
+    there = read_json_lines(run.stats)
+    then = read_json_lines(FORMATS / "run" / f"{form}.jsonl")
+    for line, expected in zip(there, then, strict=True):
+        assert line.keys() - set(TIMES) >= expected.keys() - set(TIMES)
+        for name in expected.keys() - set(TIMES):
+            assert line[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-4), name
+    assert header(run.state)["format"] == FORMAT
+
+
+def test_what_a_run_of_the_version_before_may_not_become_is_refused_by_todays_names(
+    tmp_path: Path,
+) -> None:
+    run = past_run("robust", tmp_path)
+    with pytest.raises(SettingError, match=r"method\.n_critic is 2 in .* cannot become 3"):
+        resumed_job(run.path, {"method": {"n_critic": 3}}, data=pieces(tmp_path / "pieces"))
+
+
+def test_a_set_of_the_version_before_goes_on_to_the_images_that_it_would_have_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same model, in whatever format; what is missing is made again."""
+    pieces(tmp_path / "pieces")
+    monkeypatch.chdir(tmp_path)  # its sources were named from there
+    then = read_manifest(FORMATS / "set")
+    for name in ("defectgan-3-robust", f"{FORMAT}-robust"):
+        model = load_model(unpacked(f"{name}.safetensors", tmp_path))
+        out = shutil.copytree(FORMATS / "set", tmp_path / name)
+        write_json_lines(out / "manifest.jsonl", then[:1])
+        (out / then[1]["output"]).unlink()
+        job = GenerateJob(find_sources("pieces/good"), ("crack", "dent"), 2, 0, binary_masks=False)
+        made = run_job(job, model, out, device=CPU, batch_size=2)
+        assert (made.there, made.made) == (1, 1)
+        row, expected = read_manifest(out)[1], then[1]
+        measured = ("output_sha256", "mask_sha256", "mask_area", "critic_score", "class_confidence")
+        changing = {
+            *measured,
+            "source_sha256",
+            "torch",
+            "defectgan",
+        }  # how PNG is packed may change
+        assert {k: v for k, v in row.items() if k not in changing} == {
+            k: v for k, v in expected.items() if k not in changing
+        }
+        assert [row[k] for k in measured[2:]] == pytest.approx(
+            [expected[k] for k in measured[2:]], abs=2e-3
+        )
+        for kind in ("output", "mask"):
+            ours, theirs = (read_picture(f / row[kind]).pixels for f in (out, FORMATS / "set"))
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_a_state_without_what_the_warm_up_came_to_goes_on_and_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    run, data = past_run("robust", tmp_path), pieces(tmp_path / "pieces")
+    tensors, info = load_tensors(run.state)
+    kept = {k: t for k, t in tensors.items() if not k.startswith(("yardstick", "lowest"))}
+    save_tensors(run.state, kept, info)
+    watcher = Silent()
+    job = resumed_job(run.path, {}, data=data)
+    assert job.run(run, device=CPU, watcher=watcher, stop=lambda: False).steps == 4
+    assert not run.best.exists() and NO_YARDSTICK in watcher.warnings
 
 
 def test_a_run_whose_state_is_refused_says_why(boards: Path, tmp_path: Path) -> None:
@@ -203,7 +362,7 @@ def test_a_state_of_other_networks_is_refused(boards: Path, tmp_path: Path) -> N
 
 
 def test_a_models_identity_is_its_tensors(tmp_path: Path) -> None:
-    path = unpacked(f"{FORMAT}.safetensors", tmp_path)
+    path = unpacked(f"{FORMAT}-robust.safetensors", tmp_path)
     before, bytes_before = load_model(path).sha256, path.read_bytes()
     record_threshold(path, 0.125)
     assert path.read_bytes() != bytes_before
@@ -277,7 +436,8 @@ def test_whatever_a_models_classes_are_called_nothing_lands_outside_its_folder(
     info = ModelInfo(Form.of(tiny), AWKWARD, 3)
     weights = tmp_path / "w" / "w.safetensors"
     torch.manual_seed(0)
-    tensors = {f"generator.{n}": t for n, t in info.generator().state_dict().items()}
+    generator = info.method().networks()["generator"]
+    tensors = with_prefix("generator", generator.state_dict())
     save_tensors(weights, tensors, info)
     out = tmp_path / "out"
     rows = make(weights, boards, out, *AWKWARD[1:], n=12)
@@ -319,6 +479,6 @@ def test_a_training_on_awkward_classes_leads_to_a_set(
 def test_a_header_with_a_value_that_cannot_be_is_refused_by_the_name_of_its_field(
     field: str, value: str, tmp_path: Path
 ) -> None:
-    path = with_header(unpacked(f"{FORMAT}.safetensors", tmp_path), {field: value})
+    path = with_header(unpacked(f"{FORMAT}-robust.safetensors", tmp_path), {field: value})
     with pytest.raises(ModelError, match=f"cannot be read: {field} of its header is "):
         read_info(path)

@@ -201,10 +201,10 @@ def test_a_control_is_the_painted_image_as_the_model_restores_it(
         picture = read_picture(place / row["output"])
         seen = view(picture.size)
         image = model_view(picture, seen, info.channels, info.levels_of(picture))
-        noise = row_noise(row["seed"], model.generator.noise_size(*view.frame))
+        noise = row_noise(row["seed"], model.painter.noise_size(*view.frame))
         normal = constant_map(one_hot([0], len(info.classes)))
         with torch.no_grad():
-            layer = model.generator(image[None], normal, noise[None])
+            layer = model.painter.layer(image[None], normal, noise[None])
         restored = paint_source(
             picture, seen, image, *(t[0] for t in layer), info.levels_of(picture)
         )

@@ -41,7 +41,16 @@ from defectgan.model.pixels import INVISIBLE, model_view
 from defectgan.networks.generator import Generator
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer
-from tests.conftest import CLASSES, ROOT, rows_of, spoil, start, tiny_with
+from tests.conftest import (
+    CLASSES,
+    ROOT,
+    generator_of,
+    rows_of,
+    spoil,
+    start,
+    tiny_with,
+    without_critic,
+)
 
 CPU = torch.device("cpu")
 
@@ -51,8 +60,8 @@ def model(run: Path) -> Model:
     """The tiny model, made to paint: half a step into training its masks would still be gray."""
     model = load_model(run)
     with torch.no_grad():
-        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        model.generator.last_noise.scale.fill_(0.5)
+        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+        generator_of(model).last_noise.scale.fill_(0.5)
     return model
 
 
@@ -453,7 +462,7 @@ def test_candidates_do_not_depend_on_the_batch_that_they_are_painted_in(
 def test_weights_without_a_critic_cannot_choose_among_candidates(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
-    without = replace(model, critic=None)
+    without = without_critic(model)
     with pytest.raises(ModelError, match="the generator alone"):
         make(without, boards / "normal", tmp_path / "set", candidates=2)
     assert not (tmp_path / "set").exists()
@@ -575,7 +584,7 @@ def test_nothing_is_painted_where_all_sources_are_damaged(
 def test_the_generator_alone_generates_without_a_verdict(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
-    rows = make(replace(model, critic=None), boards / "normal", tmp_path / "set", n=1)
+    rows = make(without_critic(model), boards / "normal", tmp_path / "set", n=1)
     assert "critic_score" not in rows[0]
 
 
@@ -585,7 +594,7 @@ def test_a_model_of_windows_paints_one_on_a_large_image(boards: Path, tmp_path: 
     outcome = start(config, boards, tmp_path / "runs")
     model = load_model(outcome.run)
     with torch.no_grad():
-        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
     (tmp_path / "imgs").mkdir()
     large = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     write_picture(tmp_path / "imgs" / "large.png", Picture(large))

@@ -28,11 +28,11 @@ from defectgan.manifest import MANIFEST, ManifestRow
 from defectgan.methods.config import Config
 from defectgan.model.file import Model, load_model, load_tensors
 from defectgan.model.info import MASK_THRESHOLD
-from defectgan.networks.generator import Generator
+from defectgan.model.painter import Painter
 from defectgan.settings.data import DataConfig
 from defectgan.training import job as training
 from defectgan.views import Window
-from tests.conftest import CPU, rows_of, run_job
+from tests.conftest import CPU, generator_of, rows_of, run_job
 from tests.test_measures import disc, subject
 
 
@@ -61,7 +61,7 @@ def made(run: Path, boards: Path, tmp_path: Path) -> Path:
     """A generated set whose masks are not empty."""
     model = load_model(run)
     with torch.no_grad():
-        model.generator.head.bias[-1] = 2.0
+        generator_of(model).head.bias[-1] = 2.0
     paint(model, boards, ("tin", "wound"), 6, tmp_path / "made")
     return tmp_path / "made"
 
@@ -208,7 +208,7 @@ def test_beside_a_binary_mask_more_than_faint_paint_is_flagged(
     """Paint below the threshold goes on beside it: that is no stray."""
     model = load_model(run)
     with torch.no_grad():
-        model.generator.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
     known = replace(model, info=replace(model.info, calibrated=0.4))
     paint(known, boards, ("tin",), 3, made := tmp_path / "made", binary=True)
     first = rows_of(made)[0]
@@ -290,7 +290,7 @@ def test_a_calibrated_threshold_says_what_counts_as_painted(
 ) -> None:
     model = load_model(run)
     with torch.no_grad():
-        model.generator.head.bias[-1] = 0.0
+        generator_of(model).head.bias[-1] = 0.0
     areas = []
     for calibrated in (0.1, 0.9):
         given = replace(model, info=replace(model.info, calibrated=calibrated))
@@ -311,7 +311,7 @@ def test_a_restoration_mask_turns_with_the_piece(run: Path, tmp_path: Path) -> N
         save_png(tmp_path / name / "0.png", Image.fromarray(np.ascontiguousarray(image)))
     model = load_model(run)
     with torch.no_grad():
-        model.generator.head.weight.normal_()
+        generator_of(model).head.weight.normal_()
     index = index_data(tmp_path, DataConfig(classes=("tin", "wound")))
     upright, turned = RealImages(model, index, per_class=1, device=CPU).restored()
     assert upright.mask.std() > 0
@@ -368,7 +368,7 @@ def test_an_image_that_does_not_fit_into_memory_is_said_and_is_not_called_damage
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     target = target_of(run)
-    monkeypatch.setattr(Generator, "paint", ended)
+    monkeypatch.setattr(Painter, "paint", ended)
     with pytest.raises(OutOfMemory, match="one image does not fit into memory: end other"):
         list(target.subjects)
     assert not target.subjects.damaged

@@ -138,7 +138,7 @@ def test_a_class_whose_name_a_table_would_read_as_two_is_refused(
 
 
 def trained_on(real: RealSplit, folder: Path, **training: Any) -> Path:
-    config = tiny_with(training={"steps": 1, "lead_steps": 0, **training})
+    config = tiny_with(training={"steps": 1, **training}, method={"warmup_steps": 0})
     return run_job(Job(config, real.index), folder).run
 
 

@@ -10,8 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from defectgan.errors import SettingError
-from defectgan.settings.earlier import METHOD
-from defectgan.settings.earlier import as_today as as_settings_today
+from defectgan.settings.earlier import METHOD, NETWORKS, shape_today
 
 Header = Mapping[str, str]
 
@@ -77,14 +76,11 @@ def _from_3(header: Header) -> Header:
         ValueError: if its switches say neither.
     """
     form = json.loads(header["form"])
-    networks = {name: form.pop(name) for name in ("generator", "critic") if name in form}
-    # Those of the losses do not shape the weights, and format 3 did not hold them.
-    robust = networks.get("generator", {}).get("residual_foreground", False)
+    networks = {name: form.pop(name) for name in NETWORKS if name in form}
     try:
-        method = as_settings_today(networks, origin="its form").get(METHOD, {})
+        form[METHOD] = shape_today(networks, origin="its form")
     except SettingError as error:
         raise ValueError(str(error)) from error
-    form[METHOD] = {"name": "robust" if robust else "defectgan"} | method
     return {**header} | {"format": "defectgan-4", "form": json.dumps(form)}
 
 

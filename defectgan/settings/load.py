@@ -92,12 +92,12 @@ def _read(path: Path) -> dict[str, Any]:
     tree = _own(path)
     preset = tree.pop(BASE, None)
     if preset is None:
-        return tree
+        return as_today(tree, origin=str(path))
     try:
-        below = _preset(preset)
+        below = _read(_preset(preset))
     except SettingError as error:
         raise SettingError(f"{BASE} in {path}: {error}") from error
-    return _laid_over(_read(below), tree)
+    return _laid_over(below, as_today(tree, below, origin=str(path)))
 
 
 def _own(path: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _own(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise SettingError(f"{path} holds a {type(tree).__name__}; expected sections of settings")
-    return as_today(tree, origin=str(path))
+    return tree
 
 
 def _laid_over(tree: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
