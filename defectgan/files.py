@@ -185,7 +185,8 @@ def cache_folder() -> Path:
 
 def sha256(path: Path) -> str:
     """The digest of a file's content."""
-    return digest(path.read_bytes())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(data: bytes) -> str:

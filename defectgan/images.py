@@ -5,8 +5,10 @@ networks see [-1, 1].
 """
 
 import io
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -41,6 +43,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 STRIP = 2**22
 # An image of more pixels is resized in strips.
 LARGE = 2**24
+
+_ONE_LARGE = threading.Lock()
 
 # What so many bits a channel are decoded to.
 DEPTHS: Mapping[int, np.dtype[Any]] = {
@@ -127,6 +131,42 @@ def read_picture(path: Path, data: bytes | None = None) -> Picture:
     if array.shape[2] in (2, 4):
         return Picture(array[..., :-1], alpha=array[..., -1], icc=icc)
     return Picture(array, icc=icc)
+
+
+@contextmanager
+def decoded(path: Path) -> Iterator[Picture]:
+    """As ``read_picture``, for as long as it is looked at: of large images one at a time, whatever
+    threads look, so that they do not fill the memory together.
+
+    Raises:
+        DataError: as ``read_picture``.
+    """
+    with opened(path) as image:
+        large = image.width * image.height > LARGE
+    with _ONE_LARGE if large else nullcontext():
+        yield read_picture(path)
+
+
+def brightest(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The largest value of each pixel [H, W] of an image [H, W, C]; no copy of one channel."""
+    return np.asarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels.max(axis=2))
+
+
+def strips(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An image [H, W, ...] in parts of whole rows."""
+    rows = max(1, STRIP // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), rows):
+        yield pixels[top : top + rows]
+
+
+def different(pixels: NDArray[Any], most: int | None = None) -> NDArray[Any]:
+    """The different values of an array, sorted; some more than ``most`` where there are more."""
+    values = pixels[:0].ravel()
+    for part in strips(pixels):
+        values = np.union1d(values, part)
+        if most is not None and len(values) > most:
+            break
+    return values
 
 
 def _decoded(path: Path, data: bytes | None, image: Image.Image, how: Decoding) -> NDArray[Any]:

@@ -1,17 +1,23 @@
 """Images of hundreds of megapixels are taken in strips: the same values in little memory."""
 
+import time
 import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from defectgan.data.masks import is_defect
+from defectgan.data.masks import MaskFacts, find_parts, is_defect, look_at_mask
+from defectgan.data.truths import look as look_at_truth
+from defectgan.files import digest, sha256
 from defectgan.generation.layer import paint_source
-from defectgan.images import Levels, Picture, as_channels, read_picture, resize
+from defectgan.images import Levels, Picture, as_channels, decoded, read_picture, resize
 from defectgan.settings.data import DataConfig
 from defectgan.views import Viewer
 
@@ -95,3 +101,65 @@ def test_painting_a_large_image_takes_at_most_three_times_its_pixels(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * source.pixels.nbytes  # besides the source itself
+
+
+@pytest.mark.parametrize("look", [look_at_mask, look_at_truth], ids=["mask", "truth"])
+def test_a_large_mask_is_looked_at_in_at_most_three_times_its_pixels(
+    look: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((4000, 5000), np.uint8)
+    mask[3000:3040, 100:160] = mask[1000:1010, 4000:4010] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png", compress_level=1)
+    monkeypatch.setattr("defectgan.images.STRIP", 2**18)
+    tracemalloc.start()
+    seen = look(tmp_path / "mask.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.1 * mask.size  # besides what Pillow decodes
+    if look is look_at_mask:
+        assert seen == MaskFacts(2, ((100, 3000, 60, 40), (4000, 1000, 10, 10)))
+    else:
+        assert seen.values == 2 and seen.mask and seen.covered == pytest.approx(2500 / mask.size)
+
+
+def test_large_images_are_looked_at_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (20, 10)).save(tmp_path / "x.png")
+    most = []
+    for limit in (10**6, 100):
+        monkeypatch.setattr("defectgan.images.LARGE", limit)
+        inside: list[int] = [0, 0]
+
+        def look(path: Path, inside: list[int] = inside) -> None:
+            with decoded(path):
+                inside[0] += 1
+                inside[1] = max(inside)
+                time.sleep(0.05)
+                inside[0] -= 1
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(look, [tmp_path / "x.png"] * 4))
+        most.append(inside[1])
+    assert most[0] > 1 and most[1] == 1
+
+
+def test_a_file_is_hashed_in_a_fraction_of_its_size(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2**14
+    (tmp_path / "x").write_bytes(content)
+    tracemalloc.start()
+    found = sha256(tmp_path / "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == digest(content) and peak < len(content) / 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_are_those_of_the_whole_region(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    region = rng.random((40, 30)) < (0.02, 0.2)[seed % 2]
+    region[rng.integers(40, size=6)] = region[:, rng.integers(30, size=6)] = False
+    parts = find_parts(region)
+    _, _, whole, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
+    assert sorted(parts) == sorted(whole[1:].tolist())
+    assert [part[4] for part in parts] == sorted((part[4] for part in parts), reverse=True)

@@ -366,3 +366,12 @@ def test_a_set_that_two_jobs_have_made_has_each_image_once_when_it_goes_on(
         waiting = CliRunner().invoke(app, [*words, "--n", "5"])
     assert waiting.exit_code == 3 and "another job is at work" in waiting.output
     assert len(manifest.read_text().splitlines()) == 4
+
+
+def test_a_run_is_resumed_by_one_job_at_a_time(run: Path) -> None:
+    words = ["train", "--resume", str(run), "--device", "cpu"]
+    before = (run / "stats.jsonl").read_bytes()
+    with held(run):
+        waiting = CliRunner().invoke(app, words)
+    assert waiting.exit_code == 3 and "another job is at work" in waiting.output
+    assert (run / "stats.jsonl").read_bytes() == before

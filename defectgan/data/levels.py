@@ -8,7 +8,7 @@ import numpy as np
 from defectgan.data.facts import Facts
 from defectgan.errors import DataError
 from defectgan.heads import Header, probe
-from defectgan.images import Levels, read_picture
+from defectgan.images import Levels, decoded, read_picture
 from defectgan.words import counted
 
 # Images by which black and white are found.
@@ -51,6 +51,11 @@ def find_levels(root: Path, files: Sequence[Path], rule: str) -> Levels:
     return Levels(black, white)
 
 
+def _whitest(file: Path) -> int:
+    with decoded(file) as picture:
+        return int(picture.pixels.max())
+
+
 def about_dim(files: Sequence[Path], facts: Facts) -> list[str]:
     """What a person must know of 16-bit files that hold fewer bits: by the levels full they are
     black to the networks.
@@ -62,7 +67,7 @@ def about_dim(files: Sequence[Path], facts: Facts) -> list[str]:
         for file, head in heads.items()
         if not isinstance(head, DataError) and Header(*head).bits == 16
     ]
-    whitest = facts.of("whitest", deep, lambda file: int(read_picture(file).pixels.max()))
+    whitest = facts.of("whitest", deep, _whitest)
     values = [value for value in whitest.values() if not isinstance(value, DataError)]
     share = max(values, default=2**16) / 2**16
     if share > DIM:

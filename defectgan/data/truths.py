@@ -26,7 +26,7 @@ from defectgan.data.samples import PLAIN, Sample
 from defectgan.errors import DataError
 from defectgan.files import digest
 from defectgan.heads import SIDEWAYS, Header, probe
-from defectgan.images import Picture, read_picture, turned
+from defectgan.images import Picture, brightest, decoded, different, read_picture, strips, turned
 from defectgan.words import counted
 
 ANY, ALPHA, INVERTED = "any", "alpha", "inverted"
@@ -78,7 +78,11 @@ def look(path: Path) -> Look:
     Raises:
         DataError: if it is missing or damaged.
     """
-    picture = read_picture(path)
+    with decoded(path) as picture:
+        return _look(path, picture)
+
+
+def _look(path: Path, picture: Picture) -> Look:
     plain, few = _plain(picture), _few(picture)
     edges = (plain[0], plain[-1], plain[:, 0], plain[:, -1])
     colours = picture.pixels.shape[2] == 3 and few is not None and _is_coloured(picture.pixels)
@@ -95,7 +99,7 @@ def look(path: Path) -> Look:
 
 
 def _gray(picture: Picture) -> NDArray[Any]:
-    return np.asarray(picture.pixels.max(axis=2))
+    return brightest(picture.pixels)
 
 
 def _packed(picture: Picture) -> NDArray[Any]:
@@ -113,7 +117,7 @@ def _few(picture: Picture) -> NDArray[Any] | None:
     first = np.unique(packed[:: max(1, len(packed) // 64)])  # most photographs end here
     if len(first) > MOST_NUMBERS:
         return None
-    values = np.unique(packed)
+    values = different(packed, MOST_NUMBERS)
     return values if len(values) <= MOST_NUMBERS else None
 
 
@@ -129,8 +133,11 @@ def _is_clear(picture: Picture) -> bool:
 
 def _is_two_toned(picture: Picture) -> bool:
     """Whether nearly all values lie near black or white."""
-    gray = _gray(picture).astype(np.float32) * (255 / picture.full.white)
-    return float(((gray <= NEAR) | (gray >= 255 - NEAR)).mean()) >= NEARLY_ALL
+    near, white = NEAR / 255 * picture.full.white, picture.full.white
+    parts = strips(_gray(picture))
+    count = sum(int(((part <= near) | (part >= white - near)).sum()) for part in parts)
+    height, width = picture.size
+    return count >= NEARLY_ALL * height * width
 
 
 def _has_numbers(path: Path, picture: Picture, values: NDArray[Any]) -> bool:
@@ -146,7 +153,7 @@ def _has_numbers(path: Path, picture: Picture, values: NDArray[Any]) -> bool:
     import cv2
 
     window = np.ones((3, 3), np.uint8)
-    low = [value for value in np.unique(gray) if 0 < value <= largest / 2]
+    low = [value for value in different(gray) if 0 < value <= largest / 2]
     return any(cv2.erode((gray == value).astype(np.uint8), window).any() for value in low)
 
 
