@@ -678,4 +678,4 @@ def test_a_row_of_a_manifest_that_is_none_of_an_image_is_named_and_made_again(
     assert text.startswith(f"line 2 of {out / MANIFEST} is damaged: {said}")
     assert text.endswith("mend or remove the line")
     make_set(model, boards / "normal", out, n=2)
-    assert [row["number"] for row in read_manifest(out)] == [0, 1]
+    assert [row["number"] for row in rows_of(out)] == [0, 1]
