@@ -60,7 +60,12 @@ def batch(step: int, part: int, *, half: int = 2) -> Batch:
     label = torch.eye(len(CLASSES))[1 + torch.arange(half) % (len(CLASSES) - 1)]
     for image, k in zip(defect, label.argmax(1), strict=True):
         image[k - 1, 8:16, 8:16] = 1
-    return Batch(normal, defect, label)
+    shown = max(1, half // 2)
+    truth = torch.zeros(2 * shown, 1, 32, 32)
+    truth[:, :, 20:26, 4:10] = 1
+    first = normal[:shown]
+    drawn = torch.where(truth > 0, 0.9, torch.cat([first, first.roll(-1, 0)]))
+    return Batch(normal, defect, label, torch.empty(0), drawn, truth)
 
 
 def awake(config: Config, *, bf16: bool = False) -> Engine:
@@ -82,13 +87,19 @@ def run(config: Config, *, bf16: bool = False) -> list[dict[str, float]]:
     return [{name: float(term) for name, term in line.items()} for line in lines]
 
 
+EXEMPLAR = ROBUST | {"method": ROBUST["method"] | {"name": "exemplar"}}
+FORMS = {
+    "published": PUBLISHED,
+    "robust": ROBUST,
+    "robust-bf16": ROBUST,
+    "exemplar": EXEMPLAR,
+    "exemplar-bf16": EXEMPLAR,
+}
+
+
 def golden(name: str) -> list[dict[str, float]]:
     """The losses of a form; ``-bf16`` under autocast."""
-    tree = PUBLISHED if name == "published" else ROBUST
-    return run(parse_config(tree, origin="tests"), bf16=name.endswith("bf16"))
-
-
-FORMS = ("published", "robust", "robust-bf16")
+    return run(parse_config(FORMS[name], origin="tests"), bf16=name.endswith("bf16"))
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -217,6 +217,17 @@ def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none()
         assert torch.equal(one, other)
 
 
+def test_only_what_a_restoration_found_becomes_an_exemplar() -> None:
+    ours = method()
+    networks = ours.networks()
+    images = torch.rand(4, 1, SIDE, SIDE) - 0.5
+    ours.settle(networks, lambda k: images)  # from a head of zeros nothing is taken away
+    assert networks[BANK].count.tolist() == [0, 0]  # type: ignore[union-attr, operator]
+    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
+    ours.settle(networks, lambda k: images)
+    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[union-attr, operator]
+
+
 def test_a_model_without_exemplars_paints_all_the_same() -> None:
     ours = method()
     networks = ours.networks()

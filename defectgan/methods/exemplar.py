@@ -53,6 +53,8 @@ from defectgan.networks.generator import Layer
 BANK = "exemplars"
 # Noise values that choose an exemplar, its pose and its place.
 CHOICES = 3
+# A defect takes this share of one cell at least.
+LEAST = 0.1
 # Restorations at a time where the bank is filled.
 AT_ONCE = 16
 SOFT = 0.15
@@ -69,9 +71,13 @@ class Shape(RobustShape):
 class Settings(Shape, RobustSettings):
     """And the weights of its terms, in the symbols above."""
 
-    again: float = Field(2.0, ge=0)
+    adv: float = Field(0.1, ge=0)
+    cls_f: float = Field(0.5, ge=0)
+    sd_con: float = Field(1.0, ge=0)
+    again: float = Field(5.0, ge=0)
     follow: float = Field(2.0, ge=0)
     drawn: float = Field(1.0, ge=0)
+    n_critic: int = Field(1, ge=1, description="critic steps for each generator step")
 
 
 class Moved(NamedTuple):
@@ -232,7 +238,10 @@ class Exemplar(Robust):
         generator, bank = cast(ExemplarGenerator, networks["generator"]), cast(Bank, networks[BANK])
         for k in range(1, self.task.classes):
             found = [self._exemplars(generator, part) for part in torch.split(images(k), AT_ONCE)]
-            bank.fill(k, Exemplars(*(torch.cat(parts) for parts in zip(*found, strict=True))))
+            code, ground = (torch.cat(parts) for parts in zip(*found, strict=True))
+            # From where a restoration found nothing, nothing could be painted.
+            whole = code[:, -1].amax((1, 2)) > LEAST
+            bank.fill(k, Exemplars(code[whole], ground[whole]))
 
     @torch.no_grad()
     def _exemplars(self, generator: ExemplarGenerator, defects: Tensor) -> Exemplars:

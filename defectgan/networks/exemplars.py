@@ -227,13 +227,15 @@ class Bank(nn.Module):
     @torch.no_grad()
     def fill(self, k: int, exemplars: Exemplars) -> None:
         """Let these, at most ``ROOM``, be those of defect class k."""
-        here = slice((k - 1) * ROOM, (k - 1) * ROOM + len(exemplars.code))
-        self.code[here], self.ground[here] = exemplars.code, exemplars.ground
+        room = slice((k - 1) * ROOM, k * ROOM)
+        for kept, new in ((self.code, exemplars.code), (self.ground, exemplars.ground)):
+            kept[room] = 0
+            kept[room][: len(new)] = new
         self.count[k - 1] = len(exemplars.code)
 
     def draw(self, label: Tensor, chance: Tensor) -> Exemplars:
         """One of class ``label`` [B], whole numbers from 1 on, each by its ``chance`` [B] in
-        [0, 1); the first, which is empty, where there is none.
+        [0, 1); an empty one where there is none.
         """
         nth = (chance * self.count[label - 1]).long()
         chosen = (label - 1) * ROOM + nth
