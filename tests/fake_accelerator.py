@@ -147,7 +147,16 @@ def batches(config: Config, method: Method) -> Callable[[int, int], Batch]:
     images = (half, CHANNELS, *size)
     truth = (half, 1, *size) if method.wants_truths else (0,)
     shapes = (images, images, (half, len(CLASSES)), truth)
-    return lambda step, part: Batch(*(torch.empty(shape) for shape in shapes))
+    shown = 2 * max(1, half // 2)
+    drawn = (shown, CHANNELS, *size), (shown, 1, *size)
+    players = [player for player in method.players() for _ in range(player.repeats)]
+
+    def made(step: int, part: int) -> Batch:
+        asked = part < len(players) and players[part].drawn
+        more = drawn if asked else ((0,), (0,))
+        return Batch(*(torch.empty(shape) for shape in (*shapes, *more)))
+
+    return made
 
 
 def train(config: Config, method: Method, watch: Watch) -> None:

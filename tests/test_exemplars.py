@@ -143,7 +143,7 @@ def test_where_nothing_was_taken_away_the_code_is_zero() -> None:
 
 
 def test_a_bank_gives_each_class_its_own() -> None:
-    bank = Bank(1, CLASSES, (SIDE, SIDE))
+    bank = Bank(1, CLASSES, (SIDE, SIDE), (0,))
     for k, count in ((1, 2), (2, ROOM)):
         code = torch.arange(count).float().view(-1, 1, 1, 1) + 100 * k
         bank.fill(k, Exemplars(code.expand(-1, CODE, 8, 8), torch.zeros(count, 1, 8, 8)))

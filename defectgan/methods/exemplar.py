@@ -105,8 +105,8 @@ class Exemplar(Robust):
             spade_hidden=s.spade_hidden,
             noise_scale=s.noise_scale,
         )
-        critic = super().networks()[CRITIC]
-        return {"generator": generator, CRITIC: critic, BANK: Bank(channels, classes, size)}
+        critic, bank = super().networks()[CRITIC], Bank(channels, classes, size, self.task.poses)
+        return {"generator": generator, CRITIC: critic, BANK: bank}
 
     def players(self) -> tuple[Player, ...]:
         critic, generator = super().players()
@@ -116,10 +116,11 @@ class Exemplar(Robust):
         """For images [., C, H, W] of one half of a batch."""
         return draws.noise(len(images), generator.noise_size(*images.shape[2:]), halves=1)
 
-    def _moved(self, exemplars: Exemplars, onto: Tensor, chance: Tensor) -> Moved:
+    def _moved(
+        self, networks: Networks, exemplars: Exemplars, onto: Tensor, chance: Tensor
+    ) -> Moved:
         """In a pose and at a place that ``chance`` [B, 2] says, on images [B, C, H, W]."""
-        known = torch.tensor(self.task.poses, device=onto.device)
-        pose = known[(chance[:, 0] * len(known)).long()]
+        pose = cast(Bank, networks[BANK]).pose(chance[:, 0])
         turned = exemplars.posed(pose)
         moves = place(turned, cells(onto), chance[:, 1])
         return Moved(moved(turned.code, moves), pose, moves)
@@ -142,7 +143,9 @@ class Exemplar(Robust):
             label, normal = batch.target.chunk(2)
             noise = self._noise(generator, batch.normal, draws)
             restored, found = self._restored(generator, batch.defect, normal, noise)
-            there = self._moved(found, batch.normal, draws.uniform(len(label), 2, halves=1))
+            there = self._moved(
+                networks, found, batch.normal, draws.uniform(len(label), 2, halves=1)
+            )
             painted = _paint(generator, batch.normal, label, noise, there.code)
             made.append(torch.cat([painted.image, restored.image]))
         return made
@@ -154,7 +157,7 @@ class Exemplar(Robust):
         n, d, label = batch.normal, batch.defect, batch.target
         (y, normal), size = label.chunk(2), generator.noise_size(*batch.normal.shape[2:])
         restored, found = self._restored(generator, d, normal, self._noise(generator, d, draws))
-        there = self._moved(found, n, draws.uniform(len(n), 2, halves=1))
+        there = self._moved(networks, found, n, draws.uniform(len(n), 2, halves=1))
         # Nor from painting again: to take nothing away would make it easiest.
         images = torch.cat([n, restored.image.detach()])
         code = torch.cat([there.code, found.code])
@@ -197,8 +200,7 @@ class Exemplar(Robust):
         noise = self._noise(generator, n, draws)
         taken, found = self._restored(generator, here, normal, noise)
         clean = paint(generator, others, normal, noise)
-        known = torch.tensor(self.task.poses, device=n.device)
-        pose = known[(draws.uniform(len(n), halves=1) * len(known)).long()]
+        pose = cast(Bank, networks[BANK]).pose(draws.uniform(count, halves=1))
         turned = [posed(part, pose) for part in (n.roll(-1, 0), found.code, there, elsewhere)]
         images, code = (
             torch.cat([taken.image.detach(), turned[0]]),
@@ -229,7 +231,7 @@ class Exemplar(Robust):
         chance = torch.special.ndtr(choices).clamp(max=1 - 1e-6)
         label = control[:, 1:].amax((2, 3)).argmax(1) + 1
         exemplars = cast(Bank, bank).draw(label, chance[:, 0])
-        code = self._moved(exemplars, image, chance[:, 1:]).code
+        code = self._moved(networks, exemplars, image, chance[:, 1:]).code
         layer: Layer = generator(image, control, noise, code)
         return layer
 

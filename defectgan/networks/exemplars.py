@@ -14,6 +14,7 @@ Sources: Zhu et al., "Toward Multimodal Image-to-Image Translation" (BicycleGAN)
     2021, for defects of one image on another.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -210,19 +211,25 @@ class ExemplarGenerator(RobustGenerator):
 class Bank(nn.Module):
     """The exemplars that a trained model paints from: of each class up to ``ROOM``.
 
-    It has no parameters; what is in it comes with the weights.
+    It has no parameters; what is in it comes with the weights, but for the ``poses`` that there
+    are.
     """
 
     code: Tensor
     ground: Tensor
     count: Tensor
+    poses: Tensor
 
-    def __init__(self, channels: int, classes: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, channels: int, classes: int, size: tuple[int, int], poses: Sequence[int]
+    ) -> None:
         super().__init__()
         room, cells_ = ROOM * (classes - 1), [side // CELL for side in size]
         self.register_buffer("code", torch.zeros(room, CODE, *cells_))
         self.register_buffer("ground", torch.zeros(room, channels, *cells_))
         self.register_buffer("count", torch.zeros(classes - 1))
+        # Here, so that it need not be brought onto the device in each step.
+        self.register_buffer("poses", torch.tensor(poses), persistent=False)
 
     @torch.no_grad()
     def fill(self, k: int, exemplars: Exemplars) -> None:
@@ -232,6 +239,10 @@ class Bank(nn.Module):
             kept[room] = 0
             kept[room][: len(new)] = new
         self.count[k - 1] = len(exemplars.code)
+
+    def pose(self, chance: Tensor) -> Tensor:
+        """A pose for each chance [B] in [0, 1), whole numbers."""
+        return self.poses[(chance * len(self.poses)).long()]
 
     def draw(self, label: Tensor, chance: Tensor) -> Exemplars:
         """One of class ``label`` [B], whole numbers from 1 on, each by its ``chance`` [B] in
