@@ -92,6 +92,10 @@ class NumberedRow(ManifestRow):
     number: int = Field(ge=0)
 
 
+class _OfNewerVersion(DataError):
+    """A row that this version would misread."""
+
+
 AnyRow = TypeVar("AnyRow", bound=ManifestRow)
 
 
@@ -110,18 +114,28 @@ def each_row(out: Path) -> Iterator[ManifestRow]:
 def sound_rows(out: Path, say: Callable[[str], None]) -> Iterator[NumberedRow]:
     """As ``each_row``, of a job that can go on: a row without a number is damaged, and what is
     damaged, as by two jobs at once, is left out and said.
+
+    Raises:
+        DataError: if a row is of a newer version: what it says must not be lost.
     """
     for where, line in each_whole_line(out / MANIFEST):
         try:
             yield _row_of(line, where, NumberedRow)
+        except _OfNewerVersion:
+            raise
         except DataError:
             say(f"{where} is damaged: it is left out, and its image is made again")
 
 
 def _row_of(line: bytes, where: str, kind: type[AnyRow]) -> AnyRow:
     tree = parse_object(line, where)
+    if isinstance(number := tree.get("format"), int) and number > FORMAT:
+        raise _OfNewerVersion(
+            f"{where} is of the format {number}, of a newer version; this one reads up to "
+            f"{FORMAT}: update defectgan"
+        )
     try:
-        row = kind.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
@@ -130,12 +144,6 @@ def _row_of(line: bytes, where: str, kind: type[AnyRow]) -> AnyRow:
             f"{where} is damaged: {field} is {found}, {first['msg'].lower()}: mend or remove the "
             "line"
         ) from error
-    if row.format > FORMAT:
-        raise DataError(
-            f"{where} is of the format {row.format}, of a newer version; this one reads up to "
-            f"{FORMAT}: update defectgan"
-        )
-    return row
 
 
 def read_manifest(out: Path) -> list[ManifestRow]:

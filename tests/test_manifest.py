@@ -3,6 +3,7 @@ was made by the last version whose rows had no format, and is never made anew.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from defectgan.manifest import (
     MANIFEST,
     ManifestRow,
     append_rows,
-    each_numbered_row,
     present_rows,
     read_manifest,
+    sound_rows,
     write_rows,
 )
 from defectgan.model.file import MODEL, Model, load_model
@@ -130,8 +131,12 @@ def test_no_row_changes_on_its_way_through(row: dict[str, Any]) -> None:
 
 def test_a_row_of_a_newer_format_is_refused_by_its_line(tmp_path: Path) -> None:
     write_json_lines(tmp_path / MANIFEST, [LEAST, LEAST | {"format": FORMAT + 1}])
-    with pytest.raises(DataError, match=rf"line 2 of .* format {FORMAT + 1}, of a newer version"):
+    with pytest.raises(
+        DataError, match=rf"line 2 of .* format {FORMAT + 1}, of a newer version"
+    ) as caught:
         read_manifest(tmp_path)
+    with pytest.raises(DataError, match=re.escape(str(caught.value))):
+        list(sound_rows(tmp_path, lambda text: None))  # a job that goes on must not drop it
 
 
 def test_a_set_of_another_program_is_inspected_and_judged_by_what_its_rows_say(old: Path) -> None:
@@ -142,5 +147,5 @@ def test_a_set_of_another_program_is_inspected_and_judged_by_what_its_rows_say(o
     found = inspect_masks(folder)
     assert len(found.findings.images) == 4
     assert [row.window for row in generated_rows(folder)[0]] == [None] * 4
-    with pytest.raises(DataError, match=r"line 1 of .* is damaged: number is nothing"):
-        next(each_numbered_row(folder))
+    said: list[str] = []
+    assert not [*sound_rows(folder, said.append)] and len(said) == 4  # no job can go on with it

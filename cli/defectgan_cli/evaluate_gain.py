@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, TrainingReport, print_json, print_table
+from defectgan_cli.console import Reporter, TrainingReport
 from defectgan_cli.options import DATA, MODEL, OUTPUT, TEST, TRAINING, setting, switch
+from defectgan_cli.results import print_json, print_table
 
 if TYPE_CHECKING:
     from defectgan.evaluation.gain_request import GainRequest, Watching

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.console import Reporter
 from defectgan_cli.options import DATA, METHOD, MODEL, OUTPUT, setting
+from defectgan_cli.results import print_json, print_table
 
 
 def quality(

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.console import Reporter
 from defectgan_cli.options import OUTPUT, setting
+from defectgan_cli.results import print_json, print_table
 
 
 def export(

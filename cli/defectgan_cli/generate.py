@@ -10,15 +10,9 @@ from defectgan.generation.choose import CANDIDATES
 from defectgan.listener import LOG
 from defectgan.words import counted
 from defectgan_cli import options
-from defectgan_cli.console import (
-    CountReport,
-    Reporter,
-    grouped,
-    minutes,
-    print_facts,
-    print_json,
-)
+from defectgan_cli.console import CountReport, Reporter, grouped, minutes
 from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, setting
+from defectgan_cli.results import print_facts, print_json
 
 if TYPE_CHECKING:
     from defectgan.generation.prepare import Prepared

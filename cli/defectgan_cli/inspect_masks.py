@@ -8,8 +8,9 @@ import typer
 from defectgan.errors import CheckFailed
 from defectgan.listener import LOG
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, print_json, print_table
+from defectgan_cli.console import Reporter
 from defectgan_cli.options import DATA, METHOD, OUTPUT, setting, switch
+from defectgan_cli.results import print_json, print_table
 
 if TYPE_CHECKING:
     from defectgan.inspection.tally import Findings

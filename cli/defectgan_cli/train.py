@@ -7,9 +7,10 @@ import typer
 
 from defectgan.words import counted
 from defectgan_cli import options
-from defectgan_cli.console import Reporter, TrainingReport, grouped, print_facts, print_json
+from defectgan_cli.console import Reporter, TrainingReport, grouped
 from defectgan_cli.launch import gpus_asked_for, launch
 from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting
+from defectgan_cli.results import print_facts, print_json
 from defectgan_cli.train_plan import facts_of
 
 if TYPE_CHECKING:
