@@ -5,8 +5,11 @@
 No product is meant by any of the surfaces: brushed, grainy, woven, banded, polished, printed ones
 in gray and colour. On each image a defect is drawn (``defectgan/data/drawn.py``), and the same on
 another one; the network learns to take it away, to say where it was, and to paint it again on
-either. No adversary takes part. Every image depends on the seed, its step and its number alone.
+either. No adversary takes part. Every image depends on its step and its number alone.
 About 45 minutes of a core.
+
+The weights that come with the package are of 2,500 steps of this script's first form, which drew
+both surfaces of a pair anew and gave each its own light; nothing else differs by intention.
 """
 
 import argparse
