@@ -45,7 +45,7 @@ from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, resumed_job
-from defectgan.training.warmup import NO_YARDSTICK
+from defectgan.training.warmup import NO_FEATURES
 from tests.conftest import CLASSES, CPU, ROOT, Silent, go_on, rows_of
 from tests.conftest import run_job as train
 from tests.test_names import in_table
@@ -333,7 +333,7 @@ def test_a_state_without_what_the_warm_up_came_to_goes_on_and_says_what_is_missi
     watcher = Silent()
     job = resumed_job(run.path, {}, data=data)
     assert job.run(run, device=CPU, watcher=watcher, stop=lambda: False).steps == 4
-    assert not run.best.exists() and NO_YARDSTICK in watcher.warnings
+    assert not run.best.exists() and NO_FEATURES in watcher.warnings
 
 
 def test_a_run_whose_state_is_refused_says_why(boards: Path, tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ from defectgan.training.judge import (
     agreement,
     judged_images,
 )
+from defectgan.training.judge_features import ClassifierFeatures, NetworkFeatures, network_features
 from defectgan.training.step import WARMUP_PART, Engine
 from defectgan.training.warmup import take_warm_up
-from defectgan.training.yardstick import FixedYardstick, Yardstick, fixed_yardstick
 from tests.conftest import CPU, Silent, StopAfter, go_on, run_job, tiny_with
 
 
@@ -78,11 +78,11 @@ def judged(striped: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
     return RunFolder(run_job(job, tmp_path_factory.mktemp("judged")).run)
 
 
-def yardstick_of(run: RunFolder) -> Yardstick:
+def yardstick_of(run: RunFolder) -> ClassifierFeatures:
     tensors, info = load_tensors(run.state)
     critic = info.method().networks()[CRITIC]
     assert isinstance(critic, Critic)
-    yardstick = Yardstick.restored(critic, tensors)
+    yardstick = ClassifierFeatures.restored(critic, tensors)
     assert yardstick is not None
     return yardstick
 
@@ -218,7 +218,7 @@ def test_a_fixed_network_judges_a_run_from_its_first_step_on_and_after_a_resume(
     run = RunFolder(run_job(job, tmp_path / "whole").run)
     (line,) = [x for x in read_json_lines(run.stats) if x["step"] == 3]
     model = load_model(run.path)
-    measures, _ = judge(run, FixedYardstick(CPU))(model.painter)
+    measures, _ = judge(run, NetworkFeatures(CPU))(model.painter)
     assert line[SCORE] == pytest.approx(measures[SCORE], rel=1e-4) and run.best.exists()
     stopped = RunFolder(run_job(job, tmp_path / "parts", stop=StopAfter(1)).run)
     shutil.copytree(stopped.path, tmp_path / "elsewhere", symlinks=True)
@@ -233,12 +233,12 @@ def test_a_fixed_network_judges_a_run_from_its_first_step_on_and_after_a_resume(
 
 @installed
 def test_by_default_a_fixed_network_judges_unless_the_model_was_trained_against_it() -> None:
-    assert isinstance(fixed_yardstick("auto", (), device=CPU), FixedYardstick)
-    assert fixed_yardstick("auto", (LITE2,), device=CPU) is None
-    assert fixed_yardstick("classifier", (), device=CPU) is None
-    assert isinstance(fixed_yardstick("imagenet", ("another",), device=CPU), FixedYardstick)
+    assert isinstance(network_features("auto", (), device=CPU), NetworkFeatures)
+    assert network_features("auto", (LITE2,), device=CPU) is None
+    assert network_features("classifier", (), device=CPU) is None
+    assert isinstance(network_features("imagenet", ("another",), device=CPU), NetworkFeatures)
     with pytest.raises(SettingError, match="trained against lite2"):
-        fixed_yardstick("imagenet", (LITE2,), device=CPU)
+        network_features("imagenet", (LITE2,), device=CPU)
 
 
 def test_without_the_extra_the_classifier_judges_by_default(
@@ -246,9 +246,9 @@ def test_without_the_extra_the_classifier_judges_by_default(
 ) -> None:
     for module in (yardstick, imagenet):
         monkeypatch.setattr(module, "weights_of", lambda name: None)
-    assert fixed_yardstick("auto", (), device=CPU) is None
+    assert network_features("auto", (), device=CPU) is None
     with pytest.raises(SettingError, match="extra 'features'"):
-        fixed_yardstick("imagenet", (), device=CPU)
+        network_features("imagenet", (), device=CPU)
 
 
 def test_validation_images_judge_where_they_suffice_and_test_images_never(boards: Path) -> None:

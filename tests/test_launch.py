@@ -11,7 +11,7 @@ from defectgan_cli.launch import gpus_asked_for, launch, visible_devices
 
 from defectgan.errors import SettingError
 from tests.conftest import STUCK_AFTER, wait_for
-from tests.test_peers import children, place
+from tests.test_distributed import children, place
 
 __all__ = ["place"]
 

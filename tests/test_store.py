@@ -18,7 +18,7 @@ from defectgan.errors import DataError
 from defectgan.images import Picture, write_picture
 from defectgan.methods.config import Config
 from defectgan.settings.data import DataConfig
-from defectgan.training.peers import _in_company
+from defectgan.training.distributed import _in_company
 from tests.conftest import spoil, wait_for
 
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from defectgan_cli.train_plan import facts_of
 if TYPE_CHECKING:
     import torch
 
+    from defectgan.training.distributed import World
     from defectgan.training.job import Job
-    from defectgan.training.peers import Peers
     from defectgan.training.start import TrainRequest
     from defectgan.training.watch import Outcome
 
@@ -192,7 +192,7 @@ def train(
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
     from defectgan.errors import SettingError
-    from defectgan.training.peers import join_peers, own_device
+    from defectgan.training.distributed import join_world, own_device
     from defectgan.training.start import TrainRequest
 
     if preview is not None and not dry_run:
@@ -201,7 +201,7 @@ def train(
     if numbers and not dry_run:
         raise typer.Exit(launch(numbers))
     place = own_device(f"cuda:{numbers[0]}" if numbers else device)
-    peers = join_peers(place)
+    world = join_world(place)
     settings: dict[str, dict[str, Any]] = {
         "data": {
             "image_size": image_size,
@@ -228,14 +228,14 @@ def train(
         },
     }
     request = TrainRequest(data, config, settings, resume, out, name)
-    reporter = Reporter(quiet=quiet, silent=not peers.first)
+    reporter = Reporter(quiet=quiet, silent=not world.first)
     if dry_run:
-        processes = max(peers.size, len(numbers))
-        if peers.first:
+        processes = max(world.size, len(numbers))
+        if world.first:
             _plan(request, place, processes, reporter, preview, as_json=as_json)
-        peers.leave()
+        world.leave()
     else:
-        _train(request, place, peers, reporter, as_json=as_json)
+        _train(request, place, world, reporter, as_json=as_json)
 
 
 def _plan(
@@ -261,31 +261,31 @@ def _plan(
 def _train(
     request: "TrainRequest",
     place: "torch.device",
-    peers: "Peers",
+    world: "World",
     reporter: Reporter,
     *,
     as_json: bool,
 ) -> None:
     """Take part in a training; the first process says what came of it."""
     from defectgan.runs import restarted_run
-    from defectgan.training.peers import restarts
+    from defectgan.training.distributed import restarts
     from defectgan.training.start import begun
     from defectgan.training.watch import stop_signals
 
-    restarted = restarted_run(request.out) if peers.any(restarts() > 0) else None
+    restarted = restarted_run(request.out) if world.any(restarts() > 0) else None
 
     def find() -> "Job":
-        return _find(request, place.type, peers.size, reporter, restarted, all_in=LOG)
+        return _find(request, place.type, world.size, reporter, restarted, all_in=LOG)
 
-    with begun(request, peers, find) as (job, folder):
-        if peers.first:
+    with begun(request, world, find) as (job, folder):
+        if world.first:
             reporter.write_to(folder.log)
         reporter.say(f"run folder {folder.path}")
         steps = job.config.training.steps
         with stop_signals() as stop, TrainingReport(reporter, steps) as report:
-            outcome = job.run(folder, device=place, watcher=report, stop=stop, peers=peers)
-            peers.leave()
-    if not peers.first:
+            outcome = job.run(folder, device=place, watcher=report, stop=stop, world=world)
+            world.leave()
+    if not world.first:
         raise typer.Exit(options.INTERRUPTED if outcome.interrupted else 0)
     _show_outcome(outcome, reporter, as_json=as_json)
 

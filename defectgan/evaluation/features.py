@@ -47,7 +47,7 @@ def default_features() -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which features are asked for; None for what they have by themselves."""
+    """Which features are asked for; None for their defaults."""
 
     name: str = field(default_factory=default_features)
     weights: Path | None = None

@@ -136,7 +136,7 @@ def single_labels(index: Index, *, good_only: bool = False) -> tuple[Index, tupl
     if empty and not good_only:
         raise DataError(
             f"no image to learn from in {index.root} shows {', '.join(empty)} alone: a class must "
-            "be known by itself; give it images of its own, or leave the class out"
+            "be recognised; give it images of its own, or leave the class out"
         )
     return alone, (note,) if several else ()
 

@@ -26,7 +26,7 @@ UNLABELLED = "unlabelled"
 @dataclass(frozen=True)
 class Target:
     """What is inspected: ``title`` says it in words, ``facts`` tell what it came from; ``folder``
-    is where results go by themselves; ``thresholds`` are the recorded ones of the classes;
+    is where results go by default; ``thresholds`` are the recorded ones of the classes;
     ``weights`` is the file of the model, if one is tried.
     """
 

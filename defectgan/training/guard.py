@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from defectgan.errors import OutOfMemory, TrainingError
 from defectgan.memory import attempt
-from defectgan.training.peers import Peers
+from defectgan.training.distributed import World
 
 Made = TypeVar("Made")
 
@@ -62,9 +62,9 @@ class Spared:
     has been trained is saved, that is said, and the training goes on without.
     """
 
-    def __init__(self, peers: Peers, save: Callable[[], None], warn: Callable[[str], None]) -> None:
+    def __init__(self, world: World, save: Callable[[], None], warn: Callable[[str], None]) -> None:
         """Args: the processes, what all of them save by, and who is told."""
-        self._peers = peers
+        self._world = world
         self._save = save
         self._warn = warn
 
@@ -73,10 +73,10 @@ class Spared:
         call this too.
         """
         made = None
-        if self._peers.first:
+        if self._world.first:
             with suppress(OutOfMemory):  # not even one image at a time
                 made = attempt(lambda: (look(),))
-        if self._peers.any(self._peers.first and made is None):
+        if self._world.any(self._world.first and made is None):
             self._save()
             self._warn(
                 f"no {what}: it does not fit into memory; the training is saved, and goes on "

@@ -23,8 +23,8 @@ from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
 from defectgan.settings.load import names_setting
 from defectgan.training.batches import make_batches
+from defectgan.training.distributed import ALONE, World
 from defectgan.training.loop import Training
-from defectgan.training.peers import ALONE, Peers
 from defectgan.training.warmup import longest
 from defectgan.training.watch import Outcome, Watcher
 
@@ -104,13 +104,13 @@ class Job:
         device: torch.device,
         watcher: Watcher,
         stop: Callable[[], bool],
-        peers: Peers = ALONE,
+        world: World = ALONE,
     ) -> Outcome:
         """Train in a run folder, from where it stopped, until the last step or until ``stop`` says
         so.
         """
         training = Training(
-            self.config, self.index, folder, device=device, watcher=watcher, peers=peers
+            self.config, self.index, folder, device=device, watcher=watcher, world=world
         )
         training.resume()
         return training.go(stop)
@@ -166,12 +166,12 @@ def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> in
     Raises:
         SettingError: if it cannot, and was asked for by name.
     """
-    peers = Peers(size=processes)
+    world = World(size=processes)
     size = load_config(config, overrides).training.batch_size
     asked = overrides.get("training", {}).get("batch_size") is not None
     if asked or names_setting(config, "training", "batch_size"):
-        peers.part(size // 2)
-    shareable = peers.shareable(size)
+        world.part(size // 2)
+    shareable = world.shareable(size)
     return None if shareable == size else shareable
 
 

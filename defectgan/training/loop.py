@@ -30,27 +30,27 @@ from defectgan.runs import RunFolder
 from defectgan.training import TIMED_STEPS
 from defectgan.training.batches import make_batches
 from defectgan.training.best import Best
+from defectgan.training.distributed import ALONE, World
 from defectgan.training.guard import Guard, Spared
 from defectgan.training.judge import Judge
+from defectgan.training.judge_features import (
+    FIXED,
+    ClassifierFeatures,
+    JudgeFeatures,
+    network_features,
+    restored_features,
+)
 from defectgan.training.monitor import Averages, Events, Sampler, Stats, plot_losses
-from defectgan.training.peers import ALONE, Peers
 from defectgan.training.step import WARMUP_PART, Engine, not_finite
 from defectgan.training.warmup import (
+    NO_FEATURES,
     NO_WARMUP,
-    NO_YARDSTICK,
     chance_loss,
     longest,
     missed_goal,
     take_warm_up,
 )
 from defectgan.training.watch import Outcome, Watcher
-from defectgan.training.yardstick import (
-    FIXED,
-    Standing,
-    Yardstick,
-    fixed_yardstick,
-    restored_yardstick,
-)
 from defectgan.words import counted
 
 CHECKPOINT = "checkpoint"
@@ -71,18 +71,18 @@ class Training:
         *,
         device: torch.device,
         watcher: Watcher,
-        peers: Peers = ALONE,
+        world: World = ALONE,
     ) -> None:
         self.config = config
-        self.peers = peers
+        self.world = world
         self.run = run
         self._watcher = watcher
         self._guard = Guard(run.path, watcher.warn)
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         method = method_named(config.method.name)(config.method, self._info.task)
-        self._engine = Engine(config, method, device=device, bf16=bf16, peers=peers)
-        rows = peers.part(config.training.batch_size // 2)
+        self._engine = Engine(config, method, device=device, bf16=bf16, world=world)
+        rows = world.part(config.training.batch_size // 2)
         self._batches = make_batches(
             config,
             index,
@@ -92,9 +92,9 @@ class Training:
             drawn=self._engine.drawn_parts,
         )
         self._workers = worker_count(config.data.workers, self._batches, device)
-        self._spared = Spared(peers, self._save, watcher.warn)
+        self._spared = Spared(world, self._save, watcher.warn)
         self._sampler = Sampler(self._batches, device=device, say=watcher.warn)
-        self._yardstick: Standing | None = None
+        self._features: JudgeFeatures | None = None
         self._best = Best()
         self._averages = Averages()
         self._stats = Stats(run.stats)
@@ -129,17 +129,17 @@ class Training:
             self._engine.state.restore(tensors)
             self._averages.restore(tensors, self._engine.device)
             device, say = self._engine.device, self._watcher.warn
-            self._yardstick = restored_yardstick(self._critic, tensors, device=device, say=say)
-            if self._yardstick is not None and LOWEST in tensors:
+            self._features = restored_features(self._critic, tensors, device=device, say=say)
+            if self._features is not None and LOWEST in tensors:
                 self._best = Best(Estimate(tensors[LOWEST].to(self._engine.device)))
-            if self._yardstick is None and self._engine.warm_up and FIXED not in tensors:
-                self._watcher.warn(NO_YARDSTICK)
+            if self._features is None and self._engine.warm_up and FIXED not in tensors:
+                self._watcher.warn(NO_FEATURES)
             self._step = info.step
             self._info = self._info.after(info)
-            if self.peers.first:
+            if self.world.first:
                 # A kill may have come between the two files of a checkpoint.
                 self._save_weights(self.run.weights)
-        if self.peers.first:
+        if self.world.first:
             self._stats.rewind(self._step)
 
     def go(self, stop: Callable[[], bool]) -> Outcome:
@@ -151,28 +151,28 @@ class Training:
         """
         self._started = time.perf_counter()
         first = self._step
-        if self._step == 0 and not self.peers.any(self.run.state.is_file()):
+        if self._step == 0 and not self.world.any(self.run.state.is_file()):
             self._begin()
             by, taught = self.config.training.judge, self._info.taught_by
-            self._yardstick = fixed_yardstick(by, taught, device=self._engine.device)
+            self._features = network_features(by, taught, device=self._engine.device)
             if not self._warmed_up(stop):
                 return self._outcome(0)
             self._sample()
             self._save()
-        events = Events(self.run.path if self.peers.first else None, first_step=first + 1)
+        events = Events(self.run.path if self.world.first else None, first_step=first + 1)
         try:
             self._loop(stop, events)
         finally:
             with self._guard("events"):
                 events.close()
-        if self.peers.first:
+        if self.world.first:
             self._plot()
         return self._outcome(self._step - first)
 
     def _loop(self, stop: Callable[[], bool], events: Events) -> None:
         training = self.config.training
         steps, parts = range(self._step, training.steps), range(self._engine.batches_per_step)
-        device, features, say = self._engine.device, self._yardstick, self._watcher.warn
+        device, features, say = self._engine.device, self._features, self._watcher.warn
         self._judge = Judge(self.config, self._batches, device=device, features=features, say=say)
         self._saved_at = self._logged = time.perf_counter()
         self._logged_step = self._step
@@ -180,7 +180,7 @@ class Training:
         self._watcher.phase("training")
         with self._loader(product(steps, parts)) as batches:
             while self._step < training.steps:
-                stopped, due = self.peers.each(stop(), self._save_is_due())
+                stopped, due = self.world.each(stop(), self._save_is_due())
                 if stopped:
                     break
                 self._averages.add(self._one_step(batches))
@@ -195,8 +195,8 @@ class Training:
                     self._sample()
                 if last or due:
                     self._save()
-        if self.peers.any(self._saved < self._step):
-            self._averages.share(self.peers)
+        if self.world.any(self._saved < self._step):
+            self._averages.share(self.world)
             try:
                 self._write_checkpoint()
             except OSError as error:
@@ -208,7 +208,7 @@ class Training:
         if training.save_every is not None:
             return (self._step + 1) % training.save_every == 0
         late = time.perf_counter() - self._saved_at >= 60 * training.save_minutes
-        return self.peers.first and late
+        return self.world.first and late
 
     def _begin(self) -> None:
         """Take over the weights to begin with, if there are to be any, and say what came along."""
@@ -232,7 +232,7 @@ class Training:
         """What to raise where a step does not fit into memory."""
         size = self.config.training.batch_size
         fits = ""
-        if self.peers.size == 1:  # several could not try together: one of them is here alone
+        if self.world.size == 1:  # several could not try together: one of them is here alone
             largest = self._engine.largest_batch(size, self._batches)
             fits = f"a batch of {largest} fits; " if largest else "no batch fits; "
         return TrainingError(
@@ -246,12 +246,12 @@ class Training:
     def _report_damage(self) -> None:
         """Write down the files that turned out to be damaged, whoever found them, once each."""
         damaged = {str(file): reason for file, reason in self._batches.images.damaged.items()}
-        for found in map(json.loads, self.peers.gather(json.dumps(damaged))):
+        for found in map(json.loads, self.world.gather(json.dumps(damaged))):
             for file, reason in found.items():
                 if file not in self._reported:
                     self._reported.add(file)
                     self._watcher.warn(f"left out: {reason}")
-                    if self.peers.first:
+                    if self.world.first:
                         with self._guard("left-out files"):
                             append_json_lines(self.run.skipped, [{"file": file, "reason": reason}])
 
@@ -259,7 +259,7 @@ class Training:
         """Let the classifier train alone; False if it was asked to stop."""
         warm_up, steps = self._engine.warm_up, self.config.training.steps
         if warm_up is None:
-            if self._yardstick is None:
+            if self._features is None:
                 self._watcher.phase(NO_WARMUP)
             return True
         keys = ((t, WARMUP_PART) for t in range(longest(warm_up, steps)))
@@ -277,13 +277,13 @@ class Training:
         (ahead,) = done
         if ahead is False:
             self._watcher.warn(missed_goal(warm_up, steps))
-        if self._yardstick is None:
-            self._yardstick = Yardstick(self._critic.reader)
+        if self._features is None:
+            self._features = ClassifierFeatures(self._critic.reader)
         return ahead is not None
 
     def _log(self, events: Events, batches: Loader) -> None:
         self._report_damage()
-        self._averages.share(self.peers)
+        self._averages.share(self.world)
         skipped = self._averages.total("skipped")
         terms = self._averages.flush()
         now = time.perf_counter()  # read now that the device has done these steps
@@ -313,7 +313,7 @@ class Training:
         }
         self._logged, self._logged_step = time.perf_counter(), self._step
         self._watcher.logged(line)
-        if not self.peers.first:
+        if not self.world.first:
             return
         with self._guard("statistics"):
             if warning := self._stats.append(line):
@@ -349,7 +349,7 @@ class Training:
         self._spared(f"sample sheet at step {self._step}", sheet)
 
     def _save(self) -> None:
-        self._averages.share(self.peers)
+        self._averages.share(self.world)
         with self._guard(CHECKPOINT):
             self._write_checkpoint()
         self._saved_at = time.perf_counter()
@@ -359,9 +359,9 @@ class Training:
         state = self._engine.state.tensors() | self._averages.state()
         if bad := not_finite(state):
             raise self._diverged(f"{bad[0]} not finite")
-        if self.peers.first:
-            if self._yardstick is not None:
-                state |= self._yardstick.state()
+        if self.world.first:
+            if self._features is not None:
+                state |= self._features.state()
             if self._best.lowest is not None:
                 state[LOWEST] = self._best.lowest.terms
             save_tensors(self.run.state, state, self._now())

@@ -18,7 +18,7 @@ from defectgan.memory import Portions
 from defectgan.methods.base import Terms
 from defectgan.model.file import below_prefix, with_prefix
 from defectgan.model.painter import Painter
-from defectgan.training.peers import Peers
+from defectgan.training.distributed import World
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
 DEAD_MASK = 0.002
@@ -53,9 +53,9 @@ class Averages:
             counted = torch.where(term.isfinite(), value, torch.zeros_like(value))
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
 
-    def share(self, peers: Peers) -> None:
+    def share(self, world: World) -> None:
         """Let every process have the mean of what all have."""
-        peers.average(list(self._sums.values()))
+        world.average(list(self._sums.values()))
 
     def total(self, name: str) -> int:
         """The sum of a term that counts something, over the interval so far."""

@@ -13,8 +13,8 @@ from defectgan.locks import held
 from defectgan.runs import RUNS, RunFolder, find_model, find_run
 from defectgan.settings.load import default_preset
 from defectgan.settings.training import AT_RANDOM, HEAD_START
+from defectgan.training.distributed import World
 from defectgan.training.job import Job, Overrides, new_job, resumed_job, shared_batch, shared_job
-from defectgan.training.peers import Peers
 from defectgan.training.watch import Outcome, Unwatched, Watcher
 
 # A class with fewer images to learn from is named.
@@ -94,25 +94,25 @@ def find_job(
 
 @contextmanager
 def begun(
-    request: TrainRequest, peers: Peers, find: Callable[[], Job]
+    request: TrainRequest, world: World, find: Callable[[], Job]
 ) -> Iterator[tuple[Job, RunFolder]]:
     """The job and its run folder, the same for all processes; a run that goes on is held against
     other trainings meanwhile.
 
     Args:
         request: what is asked for.
-        peers: the processes, of which the first finds the job and the others read what it wrote.
+        world: the processes, of which the first finds the job and the others read what it wrote.
         find: finds the job.
     """
     with ExitStack() as alone:
         path = ""
-        if peers.first:
+        if world.first:
             job = find()
             if job.resumed is not None:
                 alone.enter_context(held(job.resumed.path))
             path = str(job.begin(request.out, request.name or _title(job, request.data)).path)
-        folder = RunFolder(Path(peers.tell(path)))
-        yield job if peers.first else shared_job(folder), folder
+        folder = RunFolder(Path(world.tell(path)))
+        yield job if world.first else shared_job(folder), folder
 
 
 def _title(job: Job, data: Path | None) -> str:
@@ -163,7 +163,7 @@ def train(
         ModelError: if there is no such run, or no weights to begin with.
         TrainingError: if the training cannot go on.
     """
-    place, peers = pick_device(device), Peers()
+    place, world = pick_device(device), World()
     request = TrainRequest(
         None if data is None else Path(data), config, settings or {}, resume, out, name
     )
@@ -174,6 +174,6 @@ def train(
         listener.warn_of([*job.index.notes, *left_out], all_in="the run's skipped.jsonl")
         return job
 
-    with begun(request, peers, find) as (job, folder):
+    with begun(request, world, find) as (job, folder):
         watcher = watcher or Unwatched()
-        return job.run(folder, device=place, watcher=watcher, stop=stop, peers=peers)
+        return job.run(folder, device=place, watcher=watcher, stop=stop, world=world)

@@ -15,7 +15,7 @@ from defectgan.methods.base import Method, Player, Terms
 from defectgan.methods.config import Config
 from defectgan.methods.draws import Draws
 from defectgan.training.adaptive import adapted
-from defectgan.training.peers import ALONE, Peers
+from defectgan.training.distributed import ALONE, World
 from defectgan.training.state import State
 
 # In the place of a batch's part number: noise and batches have the same seed and step.
@@ -63,12 +63,12 @@ class Engine:
         *,
         device: torch.device,
         bf16: bool,
-        peers: Peers = ALONE,
+        world: World = ALONE,
     ) -> None:
         """Args: the settings, the method with all of its own, where and in what precision to
         compute, and the processes that share each batch.
         """
-        self.config, self.device, self.bf16, self.peers = config, device, bf16, peers
+        self.config, self.device, self.bf16, self.world = config, device, bf16, world
         self.state = State(config, method, device=device)
         self.warm_up = method.warm_up()
         self._skipped = torch.zeros((), device=device)
@@ -116,7 +116,7 @@ class Engine:
 
     def _draws(self, rng: torch.Generator, t: int) -> Draws:
         strength = self.state.strength if self.config.augment.adaptive else None
-        return Draws(rng, t, rows=self.peers.part, processes=self.peers.size, strength=strength)
+        return Draws(rng, t, rows=self.world.part, processes=self.world.size, strength=strength)
 
     def _play(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> Terms:
         """A player's updates, one for each batch."""
@@ -146,7 +146,7 @@ class Engine:
         if not self.config.augment.adaptive:
             return {}
         sureness = sureness.clone()
-        self.peers.average([sureness])
+        self.world.average([sureness])
         steps = self.config.training.steps * player.repeats
         self.state.strength = adapted(self.state.strength, sureness, steps)
         return {"augmented": self.state.strength}
@@ -161,7 +161,7 @@ class Engine:
         parameters = (p for group in adam.param_groups for p in group["params"])
         gradients = [p.grad for p in parameters if p.grad is not None]
         loss = loss.detach().clone()
-        self.peers.average([loss, *gradients])
+        self.world.average([loss, *gradients])
         norms = torch._foreach_norm(gradients)
         bad = torch.stack([loss, *norms]).isfinite().all().logical_not().to(torch.float32)
         # Fused Adam leaves everything as it is where this is 1, without the host having to know.

@@ -30,7 +30,7 @@ NO_WARMUP = (
     "there is nothing that stands still to judge by, but where the extra 'features' is installed"
 )
 # Nor in one whose state does not hold what its warm-up came to.
-NO_YARDSTICK = (
+NO_FEATURES = (
     "no kid_share and no best weights from here on: the state is of an earlier version, which kept "
     "nothing that stands still to judge by"
 )
@@ -73,7 +73,7 @@ def take_warm_up(
     goal, most = warm_up.until * chance, longest(warm_up, engine.config.training.steps)
     window: list[Tensor] = []
     for t in range(most):
-        if engine.peers.any(stop()):
+        if engine.world.any(stop()):
             return None
         window = [*window[1 - WINDOW :], engine.warm_up_step(t, batches)["cls_r"]]
         if t < TIMED_STEPS:
@@ -82,7 +82,7 @@ def take_warm_up(
         if (t + 1) % WINDOW and t + 1 < most:
             continue
         mean = torch.stack(window).mean()
-        engine.peers.average([mean])
+        engine.world.average([mean])
         if not mean.isfinite():
             raise TrainingError(
                 "the classifier's losses are not finite: train in fp32, or with a lower learning "

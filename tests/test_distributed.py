@@ -29,9 +29,9 @@ from defectgan.files import read_json_lines
 from defectgan.model.file import load_tensors
 from defectgan.runs import RunFolder
 from defectgan.training.batches import make_batches
+from defectgan.training.distributed import ALONE, PATIENCE, World, _in_company, join_world
 from defectgan.training.job import Job, shared_batch
 from defectgan.training.loop import Training
-from defectgan.training.peers import ALONE, PATIENCE, Peers, _in_company, join_peers
 from defectgan.training.step import Engine
 from tests.conftest import ROOT, STUCK_AFTER, TINY, Silent, tiny_with, wait_for
 
@@ -66,22 +66,22 @@ def batches(boards: Path, rows: slice) -> Batches:
     return make_batches(SETTINGS, index_data(boards, SETTINGS.data), rows=rows, truths=True)
 
 
-def train(boards: Path, peers: Peers) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+def train(boards: Path, world: World) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """A few steps; the terms of each, averaged over the processes, and the weights.
 
     In double precision: in single, rounding is no longer small after seven steps.
     """
     torch.set_default_dtype(torch.float64)
-    mine = batches(boards, peers.part(4))
+    mine = batches(boards, world.part(4))
     method = Job(SETTINGS, mine.images.index).method()
-    engine = Engine(SETTINGS, method, device=torch.device("cpu"), bf16=False, peers=peers)
+    engine = Engine(SETTINGS, method, device=torch.device("cpu"), bf16=False, world=world)
     with seeded(0), torch.no_grad():  # see the golden losses
         engine.state.networks["generator"].head.weight.normal_(std=0.1)  # type: ignore[operator, union-attr]
     lines = []
     with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
         for t in range(STEPS):
             terms = engine.step(t, lambda *key: Batch(*(part.double() for part in mine(*key))))
-            peers.average(list(terms.values()))
+            world.average(list(terms.values()))
             lines.append({name: float(term) for name, term in terms.items()})
     return lines, engine.state.weights()
 
@@ -94,14 +94,14 @@ def group_threads() -> list[str]:
 
 def one_of_two(rank: int, port: int, boards: Path, folder: Path) -> None:
     os.environ |= environment(rank, 2, port)
-    peers = join_peers(torch.device("cpu"))
-    assert peers.tell("from the first" if peers.first else "") == "from the first"
-    assert peers.any(rank == 1) and not peers.any(False)
-    assert peers.each(False, rank == 0, rank == 1) == [False, True, True]
-    lines, weights = train(boards, peers)
+    world = join_world(torch.device("cpu"))
+    assert world.tell("from the first" if world.first else "") == "from the first"
+    assert world.any(rank == 1) and not world.any(False)
+    assert world.each(False, rank == 0, rank == 1) == [False, True, True]
+    lines, weights = train(boards, world)
     torch.save((lines, weights), folder / f"{rank}.pt")
     assert group_threads()
-    peers.leave()
+    world.leave()
     assert not group_threads()  # one that works on while the interpreter goes aborts the process
 
 
@@ -132,14 +132,14 @@ def test_two_processes_take_the_steps_of_one_on_the_whole_batch(
 
 def test_the_parts_of_a_batch_make_the_whole(boards: Path) -> None:
     whole = batches(boards, slice(None))(3, 1)
-    parts = [batches(boards, Peers(rank, 2).part(4))(3, 1) for rank in (0, 1)]
+    parts = [batches(boards, World(rank, 2).part(4))(3, 1) for rank in (0, 1)]
     for i, tensor in enumerate(whole):
         assert torch.equal(torch.cat([part[i] for part in parts]), tensor)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(SettingError, match="batch size that is a multiple of 6"):
-        Peers(0, 3).part(8)
+        World(0, 3).part(8)
 
 
 def test_the_first_process_alone_looks_at_the_clock_for_a_checkpoint(
@@ -153,7 +153,7 @@ def test_the_first_process_alone_looks_at_the_clock_for_a_checkpoint(
             RunFolder(tmp_path),
             device=torch.device("cpu"),
             watcher=Silent(),
-            peers=Peers(rank, 2),
+            world=World(rank, 2),
         )
         training._saved_at = -math.inf
         assert training._save_is_due() == (rank == 0)
@@ -161,9 +161,9 @@ def test_the_first_process_alone_looks_at_the_clock_for_a_checkpoint(
 
 def test_a_batch_is_made_large_enough_to_be_shared() -> None:
     sizes = {4: 8, 8: 8, 16: 16, 18: 24}
-    assert {batch: Peers(size=4).shareable(batch) for batch in sizes} == sizes
+    assert {batch: World(size=4).shareable(batch) for batch in sizes} == sizes
     for batch in sizes.values():
-        Peers(size=4).part(batch // 2)
+        World(size=4).part(batch // 2)
 
 
 def test_the_batch_of_a_preset_follows_the_processes_and_one_asked_for_does_not(
@@ -198,24 +198,26 @@ def test_gpus_wait_for_each_other_for_minutes_and_their_processes_for_longer(
         made.append(("group", options))
         return Group()
 
-    monkeypatch.setattr("defectgan.training.peers.rendezvous", lambda url: iter([("s", 1, 2)]))
-    monkeypatch.setattr("defectgan.training.peers.PrefixStore", lambda name, store: store)
+    monkeypatch.setattr(
+        "defectgan.training.distributed.rendezvous", lambda url: iter([("s", 1, 2)])
+    )
+    monkeypatch.setattr("defectgan.training.distributed.PrefixStore", lambda name, store: store)
     monkeypatch.setattr(
         distributed, "init_process_group", lambda backend, **options: made.append((backend,))
     )
     monkeypatch.setattr(distributed, "new_group", new_group)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert join_peers(torch.device("cpu")) == Peers(1, 2) and made == [("gloo",)]
-    peers = join_peers(torch.device("cuda:1"))
-    assert isinstance(peers.gpus, Group)
+    assert join_world(torch.device("cpu")) == World(1, 2) and made == [("gloo",)]
+    world = join_world(torch.device("cuda:1"))
+    assert isinstance(world.gpus, Group)
     assert made[1:] == [("gloo",), ("group", {"backend": "nccl", "timeout": PATIENCE})]
     asked: list[Any] = []
     monkeypatch.setattr(
         distributed, "all_reduce", lambda flat, *op, group=None: asked.append(group)
     )
-    peers.average([torch.zeros(1)])
-    peers.any(False)
-    assert asked == [peers.gpus, None]
+    world.average([torch.zeros(1)])
+    world.any(False)
+    assert asked == [world.gpus, None]
 
 
 def start(
@@ -267,17 +269,17 @@ def test_the_batch_that_is_taken_instead_of_the_presets_is_said(place: Path) -> 
 LEFT_ALONE = """
 import atexit, os
 import torch
-from defectgan.training.peers import join_peers
-from tests.test_peers import group_threads
+from defectgan.training.distributed import join_world
+from tests.test_distributed import group_threads
 
 atexit.register(lambda: print(group_threads()))
-peers = join_peers(torch.device("cpu"))
-peers.any(False)
-if not peers.first:
+world = join_world(torch.device("cpu"))
+world.any(False)
+if not world.first:
     os._exit(0)
 assert group_threads()
 while True:
-    peers.any(False)
+    world.any(False)
 """
 
 
@@ -291,21 +293,21 @@ def test_an_error_too_leaves_no_thread_of_the_group(tmp_path: Path) -> None:
 
 LEAVES_LATE = """
 from pathlib import Path
-from defectgan.training.peers import Peers
+from defectgan.training.distributed import World
 from defectgan_cli.main import app
 from tests.conftest import wait_for
 
-leave = Peers.leave
+leave = World.leave
 
 
-def late(peers):
-    Path(f"done-{peers.rank}").touch()
-    if peers.first:
+def late(world):
+    Path(f"done-{world.rank}").touch()
+    if world.first:
         wait_for(Path("go").exists)
-    leave(peers)
+    leave(world)
 
 
-Peers.leave = late
+World.leave = late
 app()
 """
 

@@ -36,7 +36,7 @@ PATIENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Peers:
+class World:
     """The processes of a training: this one's rank, how many there are, and where they compute on
     GPUs the group that exchanges what lies there.
     """
@@ -132,10 +132,10 @@ def _in_company() -> Iterator[None]:
         ) from error
 
 
-ALONE = Peers()
+ALONE = World()
 
 
-def join_peers(device: torch.device) -> Peers:
+def join_world(device: torch.device) -> World:
     """The processes that torchrun started; one where it did not.
 
     Args:
@@ -156,10 +156,10 @@ def join_peers(device: torch.device) -> Peers:
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
     atexit.register(_part)
     if device.type != "cuda":
-        return Peers(rank, size)
+        return World(rank, size)
     gpus = distributed.new_group(backend="nccl", timeout=PATIENCE)
     assert not isinstance(gpus, int)  # no process is left out
-    return Peers(rank, size, gpus)
+    return World(rank, size, gpus)
 
 
 def _part() -> None:

@@ -16,7 +16,7 @@ from defectgan.settings.training import JudgedBy
 YARDSTICK, FIXED = "yardstick", "fixed_yardstick"
 
 
-class Yardstick:
+class ClassifierFeatures:
     """Features that stand still: those of the classifier as it was when its warm-up ended.
 
     The critic's own change from step to step: by them a step may win because the critic has changed
@@ -36,7 +36,7 @@ class Yardstick:
         return with_prefix(YARDSTICK, self._reader.state_dict())
 
     @classmethod
-    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "Yardstick | None":
+    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "ClassifierFeatures | None":
         """What ``state`` gave, in the form that a critic has; None where there was none."""
         kept = below_prefix(YARDSTICK, tensors)
         if not kept:
@@ -46,7 +46,7 @@ class Yardstick:
         return yardstick
 
 
-class FixedYardstick:
+class NetworkFeatures:
     """Features of a fixed network: the same for every model."""
 
     def __init__(self, device: torch.device) -> None:
@@ -67,12 +67,12 @@ class FixedYardstick:
 
 
 # Features that do not change while a model trains.
-Standing = Yardstick | FixedYardstick
+JudgeFeatures = ClassifierFeatures | NetworkFeatures
 
 
-def fixed_yardstick(
+def network_features(
     by: JudgedBy, taught_by: Collection[str], *, device: torch.device
-) -> FixedYardstick | None:
+) -> NetworkFeatures | None:
     """The fixed features that judge a training, None where others do.
 
     Args:
@@ -93,24 +93,24 @@ def fixed_yardstick(
             f"the model is trained against {JUDGE}, by which training.judge would have it judged: "
             "what pleases it proves nothing; expected auto or classifier"
         )
-    return FixedYardstick(device)
+    return NetworkFeatures(device)
 
 
-def restored_yardstick(
+def restored_features(
     critic: Critic,
     tensors: Mapping[str, Tensor],
     *,
     device: torch.device,
     say: Callable[[str], None],
-) -> Standing | None:
+) -> JudgeFeatures | None:
     """What has judged a run so far, by its state; None where nothing has, or where it is a fixed
     network that is not here, which is said.
     """
     if FIXED not in tensors:
-        return Yardstick.restored(critic, tensors)
+        return ClassifierFeatures.restored(critic, tensors)
     digest = bytes(tensors[FIXED].tolist()).hex()
     if digest == RELEASES[JUDGE].sha256 and weights_of(JUDGE) is not None:
-        return FixedYardstick(device)
+        return NetworkFeatures(device)
     say(
         "no kid_share and no best weights from here on: the run was judged by the fixed network "
         f"with the SHA-256 {digest[:8]}..., which is not here: install the extra 'features' of "
