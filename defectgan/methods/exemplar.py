@@ -30,11 +30,11 @@ from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.base import CRITIC, Networks, Player, Terms
 from defectgan.methods.draws import Draws
-from defectgan.methods.layered import Painted, covered, paint
+from defectgan.methods.layered import covered, paint
 from defectgan.methods.robust import Robust
 from defectgan.methods.robust import Settings as RobustSettings
 from defectgan.methods.robust import Shape as RobustShape
-from defectgan.networks.compose import compose
+from defectgan.networks.compose import Painted, compose
 from defectgan.networks.control import constant_map
 from defectgan.networks.exemplars import (
     CELL,

@@ -4,7 +4,7 @@ B batch, C image channels, K classes, H x W pixels.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.base import Method, Networks, Terms
 from defectgan.methods.draws import Draws
-from defectgan.networks.compose import compose
+from defectgan.networks.compose import Painted, compose
 from defectgan.networks.control import constant_map
 from defectgan.networks.critic import Critic, Verdict
 from defectgan.networks.generator import Generator, Layer
@@ -31,13 +31,6 @@ class LayeredSettings(Settings):
     mask_supervision: float = Field(
         0.0, ge=0, description="restoration masks are the true ones, where images have any"
     )
-
-
-class Painted(NamedTuple):
-    """Composed images [B, C, H, W] and the masks of their layers [B, 1, H, W]."""
-
-    image: Tensor
-    mask: Tensor
 
 
 def paint(network: nn.Module, image: Tensor, label: Tensor, noise: Tensor) -> Painted:

@@ -13,17 +13,10 @@ from defectgan import losses
 from defectgan.memory import Portions
 from defectgan.methods.base import CRITIC, Method, Networks
 from defectgan.methods.draws import draw_noise
-from defectgan.networks.compose import compose
+from defectgan.networks.compose import Painted, compose
 from defectgan.networks.control import constant_map, one_hot
 from defectgan.networks.critic import Critic, Verdict
 from defectgan.networks.generator import Layer
-
-
-class Painted(NamedTuple):
-    """Composed images [B, C, H, W] in [-1, 1], and the masks of their layers [B, 1, H, W]."""
-
-    image: Tensor
-    mask: Tensor
 
 
 class Opinion(NamedTuple):

@@ -1,6 +1,15 @@
 """The one equation of layer-wise composition."""
 
+from typing import NamedTuple
+
 from torch import Tensor
+
+
+class Painted(NamedTuple):
+    """Composed images [B, C, H, W] in [-1, 1], and the masks of their layers [B, 1, H, W]."""
+
+    image: Tensor
+    mask: Tensor
 
 
 def compose(background: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
