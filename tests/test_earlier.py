@@ -12,6 +12,7 @@ from defectgan.methods.registry import method_named
 from defectgan.settings.earlier import (
     ALIEN,
     DEFAULTS,
+    EXEMPLAR,
     GONE,
     METHOD,
     MOVED,
@@ -54,7 +55,7 @@ def test_every_setting_of_before_is_one_of_today_and_the_other_way_round() -> No
     new = [name for names in MOVED.values() for name in names.values()]
     assert len(new) == len(set(new))
     assert set(new) == fields(PUBLISHED) | fields(ROBUST)
-    for form in FORMS:
+    for form in (*FORMS, EXEMPLAR):
         assert set(new) - fields(form) == ALIEN[form].keys()
     for section, kind in (("optim", OptimConfig), ("training", TrainingConfig)):
         assert not MOVED[section].keys() & kind.model_fields.keys()
@@ -126,13 +127,14 @@ def test_the_towers_rate_was_that_of_all_where_it_had_none_of_its_own(tmp_path: 
 
 
 def test_a_file_of_before_is_laid_over_the_preset_that_it_names(tmp_path: Path) -> None:
-    quick = load_config("quick", {})
-    tree = {"preset": "quick", "loss": {"rec": 7}, "training": {"n_critic": 3, "steps": 9}}
-    config = read(tree, tmp_path)
-    assert config.method == quick.method.model_copy(update={"rec": 7.0, "n_critic": 3})
-    assert config.training == quick.training.model_copy(update={"steps": 9})
-    agreed = {"preset": "quick", "generator": {"skips": True, "layered": False}}
-    assert not read(agreed, tmp_path).method.layered
+    for preset in ("quick", "table-full"):
+        below = load_config(preset, {})
+        tree = {"preset": preset, "loss": {"rec": 7}, "training": {"n_critic": 3, "steps": 9}}
+        config = read(tree, tmp_path)
+        assert config.method == below.method.model_copy(update={"rec": 7.0, "n_critic": 3})
+        assert config.training == below.training.model_copy(update={"steps": 9})
+        agreed = {"preset": preset, "generator": {"skips": True}, "critic": {"class_tower": True}}
+        assert read(agreed, tmp_path) == below
     assert read({"preset": "paper", "loss": {"cls_s": 0}}, tmp_path) == load_config("paper", {})
 
 
@@ -151,8 +153,9 @@ def test_a_mixture_of_the_forms_is_refused_with_what_mixes_them(
 
 
 def test_a_file_that_parts_from_the_form_of_its_preset_is_a_mixture(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"and generator\.skips are not; there is no form"):
-        read({"preset": "quick", "generator": {"skips": False}}, tmp_path)
+    for preset in ("quick", "table-full"):  # of what came of the robust form, and of that
+        with pytest.raises(SettingError, match=r"and generator\.skips are not; there is no form"):
+            read({"preset": preset, "generator": {"skips": False}}, tmp_path)
     with pytest.raises(SettingError, match=r"of the latter are generator\.skips, and "):
         read({"generator": {"skips": True}}, tmp_path)
 
@@ -175,7 +178,10 @@ def test_where_the_class_stands_beside_the_image_no_block_is_told_it_by_spade() 
         ({"loss": {"cls_s": 0.5}}, r"cls_s is 0\.5 in .* the method defectgan does not have any"),
         ({"generator": {"control": "concatenated"}}, r"control is concatenated in .*defectgan"),
         ({"training": {"lead_steps": 5}}, r"warmup_steps is 5 in .* defectgan does not have"),
-        ({"preset": "quick", "loss": {"sparsity_warmup": 9}}, r"sparsity_warmup is 9 in .* robust"),
+        (
+            {"preset": "quick", "loss": {"sparsity_warmup": 9}},
+            r"sparsity_warmup is 9 in .* exemplar",
+        ),
         ({"generator": {"widht": 8}}, r"unknown setting generator\.widht in .*; did you mean wid"),
         ({"loss": {"lambda": 8}}, r"unknown setting loss\.lambda in .*mine\.yaml"),
         ({"generator": 3}, r"unknown setting generator in .*mine\.yaml"),

@@ -7,7 +7,10 @@ from defectgan.errors import SettingError
 from defectgan.words import nearest
 
 METHOD = "method"
-PUBLISHED, ROBUST = "defectgan", "robust"
+PUBLISHED, ROBUST, EXEMPLAR = "defectgan", "robust", "exemplar"
+# The robust form, and the one that has come of it since: what lies below a file of before may be
+# of that, as presets are.
+ROBUSTS = (ROBUST, EXEMPLAR)
 # What stands in the section of the method now, by section and name of before.
 MOVED = {
     "generator": {
@@ -67,6 +70,7 @@ ALIEN: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "tower_width": (),
     },
     ROBUST: {"sparsity_warmup": (0,)},
+    EXEMPLAR: {"sparsity_warmup": (0,)},
 }
 # What a file that names no preset had left out, where the robust form has another default today.
 DEFAULTS = {
@@ -116,7 +120,7 @@ def as_today(tree: dict[str, Any], below: Tree | None = None, *, origin: str) ->
         if old in sections.get(section, {})
     }
     method = {key: v for key, v in method.items() if not _alien(form, key, v, origin)}
-    if form == ROBUST:
+    if form in ROBUSTS:
         method = (DEFAULTS if below is None else {}) | method
         if method.get("tower_lr", 0) is None:
             method["tower_lr"] = _rate(sections, below)
@@ -181,7 +185,8 @@ def _form(sections: Sections, before: str, origin: str) -> str:
     given = {(s, k): sections[s][k] for s, k in SWITCHES if k in sections.get(s, {})}
     if not given:
         return before
-    switches = {key: v if before == ROBUST else not v for key, v in SWITCHES.items()} | given
+    below = before in ROBUSTS
+    switches = {key: v if below else not v for key, v in SWITCHES.items()} | given
     if sections.get("generator", {}).get("control") == "concatenated":
         del switches[SPADE_ALONE]
     robust = {key for key, value in switches.items() if value == SWITCHES[key]}
@@ -191,7 +196,9 @@ def _form(sections: Sections, before: str, origin: str) -> str:
             f"{_listed(robust)}, and {_listed(switches.keys() - robust)} "
             "are not; there is no form between them any more: take a preset, and train anew"
         )
-    return ROBUST if robust else PUBLISHED
+    if not robust:
+        return PUBLISHED
+    return before if below else ROBUST
 
 
 def _listed(switches: Any) -> str:
