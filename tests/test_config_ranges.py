@@ -132,4 +132,4 @@ def test_every_number_of_a_setting_has_a_range() -> None:
         for name, field in model.model_fields.items()
         if field.annotation in (int, float, int | None, float | None) and not field.metadata
     ]
-    assert free == [] and len(kinds) == 7
+    assert free == [] and len(kinds) == 4 + len(METHODS)

@@ -157,7 +157,9 @@ def test_a_listed_name_that_no_class_can_have_is_refused_with_its_row(
     layout: str, name: str, boards: Path, tmp_path: Path
 ) -> None:
     root = LISTS[layout](boards, tmp_path / "data", name)
-    with pytest.raises(DataError, match=r"^(row 7|category 7) of .* names a class that cannot be"):
+    with pytest.raises(
+        DataError, match=r"^(row 7|line 7|category 7) of .* names a class that cannot be"
+    ):
         index_data(root, DataConfig())
 
 

@@ -40,9 +40,9 @@ def test_rows_join_those_that_are_there_if_they_are_of_the_same_table(
     assert "| + SPADE |" in before and "| Defect-GAN |" in before
     assert "each row is one training of its generator" in before
     with pytest.raises(DataError, match="another test"):
-        call("--steps", "4", "--rows", "StarGAN")
+        call("--steps", "4", "--rows", "class beside the image")
     with pytest.raises(DataError, match="other images or splits"):
-        call("--steps", "3", "--shots", "1", "--rows", "StarGAN")
+        call("--steps", "3", "--shots", "1", "--rows", "class beside the image")
     assert (out / "table.md").read_text() == before
 
 
