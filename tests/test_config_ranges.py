@@ -49,6 +49,9 @@ OF_METHOD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "stargan": METHOD,
 }
+OF_METHOD["exemplar"] = {
+    k: v for k, v in OF_METHOD["robust"].items() if k not in ("control", "layered")
+}
 SMALL = {"width": 4, "residual_blocks": 1, "critic_width": 4, "critic_layers": 2}
 
 
@@ -132,4 +135,4 @@ def test_every_number_of_a_setting_has_a_range() -> None:
         for name, field in model.model_fields.items()
         if field.annotation in (int, float, int | None, float | None) and not field.metadata
     ]
-    assert free == [] and len(kinds) == 7
+    assert free == [] and len(kinds) == 4 + len(METHODS)

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from defectgan.generation.job import Job as GenerateJob
-from defectgan.inspection.run import inspect
 from torch.testing import assert_close
 
 from defectgan.data.index import index_data
 from defectgan.export import Exported, available_formats, example, export
 from defectgan.generation.plan import find_sources
+from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
-from defectgan.generation.writers import read_manifest
 from defectgan.images import read_mask
+from defectgan.inspection.inspect_masks import inspect
+from defectgan.manifest import read_manifest
 from defectgan.methods.config import Config, parse_config
 from defectgan.methods.registry import METHODS
 from defectgan.model.file import load_model, load_tensors
@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
 }
+SMALL["exemplar"] = SMALL["robust"]
 CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
 
 
@@ -62,7 +63,8 @@ def method_of(run: RunFolder) -> str:
 def test_a_stopped_run_goes_on_bit_for_bit(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
-    warmed = 4 * 3 if method_of(trained) == "robust" else 0  # steps of the warm-up come first
+    # Steps of the warm-up come first, four for each that follows.
+    warmed = 4 * 3 if method_of(trained) in ("robust", "exemplar") else 0
     stop = StopAfter(warmed + 2)
     stopped = start(config_of(method_of(trained)), boards, tmp_path, stop=stop)
     assert stopped.interrupted and stopped.steps == 2
@@ -81,10 +83,10 @@ def test_it_generates_images_with_masks_that_are_inspected(
     )
     generate(job, model, tmp_path / "set", device=CPU, batch_size=2)
     rows = read_manifest(tmp_path / "set")
-    assert len(rows) == 3 and all(0 <= row["class_confidence"] <= 1 for row in rows)
-    areas = [float(np.mean(read_mask(tmp_path / "set" / row["mask"]))) for row in rows]
+    assert len(rows) == 3 and all(0 <= (row.class_confidence or 0) <= 1 for row in rows)
+    areas = [float(np.mean(read_mask(tmp_path / "set" / row.mask))) for row in rows]
     if method_of(trained) == "stargan":  # all of the image
-        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0]["mask"]))
+        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0].mask))
     for target in (target_of(tmp_path / "set"), target_of(trained.path)):
         assert inspect(target).findings.images
 

@@ -184,7 +184,7 @@ def test_the_networks_are_of_the_form_of_the_weights(
     job = new_job(boards, "table-full", {"training": {"init_from": str(run)}})
     shape = method_named("robust").Shape
     assert part(shape, job.config.method) == part(shape, tiny.method)
-    assert job.config.method.sd_con == load_config("quick", {}).method.sd_con
+    assert job.config.method.sd_con == load_config("table-full", {}).method.sd_con
     with pytest.raises(ModelError, match="no weights at"):
         new_job(boards, "quick", {"training": {"init_from": str(tmp_path / "none")}})
 
