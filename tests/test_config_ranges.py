@@ -49,6 +49,9 @@ OF_METHOD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "stargan": METHOD,
 }
+OF_METHOD["exemplar"] = {
+    k: v for k, v in OF_METHOD["robust"].items() if k not in ("control", "layered")
+}
 SMALL = {"width": 4, "residual_blocks": 1, "critic_width": 4, "critic_layers": 2}
 
 

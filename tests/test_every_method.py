@@ -15,21 +15,22 @@ from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
 from defectgan.images import read_mask
 from defectgan.inspection.inspect_masks import inspect
+from defectgan.manifest import read_manifest
 from defectgan.methods.config import Config, parse_config
 from defectgan.methods.registry import METHODS
 from defectgan.model.file import load_model, load_tensors
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
-from tests.conftest import CLASSES, CPU, TINY, StopAfter, go_on, rows_of, run_job, start
+from tests.conftest import CLASSES, CPU, TINY, StopAfter, go_on, run_job, start
 from tests.test_inspection import target_of
 
 SMALL: dict[str, dict[str, Any]] = {
     "defectgan": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "noise_scale": 0.3},
-    "exemplar": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
 }
+SMALL["exemplar"] = SMALL["robust"]
 CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
 
 
@@ -62,9 +63,8 @@ def method_of(run: RunFolder) -> str:
 def test_a_stopped_run_goes_on_bit_for_bit(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
-    warmed = (
-        4 * 3 if method_of(trained) in ("robust", "exemplar") else 0
-    )  # steps of the warm-up come first
+    # Steps of the warm-up come first, four for each that follows.
+    warmed = 4 * 3 if method_of(trained) in ("robust", "exemplar") else 0
     stop = StopAfter(warmed + 2)
     stopped = start(config_of(method_of(trained)), boards, tmp_path, stop=stop)
     assert stopped.interrupted and stopped.steps == 2
@@ -82,11 +82,11 @@ def test_it_generates_images_with_masks_that_are_inspected(
         find_sources(str(boards / "normal")), ("tin",), 3, 0, binary_masks=False, candidates=2
     )
     generate(job, model, tmp_path / "set", device=CPU, batch_size=2)
-    rows = rows_of(tmp_path / "set")
-    assert len(rows) == 3 and all(0 <= row["class_confidence"] <= 1 for row in rows)
-    areas = [float(np.mean(read_mask(tmp_path / "set" / row["mask"]))) for row in rows]
+    rows = read_manifest(tmp_path / "set")
+    assert len(rows) == 3 and all(0 <= (row.class_confidence or 0) <= 1 for row in rows)
+    areas = [float(np.mean(read_mask(tmp_path / "set" / row.mask))) for row in rows]
     if method_of(trained) == "stargan":  # all of the image
-        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0]["mask"]))
+        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0].mask))
     for target in (target_of(tmp_path / "set"), target_of(trained.path)):
         assert inspect(target).findings.images
 

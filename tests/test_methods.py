@@ -33,10 +33,10 @@ SIZE = 16
 TASK = Task(1, 3, (SIZE, SIZE))
 SMALL: dict[str, dict[str, Any]] = {
     "defectgan": {"width": 4, "residual_blocks": 0, "spade_hidden": 4, "noise_scale": 0.3},
-    "exemplar": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
 }
+SMALL["exemplar"] = SMALL["robust"]
 LAYERED = ("defectgan", "robust")
 
 
@@ -64,11 +64,11 @@ def batch(*, truth: Tensor | None = None) -> Batch:
     normal, defect = (
         torch.rand(2, 2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     )
-    drawn_truth = torch.zeros(2, 1, SIZE, SIZE)
-    drawn_truth[:, :, 4:8, 4:8] = 1
-    drawn = torch.where(drawn_truth > 0, 1.0, normal[[0, 0]])
-    data = Batch(normal, defect, one_hot([1, 2], 3), torch.empty(0), drawn, drawn_truth)
-    return data if truth is None else data._replace(truth=truth)
+    where = torch.zeros(2, 1, SIZE, SIZE)
+    where[:, :, 4:8, 4:8] = 1
+    drawn = torch.where(where > 0, 1.0, normal[[0, 0]])
+    truth = torch.empty(0) if truth is None else truth
+    return Batch(normal, defect, one_hot([1, 2], 3), truth, drawn, where)
 
 
 def draws(*, step: int = 0, strength: Tensor | None = None) -> Draws:
@@ -439,8 +439,8 @@ def test_the_preset_stargan_is_its_authors_recipe() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_players_train_networks_that_there_are_and_all_of_them(name: str) -> None:
     one = made(name)
-    learning = {n for n, network in one.networks.items() if list(network.parameters())}
-    assert {n for player in one.method.players() for n in player.trains} == learning
+    trained = {n for player in one.method.players() for n in player.trains}
+    assert trained == {n for n, net in one.networks.items() if [*net.parameters()]}
     assert set(one.method.averaged) <= one.networks.keys()
     assert [p.repeats for p in one.method.players()] == [one.method.shape.n_critic, 1]
 
@@ -448,7 +448,5 @@ def test_players_train_networks_that_there_are_and_all_of_them(name: str) -> Non
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
     with pytest.raises(SettingError, match=r"no method robsut: .*; did you mean robust\?"):
         parse_config({"method": {"name": "robsut"}}, origin="tests")
-    with pytest.raises(
-        SettingError, match=r"no method \['x'\]: found defectgan, exemplar, robust, stargan"
-    ):
+    with pytest.raises(SettingError, match=r"no method \['x'\]: found defectgan, .*, stargan"):
         parse_config({"method": {"name": ["x"]}}, origin="tests")
