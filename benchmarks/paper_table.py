@@ -1,8 +1,8 @@
-"""The paper's table: what each part of Defect-GAN gives, from StarGAN to the whole.
+"""The paper's table: what each part of Defect-GAN's robust form gives.
 
-Each row is a preset (``configs/table-*.yaml``, the last one ``quick``), trained once on the same
-images for the same number of generator steps: what follows ± is the spread of draws or of
-classifiers, not that of one generator to the next.
+Each row is a preset (``configs/table-*.yaml``), trained once on the same images for the same number
+of generator steps: what follows ± is the spread of draws or of classifiers, not that of one
+generator to the next.
 
     python benchmarks/paper_table.py --data DIR --steps N --out OUT
 

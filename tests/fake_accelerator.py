@@ -37,11 +37,11 @@ CRITIC_STEPS = 2
 READS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes each operation that a GPU could not do, or that the host would wait for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
         self.operations = self.uploads = 0
         self.pinned: list[Tensor] = []
@@ -125,7 +125,7 @@ def copier(method: Method) -> Callable[[nn.Module], nn.Module]:
 @contextmanager
 def fake_gpu(watch: Watch, method: Method) -> Iterator[None]:
     """Within, torch has a device ``fakegpu``."""
-    backend_registration._setup_privateuseone_for_python_backend(rename=NAME)  # type: ignore[attr-defined]
+    backend_registration._setup_privateuseone_for_python_backend(rename=NAME)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         mock.patch.object(torch, "rand", without_generator(torch.rand)),

@@ -13,7 +13,8 @@ from defectgan.metrics.confusion import accuracy, confusions, macro_f1, recalls
 
 
 def mean(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    return counts @ values / counts.sum(axis=1)
+    means: NDArray[np.float64] = counts @ values / counts.sum(axis=1)
+    return means
 
 
 def test_of_single_images_and_one_seed_it_is_scipys() -> None:
@@ -69,8 +70,8 @@ def test_the_spread_of_a_mean_over_few_seeds_is_not_understated() -> None:
     )
     # Two of three are drawn: 0, 1 and 5 with a ninth each; 0.5, 2.5 and 3 with two ninths each.
     assert half.value == pytest.approx(2)
-    assert (half.low, half.high) == (0.5, 3)
-    assert (nearly_all.low, nearly_all.high) == (0, 5)
+    assert half.low == 0.5 and half.high == 3
+    assert nearly_all.low == 0 and nearly_all.high == 5
 
 
 def test_within_strata_no_class_goes_missing() -> None:

@@ -23,6 +23,7 @@ from defectgan.training import watch
 from tests.conftest import CLASSES, TINY, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
+DEFECTGAN = str(Path(sys.executable).parent / "defectgan")
 runner = CliRunner()
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -255,7 +256,8 @@ def test_help_of_every_command_explains_each_option_and_ends_with_an_example(
 ) -> None:
     text = call(f"{command} --help").stdout
     assert f"defectgan {command}" in text and "Example" in text
-    (described,) = [c for c in typer.main.get_command(app).commands.values() if c.name == command]
+    group: Any = typer.main.get_command(app)
+    (described,) = [c for c in group.commands.values() if c.name == command]
     assert all(parameter.help for parameter in described.params if parameter.name != "help")
 
 
@@ -269,8 +271,7 @@ def test_the_version_is_printed() -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> None:
-    command = Path(sys.executable).parent / "defectgan"
-    arguments = [command, "train", "--data", "pcb", "--steps", "100000"]
+    arguments = [DEFECTGAN, "train", "--data", "pcb", "--steps", "100000"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (place / "runs" / "latest" / "stats.jsonl").is_file())
         process.send_signal(signal.SIGINT)
@@ -285,7 +286,7 @@ def test_an_interrupted_training_saves_and_says_how_to_go_on(place: Path) -> Non
 def test_a_batch_system_that_ends_generate_is_told_how_to_go_on(place: Path) -> None:
     """SIGTERM is what it sends, where a person presses Ctrl-C."""
     model = Path(__file__).parent.parent / "sample_data" / "pcb64.safetensors"
-    command = [Path(sys.executable).parent / "defectgan", "generate", "--model", model]
+    command = [DEFECTGAN, "generate", "--model", str(model)]
     arguments = [*command, "--normal", "imgs", "--n", "100000", "--out", "made"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         manifest = place / "made" / "manifest.jsonl"
@@ -298,7 +299,7 @@ def test_a_batch_system_that_ends_generate_is_told_how_to_go_on(place: Path) -> 
 
 
 def test_a_reader_that_leaves_ends_a_command_quietly(place: Path) -> None:
-    command = [Path(sys.executable).parent / "defectgan", "train", "--data", "pcb", "--dry-run"]
+    command = [DEFECTGAN, "train", "--data", "pcb", "--dry-run"]
     pipe = subprocess.PIPE
     with subprocess.Popen([*command, "--quiet"], stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -310,9 +311,8 @@ def test_a_reader_that_leaves_ends_a_command_quietly(place: Path) -> None:
 def test_help_answers_at_once() -> None:
     """Torch alone takes longer to import than all of help may: it must not be imported for it."""
     environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
-    command = Path(sys.executable).parent / "defectgan"
     done = subprocess.run(
-        [command, "--help"], capture_output=True, text=True, env=environment, check=True
+        [DEFECTGAN, "--help"], capture_output=True, text=True, env=environment, check=True
     )
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "numpy", "albumentations", "pydantic"}
@@ -324,10 +324,8 @@ def test_a_preview_shows_each_class_as_the_networks_see_it(place: Path) -> None:
     call("train --data pcb --dry-run --preview sheet.png")
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.size == (8 * 34 - 2, 5 * 34 - 2)
-        red = [
-            sum(p == (255, 0, 0) for p in sheet.crop((0, y, 270, y + 32)).getdata())
-            for y in range(0, 5 * 34, 34)
-        ]
+        rows = [np.asarray(sheet.crop((0, y, 270, y + 32))) for y in range(0, 5 * 34, 34)]
+    red = [(row == (255, 0, 0)).all(axis=2).sum() for row in rows]
     assert red[0] == 0 and min(red[1:]) > 8  # the masks of defects are outlined
     assert not (place / "runs").exists()
     assert "add --dry-run" in call("train --data pcb --preview sheet.png", code=2).output

@@ -262,7 +262,7 @@ def test_training_sees_an_image_as_precisely_as_generating_does(
     seen = model_view(picture, Viewer(config)(picture.size), 1, black_white)
     half = 0.5 / 255 if depth is np.uint8 else 0.5 / 65535
     assert torch.allclose(made, seen, rtol=0, atol=2 * half)
-    assert len(made.unique()) == len(seen.unique()) == len(np.unique(pixels))
+    assert len(torch.unique(made)) == len(torch.unique(seen)) == len(np.unique(pixels))
 
 
 def test_images_of_eight_bits_take_no_more_room_for_deep_ones_beside_them(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The depth of a file is what its head says: no width, offset or compression looks like another."""
 
 import io
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from defectgan.errors import DataError
@@ -91,6 +93,7 @@ def test_each_tiff_of_pillow_is_read_as_opencv_reads_it(
         assert np.array_equal(ours, pixels), i
         if compression != "lzma":  # OpenCV's library has none
             theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            assert theirs is not None
             assert np.array_equal(ours, theirs[..., ::-1] if shape else theirs), i
 
 
@@ -119,7 +122,7 @@ def test_each_tiff_of_tifffile_gives_its_pixels_in_their_depth(
     for i in range(100):
         pixels = random_image(i, dtype, shape)
         photometric = "rgb" if shape else "minisblack"
-        options = {"photometric": photometric, "compression": compression}
+        options: dict[str, Any] = {"photometric": photometric, "compression": compression}
         tifffile.imwrite(path, pixels, predictor=bool(compression) and i % 2 == 0, **options)
         ours = gray_or_colour(read_picture(path).pixels)
         assert ours.dtype == dtype and np.array_equal(ours, pixels), i
@@ -169,9 +172,8 @@ def test_a_tiff_held_sideways_is_upright_in_size_and_pixels(
 ) -> None:
     if shape and dtype is np.float16:
         pytest.skip("refused by name")
-    stored = (np.arange(15).reshape(3, 5) if not shape else np.arange(45).reshape(3, 5, 3)).astype(
-        dtype
-    )
+    size = (3, 5, 3) if shape else (3, 5)
+    stored: NDArray[Any] = np.arange(math.prod(size)).reshape(size).astype(dtype)
     photometric = "rgb" if shape else "minisblack"
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, stored, photometric=photometric, extratags=[(274, "H", 1, turn, True)])
@@ -259,7 +261,7 @@ def test_a_last_strip_that_is_shorter_than_its_length_says_cuts_nothing_short(
 ) -> None:
     path, pixels = tmp_path / "x.tif", random_image(9, np.uint8, ())
     tifffile.imwrite(path, pixels, rowsperstrip=pixels.shape[0] - 3)
-    with tifffile.TiffFile(path, mode="r+b") as file:
+    with tifffile.TiffFile(path, mode="r+") as file:
         tag = file.pages.first.tags["StripByteCounts"]
         tag.overwrite([tag.value[0], tag.value[0]])
     assert probe(path).height == pixels.shape[0]

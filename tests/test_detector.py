@@ -51,7 +51,7 @@ def test_gaussians_far_apart_are_told() -> None:
 def test_a_planted_patch_is_found_at_its_place() -> None:
     generator = torch.Generator().manual_seed(0)
     good = torch.rand(20, 3, 12, 16, generator=generator)
-    detector = fit_detector(pixels, good.split(5), kept=300)
+    detector = fit_detector(pixels, torch.split(good, 5), kept=300)
     odd = torch.rand(2, 3, 12, 16, generator=generator)
     odd[1, :, 7:10, 3:6] = 3
     scores, maps = detector(odd)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
-from defectgan import devices
 from defectgan.data.loader import cores
 from defectgan.devices import bf16_serves, pick_device
 from defectgan.errors import OutOfMemory, SettingError
@@ -71,7 +71,7 @@ def test_a_card_that_torch_has_no_code_for_is_found_out_at_once(
     def conv(*given: object) -> None:
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
 
-    monkeypatch.setattr(devices.F, "conv2d", conv)
+    monkeypatch.setattr(functional, "conv2d", conv)
     with pytest.raises(SettingError, match=r"cannot compute on cuda:1 .*no kernel image"):
         pick_device("cuda:1")
     assert not two_gpus
@@ -91,7 +91,7 @@ def test_a_gpu_whose_memory_is_taken_is_no_card_to_replace(
     def conv(*given: object) -> None:
         raise error
 
-    monkeypatch.setattr(devices.F, "conv2d", conv)
+    monkeypatch.setattr(functional, "conv2d", conv)
     with pytest.raises(OutOfMemory, match="no memory is left on cuda:0: end other programs"):
         pick_device("auto")
 

@@ -10,9 +10,12 @@ from defectgan.data.dataset import drawn_on
 from defectgan.data.drawn import KINDS, LEAST, _kind, draw_pair
 
 
-def surfaces(seed: int, shape: tuple[int, int, int]) -> list[NDArray[np.float32]]:
+def surfaces(
+    seed: int, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
-    return [rng.uniform(0.2, 0.8, shape).astype(np.float32) for _ in range(2)]
+    one, other = (rng.uniform(0.2, 0.8, shape).astype(np.float32) for _ in range(2))
+    return one, other
 
 
 @settings(max_examples=60, deadline=None)

@@ -146,6 +146,7 @@ def test_the_head_that_makes_four_pixels_at_once_is_a_convolution() -> None:
     x = torch.randn(2, 5, 12, 16, requires_grad=True)
     fast, plain = head(x), Conv.forward(head, x)
     assert_close(fast, plain)
+    assert head.bias is not None
     inputs = (x, head.weight, head.bias)
     pull = torch.randn_like(plain)
     for one, other in zip(

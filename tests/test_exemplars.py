@@ -205,7 +205,7 @@ def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none()
     torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
     images = torch.rand(8, 1, SIDE, SIDE) - 0.5
     ours.settle(networks, lambda k: images[4 * (k - 1) : 4 * k])
-    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[union-attr, operator]
+    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[operator]
     size = ours.noise_size(networks, SIDE, SIDE)
     noise = torch.zeros(2, size)
     noise[:, -CHOICES:] = torch.tensor([[-2.0, 0, 0], [2.0, 0, 0]])
@@ -222,10 +222,10 @@ def test_only_what_a_restoration_found_becomes_an_exemplar() -> None:
     networks = ours.networks()
     images = torch.rand(4, 1, SIDE, SIDE) - 0.5
     ours.settle(networks, lambda k: images)  # from a head of zeros nothing is taken away
-    assert networks[BANK].count.tolist() == [0, 0]  # type: ignore[union-attr, operator]
+    assert networks[BANK].count.tolist() == [0, 0]  # type: ignore[operator]
     torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
     ours.settle(networks, lambda k: images)
-    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[union-attr, operator]
+    assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[operator]
 
 
 def test_a_model_without_exemplars_paints_all_the_same() -> None:
@@ -237,6 +237,6 @@ def test_a_model_without_exemplars_paints_all_the_same() -> None:
 
 @pytest.mark.parametrize("given", ["spade", "layered"])
 def test_it_is_told_by_spade_and_paints_a_layer(given: str) -> None:
-    wrong = {"spade": {"control": "concatenated"}, "layered": {"layered": False}}[given]
+    wrong: dict[str, Any] = {"spade": {"control": "concatenated"}, "layered": {"layered": False}}
     with pytest.raises(Exception, match="input should be"):
-        method(**wrong)
+        method(**wrong[given])

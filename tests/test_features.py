@@ -24,7 +24,8 @@ SEEN = DataConfig(image_size=(32, 32))
 
 def domain(index: Index, **options: Any) -> tuple[Domain, list[int]]:
     told: list[int] = []
-    recipe = Recipe(**({"net": SMALL, "steps": 2, "batch_size": 4} | options))
+    usual: dict[str, Any] = {"net": SMALL, "steps": 2, "batch_size": 4}
+    recipe = Recipe(**(usual | options))
     return Domain(index, SEEN, recipe, device=CPU, done=told.append), told
 
 

@@ -159,9 +159,9 @@ def test_every_classifier_makes_the_same_number_of_steps_on_the_same_images(
 def test_a_classifier_that_makes_other_steps_than_asked_for_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from defectgan.evaluation import trainers
+    from defectgan.evaluation import classifier, trainers
 
-    train = trainers.train_classifier
+    train = classifier.train_classifier
 
     def lazy(pools: Any, recipe: Recipe, **options: Any) -> Any:
         return train(pools, replace(recipe, steps=recipe.steps - 1), **options)
@@ -206,7 +206,7 @@ def test_a_control_is_the_painted_image_as_the_model_restores_it(
         with torch.no_grad():
             layer = model.painter.layer(image[None], normal, noise[None])
         restored = paint_source(
-            picture, seen, image, *(t[0] for t in layer), info.levels_of(picture)
+            picture, seen, image, layer.foreground[0], layer.mask[0], info.levels_of(picture)
         )
         made = read_picture(place / UNDONE / row["output"]).pixels
         assert np.abs(made.astype(int) - restored.pixels).max() <= 1

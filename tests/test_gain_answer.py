@@ -65,7 +65,7 @@ def answered(
     """Rows and predictions of arms by network and name, with the shares that are right on
     validation and on test images; without augmentation half of them are.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     bare = {(net, "real"): (HALF, HALF) for net, arm in arms if arm == "classical"}
     for (net, arm), shares in (bare | arms).items():
         painters = [f"g{i}" for i in range(generators)] if arm == ASKED.name else [""]
@@ -74,7 +74,7 @@ def answered(
                 ratio = 1.0 if generator else 0.0
                 key = ResultKey(arm, ratio, seed, net, generator, 1 if generator else 0)
                 number = len(rows)
-                told = {
+                told: dict[str, NDArray[Any]] = {
                     split: said_with(share, 10 * number + place)
                     for place, (split, share) in enumerate(
                         zip(("val", "test"), shares, strict=True)

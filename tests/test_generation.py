@@ -76,7 +76,7 @@ def make_set(
     model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
 ) -> GenerateOutcome:
     """Six images as they come, unless the job is asked for something else."""
-    usual = {"defects": ("tin", "wound"), "n": 6, "seed": 0, "binary_masks": False}
+    usual: dict[str, Any] = {"defects": ("tin", "wound"), "n": 6, "seed": 0, "binary_masks": False}
     asked = GenerateJob(find_sources(str(normal)), **(usual | {"candidates": 1} | job))
     return run_job(asked, model, out, device=CPU, batch_size=batch_size)
 
@@ -300,7 +300,8 @@ def test_a_set_that_is_extended_equals_one_made_at_once(
     model: Model, boards: Path, tmp_path: Path
 ) -> None:
     """Whatever the batches, its masks too; and asking for fewer makes nothing and takes none."""
-    normal, job = boards / "normal", {"candidates": None, "binary_masks": True}
+    normal = boards / "normal"
+    job: dict[str, Any] = {"candidates": None, "binary_masks": True}
     whole = make(model, normal, tmp_path / "whole", n=9, **job)
     assert make_set(model, normal, tmp_path / "grown", n=5, **job)[:2] == (0, 5)
     assert make_set(model, normal, tmp_path / "grown", n=9, **job)[:2] == (5, 4)
@@ -384,8 +385,17 @@ def test_nothing_is_read_twice_and_the_disk_is_not_waited_for_image_by_image(
     read: list[Path] = []
     synced: list[int] = []
     read_bytes, fsync = Path.read_bytes, os.fsync
-    monkeypatch.setattr(Path, "read_bytes", lambda p: (read.append(p), read_bytes(p))[1])
-    monkeypatch.setattr(os, "fsync", lambda f: (synced.append(f), fsync(f))[1])
+
+    def noted_read(path: Path) -> bytes:
+        read.append(path)
+        return read_bytes(path)
+
+    def noted_sync(file: int) -> None:
+        synced.append(file)
+        fsync(file)
+
+    monkeypatch.setattr(Path, "read_bytes", noted_read)
+    monkeypatch.setattr(os, "fsync", noted_sync)
     make_set(model, boards / "normal", tmp_path / "set", n=12, batch_size=16, candidates=8)
     assert sorted(read) == sorted(find_sources(str(boards / "normal")).files)
     # The job, the empty manifest, and the rows of each two images that a batch decides about.
@@ -551,7 +561,8 @@ def test_depth_alpha_and_profile_of_the_source_are_kept(model: Model, tmp_path: 
     assert made["rich"].pixels.dtype == np.uint16 and made["rich"].pixels.shape == (20, 30, 3)
     assert made["real"].pixels.dtype == np.float32
     assert made["rich"].icc == b"icc"
-    assert made["clear"].icc == b"icc" and np.array_equal(made["clear"].alpha, alpha)
+    clear = made["clear"]
+    assert clear.icc == b"icc" and clear.alpha is not None and np.array_equal(clear.alpha, alpha)
 
 
 def test_in_the_place_of_a_damaged_source_the_next_one_is_painted_on(

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from defectgan.networks.imagenet import (
 )
 
 installed = pytest.mark.skipif(
-    any(weights_of(name) is None for name in RELEASES),
+    any(weights_of(name) is None for name in get_args(Name)),
     reason="the extra 'features' is not installed",
 )
 CAT, CUP = {281, 282, 285}, {967}

@@ -56,12 +56,18 @@ def paint(
     generation.run_job(job, model, out, device=CPU, batch_size=4)
 
 
+def bias_of(model: Model) -> torch.Tensor:
+    bias = generator_of(model).head.bias
+    assert bias is not None
+    return bias
+
+
 @pytest.fixture
 def made(run: Path, boards: Path, tmp_path: Path) -> Path:
     """A generated set whose masks are not empty."""
     model = load_model(run)
     with torch.no_grad():
-        generator_of(model).head.bias[-1] = 2.0
+        bias_of(model)[-1] = 2.0
     paint(model, boards, ("tin", "wound"), 6, tmp_path / "made")
     return tmp_path / "made"
 
@@ -290,7 +296,7 @@ def test_a_calibrated_threshold_says_what_counts_as_painted(
 ) -> None:
     model = load_model(run)
     with torch.no_grad():
-        generator_of(model).head.bias[-1] = 0.0
+        bias_of(model)[-1] = 0.0
     areas = []
     for calibrated in (0.1, 0.9):
         given = replace(model, info=replace(model.info, calibrated=calibrated))

@@ -22,7 +22,7 @@ from defectgan.networks.critic import Critic
 from defectgan.networks.imagenet import JUDGE, RELEASES, weights_of
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
-from defectgan.training import yardstick
+from defectgan.training import judge_features
 from defectgan.training.batches import make_batches
 from defectgan.training.job import Job, resumed_job
 from defectgan.training.judge import (
@@ -224,7 +224,7 @@ def test_a_fixed_network_judges_a_run_from_its_first_step_on_and_after_a_resume(
     shutil.copytree(stopped.path, tmp_path / "elsewhere", symlinks=True)
     go_on(stopped.path)
     assert read_json_lines(stopped.stats)[-1][SCORE] == line[SCORE]
-    monkeypatch.setattr(yardstick, "weights_of", lambda name: None)
+    monkeypatch.setattr(judge_features, "weights_of", lambda name: None)
     away, told = RunFolder(tmp_path / "elsewhere"), Silent()
     resumed_job(away.path, {}).run(away, device=CPU, watcher=told, stop=lambda: False)
     assert SCORE not in read_json_lines(away.stats)[-1]
@@ -244,7 +244,7 @@ def test_by_default_a_fixed_network_judges_unless_the_model_was_trained_against_
 def test_without_the_extra_the_classifier_judges_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (yardstick, imagenet):
+    for module in (judge_features, imagenet):
         monkeypatch.setattr(module, "weights_of", lambda name: None)
     assert network_features("auto", (), device=CPU) is None
     with pytest.raises(SettingError, match="extra 'features'"):

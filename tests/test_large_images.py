@@ -68,7 +68,7 @@ def test_an_image_is_shrunk_in_a_fraction_of_its_memory(channels: int) -> None:
     assert peak < 1.2 * 6000 * 5000
 
 
-def layer(view: Any) -> tuple[torch.Tensor, ...]:
+def layer(view: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     height, width = view.frame
     image, foreground = (torch.rand(1, height, width, generator=generator) for _ in range(2))

@@ -45,7 +45,7 @@ def test_both_paths_give_the_same_gradients() -> None:
     gradients = []
     for control in (constant, constant.expand(-1, -1, 8, 8)):
         spade.zero_grad()
-        F.mse_loss(spade(x, control), target).backward()
+        F.mse_loss(spade(x, control), target).backward()  # type: ignore[no-untyped-call]
         gradients.append([p.grad.clone() for p in spade.parameters() if p.grad is not None])
     assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
 

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ LINE = f"0 {(LEFT + RIGHT) / 2 / WIDE} {(TOP + BOTTOM) / 2 / HIGH} {12 / WIDE} {
 EMPTY = np.zeros((HIGH, WIDE), np.uint8)
 
 
-def read(root: Path, **settings: str) -> Index:
+def read(root: Path, **settings: Any) -> Index:
     return index_data(root, DataConfig(**settings))
 
 

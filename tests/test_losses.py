@@ -62,7 +62,7 @@ def test_gradient_penalty_takes_the_norm_of_each_image_apart() -> None:
 def test_gradient_penalty_has_a_finite_gradient_where_the_critic_is_flat() -> None:
     w = torch.zeros(3, 4, 4, requires_grad=True)
     image = torch.randn(2, 3, 4, 4, requires_grad=True)
-    losses.gradient_penalty((image * w).sum((1, 2, 3)), image).backward()
+    losses.gradient_penalty((image * w).sum((1, 2, 3)), image).backward()  # type: ignore[no-untyped-call]
     assert w.grad is not None and w.grad.isfinite().all()
 
 
@@ -70,7 +70,7 @@ def test_gradient_penalty_differentiates_to_its_closed_form() -> None:
     """d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w|."""
     w = torch.randn(12, generator=torch.Generator().manual_seed(1), requires_grad=True)
     image = torch.randn(4, 3, 2, 2, requires_grad=True)
-    losses.gradient_penalty((image.flatten(1) * w).sum(1), image).backward()
+    losses.gradient_penalty((image.flatten(1) * w).sum(1), image).backward()  # type: ignore[no-untyped-call]
     norm = w.detach().norm()
     assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
 

@@ -1,6 +1,7 @@
 """Numbers of masks that are known beforehand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,17 @@ from defectgan.metrics.overlap import iou, pairwise_iou
 
 def disc(radius: float, size: int = 32, *, x: float = 0, y: float = 0) -> Mask:
     rows, columns = np.indices((size, size)) - size / 2
-    return (np.hypot(rows - y, columns - x) < radius).astype(np.float32)
+    inside: Mask = (np.hypot(rows - y, columns - x) < radius).astype(np.float32)
+    return inside
 
 
-def subject(mask: Mask, defect: str = "a", **known: object) -> Subject:
+def subject(mask: Mask, defect: str = "a", **known: Any) -> Subject:
     image = np.zeros((*mask.shape, 3), np.uint8)
     known = {"change": 255 * mask} | known
-    return Subject("one", defect, "restored", image, image, mask, **known)  # type: ignore[arg-type]
+    return Subject("one", defect, "restored", image, image, mask, **known)
 
 
-def numbers(mask: Mask, *, threshold: float = 0.5, **known: object) -> Measures:
+def numbers(mask: Mask, *, threshold: float = 0.5, **known: Any) -> Measures:
     return measure(subject(mask, **known), threshold=threshold)
 
 
@@ -146,7 +148,7 @@ def test_otsu_on_local_contrast_finds_a_bright_spot_and_nothing_in_a_gradient() 
     assert found[31:33, 41:43].all() and not found[:20].any()
 
 
-def flags(mask: Mask, **known: object) -> tuple[str, ...]:
+def flags(mask: Mask, **known: Any) -> tuple[str, ...]:
     return flags_of(numbers(mask, **known))
 
 
@@ -228,7 +230,7 @@ def test_of_paint_the_visible_change_is_held_against_the_mask() -> None:
     known = {"before": None, "after": np.zeros((2, 4, 3), np.uint8), "change": change}
     painted = Subject("one", "a", DEFACED, mask=mask, **known)  # type: ignore[arg-type]
     m = measure(painted, threshold=0.3)
-    assert (m.visible, m.unmasked, m.excess) == (3 / 8, pytest.approx(1 / 3), 4 / 3)
+    assert m.visible == 3 / 8 and m.unmasked == pytest.approx(1 / 3) and m.excess == 4 / 3
     assert numbers(mask, change=change).visible is None
     nothing = measure(replace(painted, change=change * 0), threshold=0.3)
     assert (nothing.visible, nothing.unmasked, nothing.excess) == (0, None, None)

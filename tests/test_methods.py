@@ -136,7 +136,9 @@ def test_fakes_are_what_the_generator_paints_over_the_images(name: str) -> None:
 
 @pytest.mark.parametrize("name", LAYERED)
 def test_the_critic_loss_is_the_weighted_sum_of_its_terms(name: str) -> None:
-    weights = {"gp": 3.0, "cls_r": 0.5} | ({"cls_s": 0.25} if name == "robust" else {})
+    weights: dict[str, Any] = {"gp": 3.0, "cls_r": 0.5} | (
+        {"cls_s": 0.25} if name == "robust" else {}
+    )
     one, data = made(name, **weights), batch()
     fake = fakes(one.networks, [data], draws())[0].detach()
     total, terms = loss_of(one, "critic", data, fake)
@@ -184,7 +186,7 @@ def test_what_comes_back_starts_from_what_was_painted() -> None:
 
 
 def test_the_published_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
-    weights = {"adv": 0.5, "cls_f": 2.0, "rec": 3.0, "sd_cyc": 4.0, "sd_con": 6.0}
+    weights: dict[str, Any] = {"adv": 0.5, "cls_f": 2.0, "rec": 3.0, "sd_cyc": 4.0, "sd_con": 6.0}
     one, data = made("defectgan", **weights), batch()
     total, terms = loss_of(one, "generator", data)
     assert_close(total, weighted(terms, weights))
@@ -207,7 +209,7 @@ def test_sparsity_rises_over_its_warm_up() -> None:
 
 
 def test_the_robust_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
-    weights = {"adv": 0.5, "cls_f": 2.0, "rec": 3.0, "sd_cyc": 4.0, "sd_con": 6.0}
+    weights: dict[str, Any] = {"adv": 0.5, "cls_f": 2.0, "rec": 3.0, "sd_cyc": 4.0, "sd_con": 6.0}
     one, data = made("robust", **weights), batch()
     total, terms = loss_of(one, "generator", data)
     assert_close(total, weighted(terms, weights))

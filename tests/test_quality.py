@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +24,7 @@ from defectgan.evaluation.quality import ALL, FEWEST, Quality, QualityRow, measu
 from defectgan.evaluation.quality_report import write_quality
 from defectgan.evaluation.real import as_table
 from defectgan.files import sha256, write_json_lines
-from defectgan.images import Picture, write_picture
+from defectgan.images import Picture, read_picture, write_picture
 from defectgan.methods.config import Config
 from defectgan.model.file import load_tensors, save_tensors
 from defectgan.model.info import ModelInfo
@@ -71,7 +71,7 @@ def index(parts: Path) -> Index:
     return index_data(parts, DataConfig(holdout=0.5))
 
 
-def pretend(folder: Path, shown: dict[str, Sequence[Path]], *, model: str = "0" * 64) -> Path:
+def pretend(folder: Path, shown: Mapping[str, Sequence[Path]], *, model: str = "0" * 64) -> Path:
     """A generated set that shows these images as being of these classes."""
     rows = [
         {"output": str(file), "mask": str(file), "class": name, "box": None, "model_sha256": model}
@@ -245,16 +245,19 @@ class Fractions:
 
     @staticmethod
     def blurred(image: Pixels, degree: float) -> Pixels:
-        return cv2.GaussianBlur(image, (0, 0), 0.01 + 5 * degree)[..., None]
+        blurred: Pixels = cv2.GaussianBlur(image, (0, 0), 0.01 + 5 * degree)[..., None]
+        return blurred
 
     @staticmethod
     def grayed(image: Pixels, degree: float) -> Pixels:
-        return (image + degree * (image.mean() - image)).round().astype(np.uint8)
+        grayed: Pixels = (image + degree * (image.mean() - image)).round().astype(np.uint8)
+        return grayed
 
     @staticmethod
     def mixed(image: Pixels, degree: float) -> Pixels:
         disc = cv2.circle(np.zeros(image.shape[:2], np.float32), (32, 32), 20, 1, -1)[..., None]
-        return (image + degree * disc * (128 - image)).round().astype(np.uint8)
+        mixed: Pixels = (image + degree * disc * (128 - image)).round().astype(np.uint8)
+        return mixed
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +270,7 @@ def scratched(tmp_path_factory: pytest.TempPathFactory) -> Path:
             plate = cv2.GaussianBlur(rng.normal(100, 40, (64, 64)).astype(np.float32), (0, 0), 1)
             for _ in range(3 if name == "scratch" else 0):
                 ends = rng.integers(4, 60, (2, 2)).tolist()
-                cv2.line(plate, *map(tuple, ends), 220, 2)
+                cv2.line(plate, tuple(ends[0]), tuple(ends[1]), 220, 2)
             image = plate.clip(0, 255).astype(np.uint8)[..., None]
             write_picture(folder / name / f"{n:02}.png", Picture(image))
     return folder
@@ -311,7 +314,7 @@ def test_other_real_defects_have_a_share_of_0_and_it_grows_as_they_are_spoiled(
         for degree in (0.5, 0.9):
             folder = tmp_path / f"{way.__name__}-{degree}"
             for file in real:
-                image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)[..., None]
+                image = read_picture(file).pixels
                 write_picture(folder / file.name, Picture(way(image, degree)))
             found.append(share(folder.name + "-set", sorted(folder.glob("*.png"))))
         assert found == sorted(found), (way.__name__, found)

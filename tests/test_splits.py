@@ -26,7 +26,8 @@ def test_the_same_seed_keeps_the_same_images_out(boards: Path, tmp_path: Path) -
 def test_every_class_gives_its_share(boards: Path) -> None:
     index = index_data(boards, DataConfig(val_fraction=0.5))
     kept = Counter(s.labels for s in index.held_out)
-    assert kept == {(): 3, **{(name,): 2 for name in index.classes[1:]}}
+    expected: dict[tuple[str, ...], int] = {(name,): 2 for name in index.classes[1:]}
+    assert kept == {(): 3} | expected
     assert {s.split for s in index.held_out} == {"val"}
 
 

@@ -5,10 +5,12 @@ import shutil
 import signal
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from defectgan.data.dataset import Batches, ImageSet
 from defectgan.data.index import index_data
@@ -30,6 +32,11 @@ def images() -> list[np.ndarray]:
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in SHAPES]
 
 
+def assert_held(store: Any, i: int, image: NDArray[Any]) -> None:
+    held = store.get(i)
+    assert held is not None and np.array_equal(held, image)
+
+
 @pytest.mark.parametrize("cache", ["auto", "ram", "disk"])
 def test_what_is_put_into_a_slot_comes_back(cache: str, tmp_path: Path) -> None:
     store = Store(SHAPES, DataConfig(cache=cache), tmp_path)
@@ -38,7 +45,7 @@ def test_what_is_put_into_a_slot_comes_back(cache: str, tmp_path: Path) -> None:
         assert store.get(i) is None
         store.put(i, image)
     for i, image in enumerate(images()):
-        assert np.array_equal(store.get(i), image)
+        assert_held(store, i, image)
     assert not list(tmp_path.iterdir())
 
 
@@ -74,7 +81,7 @@ def test_a_forked_process_fills_the_same_slots(tmp_path: Path) -> None:
         store.put(2, images()[2])
         os._exit(0)
     os.waitpid(child, 0)
-    assert np.array_equal(store.get(2), images()[2])
+    assert_held(store, 2, images()[2])
 
 
 def batches(root: Path, tiny: Config, folder: Path | None = None, **data: object) -> Batches:

@@ -223,7 +223,7 @@ def test_images_of_16_bits_are_seen_as_those_of_8(good: Path, made: Path, tmp_pa
         for folder in (good, tmp_path)
     ]
     # Those of 8 bits are rounded to them once more where they are resized.
-    np.testing.assert_allclose(*limits, rtol=0.05)
+    assert limits[0] == pytest.approx(limits[1], rel=0.05)
 
 
 def test_no_piece_is_learned_from_and_sets_the_threshold(good: Path) -> None:

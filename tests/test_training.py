@@ -185,7 +185,7 @@ def test_both_ways_to_save_may_change_on_resume(run: Path) -> None:
 
 
 def test_what_is_not_finite_is_named_and_the_host_waits_once() -> None:
-    class Waits(TorchDispatchMode):
+    class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore[no-untyped-def]
@@ -194,7 +194,7 @@ def test_what_is_not_finite_is_named_and_the_host_waits_once() -> None:
 
     tensors = {f"{i}": torch.ones(3) for i in range(9)}
     tensors |= {"nan": torch.tensor([1.0, torch.nan]), "inf": torch.tensor(-torch.inf).double()}
-    with Waits() as waits:
+    with Waits() as waits:  # type: ignore[no-untyped-call]
         assert not_finite(tensors) == ["nan", "inf"]
     assert waits.count <= 1
 
@@ -321,10 +321,10 @@ def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     critic = losses.gradient_penalty
+    calls = [False, False, True, False]  # the last first: the second step's penalty is not finite
     monkeypatch.setattr(
         losses, "gradient_penalty", lambda *given: critic(*given) / (0 if calls.pop() else 1)
     )
-    calls = [False, False, True, False]  # the last first: the second step's penalty is not finite
     reporter = Reporter(quiet=True)
     job = Job(
         tiny_with(training={"log_every": 1, "steps": 4}),
@@ -661,7 +661,7 @@ def test_images_with_several_labels_train_by_binary_cross_entropy(
     data = shutil.copytree(boards, tmp_path / "pcb")
     (data / "labels.csv").write_text("\n".join(["file,labels", *rows]))
     outcome = run_job(Job(tiny, index_data(data, DataConfig())), tmp_path / "runs")
-    info = load_model(outcome.weights).info
+    info = load_model(outcome.run).info
     assert info.multi_label and info.classes == ("normal", "thread", "tin")
     # Of the images drawn for thread half show tin too, all drawn for tin show thread:
     # p = 1/2, (1/2 (1 + 1)) / 2 and (1/2 (1/2 + 1)) / 2.

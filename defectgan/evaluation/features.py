@@ -140,8 +140,12 @@ class Features(Protocol):
     """
 
     name: ClassVar[str]
-    facts: dict[str, Any]
-    notes: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def __call__(self, images: Sequence[Pixels]) -> Tensor: ...
 
