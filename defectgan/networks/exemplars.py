@@ -161,7 +161,7 @@ def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
     over the channels, [B, 2 h - 1, 2 w - 1].
     """
     b, c, h, w = x.shape
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_compiling():
         # ONNX has no convolution with as many groups as images of a batch whose size is free.
         seen = F.unfold(F.pad(x, (w - 1, w - 1, h - 1, h - 1)), (h, w))
         return (kernel.reshape(b, 1, -1) @ seen).reshape(b, 2 * h - 1, 2 * w - 1)
