@@ -124,6 +124,13 @@ def test_a_front_door_leads_to_all_that_it_names_and_to_nothing_else(package: st
         assert getattr(door, str(name)) in vars(importlib.import_module(str(module))).values()
 
 
+@pytest.mark.parametrize("name", ["networks", "losses", "metrics"])
+def test_no_settings_are_read_below_the_methods(name: str) -> None:
+    """Sizes and weights come as arguments."""
+    files = [path for path in LIBRARY if room(path) == name]
+    assert files and not any("settings" in rooms_of(path) for path in files)
+
+
 LOSSES = sorted((ROOT / "defectgan" / "losses").glob("*.py"))
 
 
