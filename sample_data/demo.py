@@ -1,4 +1,4 @@
-"""The main job on sample_data: with a model trained for three minutes, then with shipped weights.
+"""The main job on sample_data: with a model trained for six minutes, then with shipped weights.
 
 python sample_data/demo.py --out demo
 """
@@ -50,17 +50,17 @@ def main() -> None:
     draw = [sys.executable, str(HERE / "draw.py"), "--out", str(unseen), "--seed", UNSEEN_SEED]
     subprocess.run([*draw, "--normal", UNSEEN_IMAGES, "--defects", UNSEEN_IMAGES], check=True)
 
-    say("a model of our own: about three minutes on two cores")
+    say("a model of our own: about six minutes on two cores")
     runs = out / "runs"
     defectgan("train", "--data", HERE, "--config", "quick", "--steps", options.steps, "--out", runs)
-    use(runs / "latest", unseen, out / "three-minutes")
-    defectgan("export", "--model", runs / "latest", "--out", out / "three-minutes" / "export")
+    use(runs / "latest", unseen, out / "six-minutes")
+    defectgan("export", "--model", runs / "latest", "--out", out / "six-minutes" / "export")
 
     say("the same with the shipped weights, trained for longer")
     use(WEIGHTS, unseen, out / "shipped")
 
     say("look at")
-    for folder in ("three-minutes", "shipped"):
+    for folder in ("six-minutes", "shipped"):
         for sheet in ("inspect-generated", "inspect-unseen-boards"):
             print(out / folder / sheet / "report.html")
     print(runs / "latest" / "samples")
