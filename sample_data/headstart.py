@@ -16,7 +16,6 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from defectgan.batch import Batch
 from defectgan.data.dataset import drawn_on, to_tensor
+from defectgan.data.drawn import Map, clipped, smooth, turned
 from defectgan.methods.config import Config, load_config
 from defectgan.methods.draws import Draws
 from defectgan.methods.exemplar import Exemplar
@@ -35,68 +35,41 @@ from defectgan.model.info import ModelInfo
 from defectgan.networks.exemplars import POSES
 from defectgan.training.state import State
 
-Map: TypeAlias = NDArray[np.floating[Any]]
 CLASSES = ("normal", "defect")
 # Defects a step.
 DRAWN, LR = 10, 1e-3
 NOISE = 0.01  # standard deviation of the sensor noise, at most 3 x
 
 
-def _smooth(rng: Generator, side: int, across: float, down: float | None = None) -> Map:
-    """Noise of mean 0 and standard deviation 1, smoothed over such shares of the side."""
-    noise = rng.standard_normal((side, side))
-    x, y = (max(s * side, 0.3) for s in (across, across if down is None else down))
-    blurred = cv2.GaussianBlur(noise, (0, 0), sigmaX=x, sigmaY=y)
-    blurred -= blurred.mean()
-    return np.asarray(blurred / (blurred.std() + 1e-9))
-
-
-def _grid(side: int) -> tuple[Map, Map]:
-    y, x = np.mgrid[:side, :side] / side - 0.5
-    return x, y
-
-
-def _turned(rng: Generator, side: int) -> tuple[Map, Map]:
-    x, y = _grid(side)
-    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
-    return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-
-
-def _unit(values: Map) -> Map:
-    return np.clip(values, 0, 1)
-
-
 def brushed(rng: Generator, side: int) -> Map:
     long, short = rng.uniform(0.1, 0.6), rng.uniform(0.004, 0.02)
     turn = (long, short) if rng.random() < 0.5 else (short, long)
-    return rng.uniform(0.3, 0.7) + rng.uniform(0.02, 0.12) * _smooth(rng, side, *turn)
+    return rng.uniform(0.3, 0.7) + rng.uniform(0.02, 0.12) * smooth(rng, side, *turn)
 
 
 def grainy(rng: Generator, side: int) -> Map:
-    coarse, fine = (
-        _smooth(rng, side, rng.uniform(*size)) for size in ((0.02, 0.08), (0.004, 0.02))
-    )
+    coarse, fine = (smooth(rng, side, rng.uniform(*size)) for size in ((0.02, 0.08), (0.004, 0.02)))
     return rng.uniform(0.2, 0.75) + rng.uniform(0, 0.05) * coarse + rng.uniform(0.01, 0.1) * fine
 
 
 def woven(rng: Generator, side: int) -> Map:
-    x, y = _turned(rng, side)
+    x, y = turned(rng, side)
     threads, twill = rng.uniform(5, 16), rng.uniform(0, 1)
     over = np.sin(2 * np.pi * threads * x) * np.sin(2 * np.pi * threads * (y + twill * x))
     cloth = rng.uniform(0.3, 0.7) + rng.uniform(0.04, 0.15) * over
-    return np.asarray(cloth + 0.02 * _smooth(rng, side, 0.005))
+    return np.asarray(cloth + 0.02 * smooth(rng, side, 0.005))
 
 
 def banded(rng: Generator, side: int) -> Map:
-    x, _ = _turned(rng, side)
-    bent = x + rng.uniform(0, 0.08) * _smooth(rng, side, rng.uniform(0.1, 0.3))
+    x, _ = turned(rng, side)
+    bent = x + rng.uniform(0, 0.08) * smooth(rng, side, rng.uniform(0.1, 0.3))
     return rng.uniform(0.3, 0.7) + rng.uniform(0.04, 0.15) * np.sin(
         2 * np.pi * rng.uniform(2, 9) * bent
     )
 
 
 def polished(rng: Generator, side: int) -> Map:
-    return rng.uniform(0.15, 0.85) + rng.uniform(0, 0.03) * _smooth(rng, side, 0.15)
+    return rng.uniform(0.15, 0.85) + rng.uniform(0, 0.03) * smooth(rng, side, 0.15)
 
 
 def printed(rng: Generator, side: int) -> Map:
@@ -123,8 +96,8 @@ SURFACES: tuple[Callable[[Generator, int], Map], ...] = (
 def surface(seed: tuple[int, ...], side: int) -> NDArray[np.float32]:
     """A good image [side, side, 3] in [0, 1], half of them gray."""
     rng = np.random.default_rng(seed)
-    ground = _unit(SURFACES[rng.integers(len(SURFACES))](rng, side))
-    x, _ = _turned(rng, side)
+    ground = clipped(SURFACES[rng.integers(len(SURFACES))](rng, side))
+    x, _ = turned(rng, side)
     light = 1 + rng.uniform(0, 0.3) * x
     gray = rng.random() < 0.5
     tint = np.zeros(3) if gray else rng.uniform(-0.25, 0.25, 3)

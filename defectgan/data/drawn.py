@@ -95,7 +95,7 @@ def _on(image: Image, flaw: Flaw, tint: NDArray[Any]) -> Drawn:
     return Drawn(made, (changed & (opacity > OPAQUE)).astype(np.float32))
 
 
-def _smooth(rng: Generator, side: int, across: float, down: float | None = None) -> Map:
+def smooth(rng: Generator, side: int, across: float, down: float | None = None) -> Map:
     """Noise of mean 0 and standard deviation 1, smoothed over such shares of the side."""
     noise = rng.standard_normal((side, side))
     x, y = (max(s * side, 0.3) for s in (across, across if down is None else down))
@@ -104,18 +104,15 @@ def _smooth(rng: Generator, side: int, across: float, down: float | None = None)
     return np.asarray(blurred / (blurred.std() + 1e-9))
 
 
-def _grid(side: int) -> tuple[Map, Map]:
+def turned(rng: Generator, side: int) -> tuple[Map, Map]:
+    """Coordinates across and down from the middle, turned at random, half of them by quarters."""
     y, x = np.mgrid[:side, :side] / side - 0.5
-    return x, y
-
-
-def _turned(rng: Generator, side: int) -> tuple[Map, Map]:
-    x, y = _grid(side)
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
     return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
 
-def _unit(values: Map) -> Map:
+def clipped(values: Map) -> Map:
+    """In [0, 1]."""
     return np.clip(values, 0, 1)
 
 
@@ -126,11 +123,11 @@ def _place(rng: Generator) -> tuple[float, float]:
 
 def _blob(rng: Generator, side: int, size: float, *, rough: float, soft: float) -> Map:
     """A closed shape about ``size`` across."""
-    (cx, cy), (x, y) = _place(rng), _turned(rng, side)
+    (cx, cy), (x, y) = _place(rng), turned(rng, side)
     stretch = rng.uniform(1, 1.8)
     distance = np.hypot((x - cx) * stretch, (y - cy) / stretch) / (size / 2)
-    distance = distance + rough * _smooth(rng, side, max(0.02, size / 5))
-    return _unit((1 - distance) / soft + 0.5)
+    distance = distance + rough * smooth(rng, side, max(0.02, size / 5))
+    return clipped((1 - distance) / soft + 0.5)
 
 
 def _path(rng: Generator, *, steps: int, wander: float, length: float) -> Map:
@@ -151,15 +148,15 @@ def _stroke(side: int, paths: list[Map], width: float) -> Map:
 
 def _away(rng: Generator, ground: Map, sign: int) -> Map:
     """A brightness that stands out from the ground, by a difference of this sign."""
-    return _unit(
-        ground.mean() + sign * rng.uniform(0.2, 0.5) + 0.02 * _smooth(rng, len(ground), 0.01)
+    return clipped(
+        ground.mean() + sign * rng.uniform(0.2, 0.5) + 0.02 * smooth(rng, len(ground), 0.01)
     )
 
 
 def pit(rng: Generator, ground: Map) -> Flaw:
     shape = _blob(rng, len(ground), rng.uniform(0.06, 0.22), rough=0.12, soft=0.25)
     lit = np.roll(shape, 1, 0) - np.roll(shape, -1, 0)
-    return Flaw(shape, _unit(ground * rng.uniform(0.1, 0.5) + 0.2 * lit))
+    return Flaw(shape, clipped(ground * rng.uniform(0.1, 0.5) + 0.2 * lit))
 
 
 def bubble(rng: Generator, ground: Map) -> Flaw:
@@ -191,7 +188,7 @@ def crack(rng: Generator, ground: Map) -> Flaw:
         paths.append(branch - branch[0] + main[rng.integers(len(main))])
     return Flaw(
         _stroke(len(ground), paths, rng.uniform(0.008, 0.022)),
-        _unit(ground * rng.uniform(0.1, 0.6)),
+        clipped(ground * rng.uniform(0.1, 0.6)),
     )
 
 
@@ -203,12 +200,12 @@ def fibre(rng: Generator, ground: Map) -> Flaw:
 
 def stain(rng: Generator, ground: Map) -> Flaw:
     shape = _blob(rng, len(ground), rng.uniform(0.2, 0.55), rough=0.25, soft=rng.uniform(0.3, 1))
-    return Flaw(rng.uniform(0.5, 1) * shape, _unit(ground * rng.uniform(0.4, 0.75)))
+    return Flaw(rng.uniform(0.5, 1) * shape, clipped(ground * rng.uniform(0.4, 0.75)))
 
 
 def faded(rng: Generator, ground: Map) -> Flaw:
     shape = _blob(rng, len(ground), rng.uniform(0.25, 0.7), rough=0.2, soft=rng.uniform(0.5, 1.5))
-    return Flaw(rng.uniform(0.5, 1) * shape, _unit(ground + rng.uniform(0.12, 0.35)))
+    return Flaw(rng.uniform(0.5, 1) * shape, clipped(ground + rng.uniform(0.12, 0.35)))
 
 
 def frayed(rng: Generator, ground: Map) -> Flaw:
@@ -217,9 +214,9 @@ def frayed(rng: Generator, ground: Map) -> Flaw:
     rough = (
         ground.mean()
         + rng.uniform(-0.2, 0.2)
-        + 0.15 * _smooth(rng, len(ground), rng.uniform(0.01, 0.03))
+        + 0.15 * smooth(rng, len(ground), rng.uniform(0.01, 0.03))
     )
-    return Flaw(shape, _unit(rough))
+    return Flaw(shape, clipped(rough))
 
 
 def dent(rng: Generator, ground: Map) -> Flaw:
@@ -228,7 +225,7 @@ def dent(rng: Generator, ground: Map) -> Flaw:
     x, y = (np.gradient(height, axis=axis) * len(ground) for axis in (1, 0))
     angle = rng.uniform(0, 2 * np.pi)
     return Flaw(
-        _unit(3.0 * np.asarray(height)),
+        clipped(3.0 * np.asarray(height)),
         None,
         rng.uniform(0.03, 0.08) * (x * np.cos(angle) + y * np.sin(angle)),
     )
