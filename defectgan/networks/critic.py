@@ -5,6 +5,7 @@ B batch, C image channels, K classes, H x W pixels, h x w patches, F features.
 
 import itertools
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -31,16 +32,20 @@ class Critic(nn.Module, ABC):
     code takes that of the sum: see ``losses.gradient_penalty``.
     """
 
-    def __init__(self, channels: int, *, width: int, layers: int) -> None:
+    def __init__(self, channels: int, *, width: int, layers: int, repeat_edge: bool = True) -> None:
+        """Args: C; channels of the first layer, doubled by each further; layers, each halves the
+        size; what is seen beyond the image: its edge, or zeros.
+        """
         super().__init__()
+        conv = partial(Conv, repeat_edge=repeat_edge)
         widths = [width * 2**i for i in range(layers)]
         self.trunk = nn.Sequential(
             *(
-                nn.Sequential(Conv(cin, cout, 4, stride=2), nn.LeakyReLU(LEAK))
+                nn.Sequential(conv(cin, cout, 4, stride=2), nn.LeakyReLU(LEAK))
                 for cin, cout in zip([channels, *widths[:-1]], widths, strict=True)
             )
         )
-        self.score = Conv(widths[-1], 1, 3, bias=False)
+        self.score = conv(widths[-1], 1, 3, bias=False)
         self.out_channels = widths[-1]
 
     def forward(self, image: Tensor, label: Tensor) -> Verdict:
@@ -62,14 +67,14 @@ class Critic(nn.Module, ABC):
     def _logits(self, image: Tensor, maps: Tensor) -> Tensor:
         """The class logits [B, K] of images, the trunk's maps of which are these."""
 
-    @abstractmethod
     def classify(self, image: Tensor) -> Tensor:
         """The class logits alone, [B, K]."""
+        return self._logits(image, self.trunk(image))
 
     @property
-    @abstractmethod
     def reader(self) -> nn.Module:
         """The part that reads an image for the classifier."""
+        return self.trunk
 
     def features(self, image: Tensor) -> Tensor:
         """What the classes are read from, pooled over the image, [B, F]."""
@@ -102,13 +107,6 @@ class PatchCritic(Critic):
     def _logits(self, image: Tensor, maps: Tensor) -> Tensor:
         logits: Tensor = self.logits(maps).mean((2, 3))
         return logits.float()
-
-    def classify(self, image: Tensor) -> Tensor:
-        return self._logits(image, self.trunk(image))
-
-    @property
-    def reader(self) -> nn.Module:
-        return self.trunk
 
 
 class TowerCritic(Critic):

@@ -5,6 +5,7 @@ B batch, C channels, K classes, H x W pixels of a feature map, h x w cells of th
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -172,14 +173,11 @@ class Conditions(NamedTuple):
 class ResidualBlock(nn.Module):
     """The encoder's residual block: two 3 x 3 convolutions with instance normalization."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, repeat_edge: bool = True) -> None:
         super().__init__()
+        conv = partial(Conv, channels, channels, 3, bias=False, repeat_edge=repeat_edge)
         self.body = nn.Sequential(
-            Conv(channels, channels, 3, bias=False),
-            InstanceNorm(channels),
-            nn.ReLU(),
-            Conv(channels, channels, 3, bias=False),
-            InstanceNorm(channels),
+            conv(), InstanceNorm(channels), nn.ReLU(), conv(), InstanceNorm(channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,19 +5,17 @@ B batch, C image channels, K classes, H x W pixels.
 Source: Choi et al., "StarGAN", CVPR 2018, and its authors' code.
 """
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defectgan.networks.critic import LEAK, Verdict
-from defectgan.networks.layers import Conv, InstanceNorm
+from defectgan.networks.critic import Critic
+from defectgan.networks.layers import Conv, InstanceNorm, ResidualBlock
 from defectgan.networks.slices import ClassSlice
 
 
-def _conv(before: int, after: int, kernel: int, *, stride: int = 1, bias: bool = False) -> Conv:
-    return Conv(before, after, kernel, stride=stride, bias=bias, repeat_edge=False)
+def _conv(before: int, after: int, kernel: int, *, stride: int = 1) -> Conv:
+    return Conv(before, after, kernel, stride=stride, bias=False, repeat_edge=False)
 
 
 class StarGenerator(nn.Module):
@@ -31,7 +29,7 @@ class StarGenerator(nn.Module):
         layers: list[nn.Module] = [*self._stage(_conv(channels + classes, w, 7), w)]
         for wide in (w, 2 * w):
             layers += self._stage(_conv(wide, 2 * wide, 4, stride=2), 2 * wide)
-        layers += [StarBlock(4 * w) for _ in range(residual_blocks)]
+        layers += [ResidualBlock(4 * w, repeat_edge=False) for _ in range(residual_blocks)]
         for wide in (4 * w, 2 * w):
             up = nn.ConvTranspose2d(wide, wide // 2, 4, stride=2, padding=1, bias=False)
             layers += self._stage(up, wide // 2)
@@ -48,25 +46,7 @@ class StarGenerator(nn.Module):
         return torch.tanh(self.body(torch.cat([image, cells], dim=1)).float())
 
 
-class StarBlock(nn.Module):
-    """Two 3 x 3 convolutions with instance normalization, plus what came in."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(channels, channels, 3),
-            InstanceNorm(channels),
-            nn.ReLU(inplace=True),
-            _conv(channels, channels, 3),
-            InstanceNorm(channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        refined: Tensor = self.body(x)
-        return x + refined
-
-
-class StarCritic(nn.Module):
+class StarCritic(Critic):
     """A PatchGAN critic whose classifier reads the whole of the last map.
 
     ``patches`` counts the patches that the score is the mean of.
@@ -77,43 +57,14 @@ class StarCritic(nn.Module):
     def __init__(
         self, channels: int, classes: int, *, width: int, layers: int, size: tuple[int, int]
     ) -> None:
-        """Args: C, K; channels of the first layer, doubled by each further; layers, each halves the
-        size; H and W, which the classifier is tied to.
+        """Args: C, K; width and layers as of ``Critic``; H and W, which the classifier is tied
+        to.
         """
-        super().__init__()
-        widths = [channels, *(width * 2**i for i in range(layers))]
-        self.trunk = nn.Sequential(
-            *(
-                nn.Sequential(_conv(a, b, 4, stride=2, bias=True), nn.LeakyReLU(LEAK))
-                for a, b in itertools.pairwise(widths)
-            )
-        )
-        self.score = _conv(widths[-1], 1, 3)
+        super().__init__(channels, width=width, layers=layers, repeat_edge=False)
         last = size[0] >> layers, size[1] >> layers
-        self.logits = nn.Conv2d(widths[-1], classes, last, bias=False)
+        self.logits = nn.Conv2d(self.out_channels, classes, last, bias=False)
         self.patches = last[0] * last[1]
 
-    def forward(self, image: Tensor, label: Tensor) -> Verdict:
-        """D(x) [B], the mean over the patches, and the class logits [B, K]; ``label`` is not looked
-        at.
-        """
-        maps = self.trunk(image)
-        return Verdict(self._pooled(maps), self.logits(maps).flatten(1).float())
-
-    def scores(self, image: Tensor, label: Tensor) -> Tensor:
-        """D(x) alone, [B]."""
-        return self._pooled(self.trunk(image))
-
-    def _pooled(self, maps: Tensor) -> Tensor:
-        patches: Tensor = self.score(maps)
-        return patches.float().mean((1, 2, 3))
-
-    def classify(self, image: Tensor) -> Tensor:
-        """The class logits alone, [B, K]."""
-        logits: Tensor = self.logits(self.trunk(image))
+    def _logits(self, image: Tensor, maps: Tensor) -> Tensor:
+        logits: Tensor = self.logits(maps)
         return logits.flatten(1).float()
-
-    @property
-    def reader(self) -> nn.Module:
-        """The part that reads an image for the classifier."""
-        return self.trunk
