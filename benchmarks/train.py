@@ -35,7 +35,7 @@ from defectgan.data.loader import Loader, worker_count
 from defectgan.devices import bf16_serves, pick_device, synchronize
 from defectgan.methods.base import CRITIC, Method
 from defectgan.methods.config import Config, load_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.model.info import ModelInfo
 from defectgan.networks.compose import compose
 from defectgan.networks.critic import Critic
@@ -248,7 +248,7 @@ def main() -> None:
         draw(Path(folder), config.data.image_size[0])
         with feeds(config, Path(folder), total, device) as (index, ahead, anew):
             task = ModelInfo.of(config, index).task
-            method = method_named(config.method.name)(config.method, task)
+            method = make_method(config.method, task)
             engine = Engine(config, method, device=device, bf16=bf16)
             plain = Plain(config, method, device)
             ways: list[Callable[[int], Any]] = [

@@ -122,12 +122,9 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 def upload_batch(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device, images in channels-last order."""
-    normal, defect, label, truth, drawn, drawn_truth = (upload(part, device) for part in batch)
     order = torch.channels_last
-    normal, defect = (images.contiguous(memory_format=order) for images in (normal, defect))
-    if drawn.numel():
-        drawn = drawn.contiguous(memory_format=order)
-    return Batch(normal, defect, label, truth, drawn, drawn_truth)
+    uploaded = (upload(part, device) for part in batch)
+    return Batch(*(x.contiguous(memory_format=order) if x.ndim == 4 else x for x in uploaded))
 
 
 def synchronize(device: torch.device) -> None:

@@ -25,7 +25,7 @@ from defectgan.batch import Batch
 from defectgan.memory import Portions
 from defectgan.methods.base import Method, Task
 from defectgan.methods.config import Config, load_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.training import state as states
 from defectgan.training.monitor import Averages
 from defectgan.training.step import Engine
@@ -211,7 +211,7 @@ def main(preset: str, fault: str = "none") -> None:
     )
     watch = Watch()
     task = Task(CHANNELS, len(CLASSES), config.data.image_size)
-    method = method_named(config.method.name)(config.method, task)
+    method = make_method(config.method, task)
     with fake_gpu(watch, method), FAULTS[fault]():
         try:
             train(config, method, watch)

@@ -11,7 +11,7 @@ import yaml
 
 from defectgan.methods.base import Task
 from defectgan.methods.config import load_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.settings.load import preset_folder
 from tests.conftest import ROOT, TINY
 from tests.fake_accelerator import CRITIC_STEPS
@@ -40,7 +40,7 @@ def test_a_step_on_a_gpu_mixes_no_devices_and_never_makes_the_host_wait(preset: 
     found, uploads = found_in(preset)
     assert found == [SOUND]
     settings = load_config(preset, {}).method
-    method = method_named(settings.name)(settings, Task(3, 3, (128, 128)))
+    method = make_method(settings, Task(3, 3, (128, 128)))
     tensors = 4 if method.wants_truths else 3
     batches = 2 * (CRITIC_STEPS + 1) + (method.warm_up() is not None)
     drawn = 2 * sum(player.repeats for player in method.players() if player.drawn)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from defectgan.errors import SettingError
 from defectgan.methods.base import Task
 from defectgan.methods.config import Config, parse_config
-from defectgan.methods.registry import METHODS, method_named
+from defectgan.methods.registry import METHODS, make_method, method_named
 from defectgan.training.state import State
 from tests.conftest import CPU
 
@@ -73,7 +73,7 @@ trees = st.sampled_from(sorted(OF_METHOD)).flatmap(
 def built(config: Config) -> None:
     """Networks and optimisers, and both networks once forward."""
     height, width = config.data.image_size
-    method = method_named(config.method.name)(config.method, Task(1, 3, (height, width)))
+    method = make_method(config.method, Task(1, 3, (height, width)))
     painter = State(config, method, device=CPU).painting
     image = torch.zeros(1, 1, height, width)
     painted = painter.paint(image, [1], torch.zeros(1, painter.noise_size(height, width))).image

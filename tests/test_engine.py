@@ -15,7 +15,7 @@ from defectgan.devices import seeded
 from defectgan.methods.base import CRITIC, Task
 from defectgan.methods.config import Config, load_config, parse_config
 from defectgan.methods.layered import fakes, paint, verdicts
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.networks.critic import TowerCritic
 from defectgan.networks.layers import Conv, HeadConv
 from defectgan.settings.load import preset_folder
@@ -49,7 +49,7 @@ ROBUST = PUBLISHED | {
 
 def engine(config: Config, *, bf16: bool = False) -> Engine:
     task = Task(3, len(CLASSES), config.data.image_size)
-    method = method_named(config.method.name)(config.method, task)
+    method = make_method(config.method, task)
     return Engine(config, method, device=CPU, bf16=bf16)
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from defectgan import losses
 from defectgan.methods.base import CRITIC, Task
 from defectgan.methods.config import load_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.networks.critic import Critic
 
 
@@ -44,7 +44,7 @@ def test_the_number_of_patches_is_as_said(preset: str, patches: int) -> None:
     config = load_config(preset, {})
     size = config.data.image_size
     with torch.device("meta"):
-        method = method_named(config.method.name)(config.method, Task(3, 2, size))
+        method = make_method(config.method, Task(3, 2, size))
         critic = method.networks()[CRITIC]
         assert isinstance(critic, Critic)
         assert critic.score(critic.trunk(torch.zeros(1, 3, *size)))[0, 0].numel() == patches

@@ -374,19 +374,22 @@ def test_stargans_penalty_of_a_linear_critic_is_known_exactly() -> None:
     """D = <w, x> in each of P patches: their sum has the gradient P w, so that the penalty is
     (P |w| - 1)^2.
     """
-    method, critic = star()
+    one, data = made("stargan"), batch()
     w = torch.randn(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    critic = cast(StarCritic, one.networks[CRITIC])
     critic.scores = lambda image, label: (image * w).sum((1, 2, 3))  # type: ignore[method-assign]
-    found = method._penalty(critic, batch().images, batch().target)
-    assert_close(found, (4 * w.norm() - 1).square())
+    _, terms = loss_of(one, "critic", data, torch.rand_like(data.images))
+    assert_close(terms["gp"], (4 * w.norm() - 1).square())
 
 
 def test_stargans_penalty_is_computed_in_fp32_also_under_autocast() -> None:
-    method, critic = star()
-    data = batch()
-    exact = method._penalty(critic, data.images, data.target)
+    one, data = made("stargan"), batch()
+    fake = torch.rand_like(data.images)
+    _, exact = loss_of(one, "critic", data, fake)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(method._penalty(critic, data.images, data.target), exact)
+        _, terms = loss_of(one, "critic", data, fake)
+    assert torch.equal(terms["gp"], exact["gp"])
+    assert not torch.equal(terms["cls_r"], exact["cls_r"])
 
 
 def test_stargan_is_told_the_class_beside_the_image() -> None:

@@ -26,7 +26,7 @@ from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
 from defectgan.methods.base import Task
 from defectgan.methods.config import Config, dump_config, parse_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.model.file import load_model, load_tensors
 from defectgan.model.painter import Painter
 from defectgan.networks.critic import TowerCritic
@@ -607,7 +607,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
 
 def rates(config: Config) -> dict[str, list[list[float]]]:
     """Those of each player's groups, a list a step."""
-    method = method_named(config.method.name)(config.method, Task(3, 2, config.data.image_size))
+    method = make_method(config.method, Task(3, 2, config.data.image_size))
     state = State(config, method, device=CPU)
     found: dict[str, list[list[float]]] = {name: [] for name in state.optimisers}
     for t in range(config.training.steps):
@@ -629,7 +629,7 @@ def test_each_learning_rate_falls_linearly_from_its_own_start_to_the_final_value
 
 def test_the_class_tower_alone_has_the_rate_of_its_own() -> None:
     config = tiny_with(method={"tower_lr": 4e-3})
-    method = method_named("robust")(config.method, Task(3, 2, (32, 32)))
+    method = make_method(config.method, Task(3, 2, (32, 32)))
     state = State(config, method, device=CPU)
     critic = state.networks["critic"]
     assert isinstance(critic, TowerCritic)

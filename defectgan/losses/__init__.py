@@ -3,6 +3,7 @@
 from defectgan.losses.adversarial import (
     gradient_penalty,
     interpolate,
+    penalty_at,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "mask_likelihood",
     "mask_sparsity",
     "mask_supervision",
+    "penalty_at",
     "probability",
     "reconstruction",
     "wasserstein_critic",

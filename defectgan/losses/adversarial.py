@@ -5,6 +5,8 @@ B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks
 term.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,15 @@ def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
     """
     t = t.view(-1, 1, 1, 1)
     return t * real + (1 - t) * fake
+
+
+def penalty_at(scores: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """``gradient_penalty`` of scores at images [B, C, H, W], always in fp32: in bf16 its second
+    derivative is noise.
+    """
+    image = image.detach().float().requires_grad_()
+    with torch.autocast(image.device.type, enabled=False):
+        return gradient_penalty(scores(image), image)
 
 
 def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:

@@ -21,8 +21,6 @@ Terms = dict[str, Tensor]
 # The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
 # it is of what was painted.
 CRITIC = "critic"
-
-
 # Channels of a critic's last layer, at most: four times those of the published form.
 WIDEST = 8192
 

@@ -66,14 +66,7 @@ class DefectGAN(Layered):
     def networks(self) -> dict[str, nn.Module]:
         s, (channels, classes) = self.shape, self.task[:2]
         return {
-            "generator": Generator(
-                channels,
-                classes,
-                width=s.width,
-                residual_blocks=s.residual_blocks,
-                spade_hidden=s.spade_hidden,
-                noise_scale=s.noise_scale,
-            ),
+            "generator": Generator(channels, classes, **self.sizes),
             CRITIC: PatchCritic(channels, classes, width=s.critic_width, layers=s.critic_layers),
         }
 

@@ -34,8 +34,7 @@ from defectgan.methods.layered import covered, paint
 from defectgan.methods.robust import Robust
 from defectgan.methods.robust import Settings as RobustSettings
 from defectgan.methods.robust import Shape as RobustShape
-from defectgan.networks.compose import Painted, compose
-from defectgan.networks.control import constant_map
+from defectgan.networks.compose import Painted
 from defectgan.networks.exemplars import (
     CELL,
     Bank,
@@ -96,15 +95,8 @@ class Exemplar(Robust):
     Shape, Settings = Shape, Settings
 
     def networks(self) -> dict[str, nn.Module]:
-        s, (channels, classes, size) = self.shape, self.task[:3]
-        generator = ExemplarGenerator(
-            channels,
-            classes,
-            width=s.width,
-            residual_blocks=s.residual_blocks,
-            spade_hidden=s.spade_hidden,
-            noise_scale=s.noise_scale,
-        )
+        channels, classes, size = self.task[:3]
+        generator = ExemplarGenerator(channels, classes, **self.sizes)
         critic, bank = super().networks()[CRITIC], Bank(channels, classes, size, self.task.poses)
         return {"generator": generator, CRITIC: critic, BANK: bank}
 
@@ -146,7 +138,7 @@ class Exemplar(Robust):
             there = self._moved(
                 networks, found, batch.normal, draws.uniform(len(label), 2, halves=1)
             )
-            painted = _paint(generator, batch.normal, label, noise, there.code)
+            painted = paint(generator, batch.normal, label, noise, there.code)
             made.append(torch.cat([painted.image, restored.image]))
         return made
 
@@ -161,7 +153,7 @@ class Exemplar(Robust):
         # Nor from painting again: to take nothing away would make it easiest.
         images = torch.cat([n, restored.image.detach()])
         code = torch.cat([there.code, found.code])
-        both = _paint(generator, images, torch.cat([y, y]), draws.noise(len(images), size), code)
+        both = paint(generator, images, torch.cat([y, y]), draws.noise(len(images), size), code)
         (painted, again), (mask, _mask) = both.image.chunk(2), both.mask.chunk(2)
         back = paint(generator, painted, normal, self._noise(generator, n, draws))
         shown, masks = torch.cat([painted, restored.image]), torch.cat([mask, restored.mask])
@@ -206,7 +198,7 @@ class Exemplar(Robust):
             torch.cat([taken.image.detach(), turned[0]]),
             torch.cat([found.code, turned[1]]),
         )
-        made = _paint(generator, images, torch.cat([y, y]), noise.repeat(2, 1), code)
+        made = paint(generator, images, torch.cat([y, y]), noise.repeat(2, 1), code)
         wanted, where = torch.cat([here, turned[2]]), torch.cat([truth, turned[3]])
         terms = {
             "drawn_rec": losses.within(n, taken.image, truth)
@@ -250,13 +242,6 @@ class Exemplar(Robust):
         normal = torch.eye(self.task.classes, device=defects.device)[:1].expand(len(defects), -1)
         noise = defects.new_zeros(len(defects), generator.noise_size(*defects.shape[2:]))
         return self._restored(generator, defects, normal, noise)[1]
-
-
-def _paint(
-    generator: ExemplarGenerator, image: Tensor, label: Tensor, noise: Tensor, code: Tensor
-) -> Painted:
-    layer = generator(image, constant_map(label), noise, code)
-    return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
 
 
 def _softly(before: Tensor, after: Tensor) -> Tensor:

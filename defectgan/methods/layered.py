@@ -4,7 +4,7 @@ B batch, C image channels, K classes, H x W pixels.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.base import Method, Networks, Terms
 from defectgan.methods.draws import Draws
-from defectgan.networks.compose import Painted, compose
+from defectgan.networks.compose import Painted
 from defectgan.networks.control import constant_map
 from defectgan.networks.critic import Critic, Verdict
 from defectgan.networks.generator import Generator, Layer
@@ -33,21 +33,24 @@ class LayeredSettings(Settings):
     )
 
 
-def paint(network: nn.Module, image: Tensor, label: Tensor, noise: Tensor) -> Painted:
-    """Images [B, C, H, W] towards classes [B, K], the same all over an image."""
-    layer = network(image, constant_map(label), noise)
-    return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
+def paint(
+    network: nn.Module, image: Tensor, label: Tensor, noise: Tensor, *more: Tensor
+) -> Painted:
+    """Images [B, C, H, W] towards classes [B, K], the same all over an image; ``more`` is what the
+    network takes besides.
+    """
+    layer: Layer = network(image, constant_map(label), noise, *more)
+    return layer.over(image)
 
 
 def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequence[Tensor]:
     """The fakes of several critic steps in one pass: the generator stands still meanwhile."""
     generator = cast(Generator, networks["generator"])
-    images, target = (
-        torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "target")
-    )
-    size = generator.noise_size(*images.shape[2:])
-    noise = torch.cat([draws.noise(len(batch.images), size) for batch in batches])
-    return paint(generator, images, target, noise).image.chunk(len(batches))
+    images = [batch.images for batch in batches]
+    target = torch.cat([batch.target for batch in batches])
+    size = generator.noise_size(*images[0].shape[2:])
+    noise = torch.cat([draws.noise(len(each), size) for each in images])
+    return paint(generator, torch.cat(images), target, noise).image.chunk(len(batches))
 
 
 def both_ways(
@@ -77,10 +80,8 @@ def verdicts(
 
 
 def penalty(critic: nn.Module, image: Tensor, label: Tensor) -> Tensor:
-    """The gradient penalty at an image, always in fp32: in bf16 its second derivative is noise."""
-    image = image.detach().float().requires_grad_()
-    with torch.autocast(image.device.type, enabled=False):
-        return losses.gradient_penalty(cast(Critic, critic).scores(image, label), image)
+    """The gradient penalty of the mean over the patches, at an image."""
+    return losses.penalty_at(lambda x: cast(Critic, critic).scores(x, label), image)
 
 
 def covered(mask: Tensor) -> Terms:
@@ -95,6 +96,12 @@ class Layered(Method):
     @property
     def wants_truths(self) -> bool:
         return bool(self.shape.mask_supervision)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a generator of the family is built with, besides C and K."""
+        names = "width", "residual_blocks", "spade_hidden", "noise_scale"
+        return {name: getattr(self.shape, name) for name in names}
 
     def supervised(
         self, total: Tensor, terms: Terms, mask: Tensor, batch: Batch

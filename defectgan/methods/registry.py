@@ -7,7 +7,7 @@ from defectgan.errors import SettingError
 from defectgan.words import found
 
 if TYPE_CHECKING:
-    from defectgan.methods.base import Method
+    from defectgan.methods.base import Method, MethodShape, Task
 
 # The module of each, in this package, and its class there.
 METHODS = {
@@ -29,3 +29,8 @@ def method_named(name: Any) -> "type[Method]":
     module = import_module(f"defectgan.methods.{name}")
     kind: type[Method] = getattr(module, METHODS[name])
     return kind
+
+
+def make_method(settings: "MethodShape", task: "Task") -> "Method":
+    """The method whose settings these are, or whose shape, for a task."""
+    return method_named(settings.name)(settings, task)

@@ -89,15 +89,7 @@ class Robust(Layered):
         s, (channels, classes) = self.shape, self.task[:2]
         kind = RobustGenerator if s.control == "spade" else ConcatenatedGenerator
         return {
-            "generator": kind(
-                channels,
-                classes,
-                width=s.width,
-                residual_blocks=s.residual_blocks,
-                spade_hidden=s.spade_hidden,
-                noise_scale=s.noise_scale,
-                layered=s.layered,
-            ),
+            "generator": kind(channels, classes, layered=s.layered, **self.sizes),
             CRITIC: TowerCritic(
                 channels,
                 classes,
@@ -157,15 +149,14 @@ class Robust(Layered):
         share = losses.probability(
             verdict.logits.detach(), label, multi_label=self.task.multi_label
         )
-        n = len(back.image)
-        half = n / len(label)  # an image weighs as much whether the others come back or not
+        n = len(batch.normal)  # these come back, and weigh as much as if the others did
         terms = {
             "adv": losses.wasserstein_generator(verdict.score),
             "cls_f": self.classification(verdict.logits, label),
-            "rec": half * losses.reconstruction(batch.images[:n], back.image),
-            "sd_cyc": half * losses.mask_cycle(there.mask[:n], back.mask),
+            "rec": losses.reconstruction(batch.normal, back.image) / 2,
+            "sd_cyc": losses.mask_cycle(there.mask[:n], back.mask) / 2,
             "sd_con": losses.mask_sparsity(there.mask, share)
-            + half * losses.mask_sparsity(back.mask, share[:n]),
+            + losses.mask_sparsity(back.mask, share[:n]) / 2,
         }
         total = (
             s.adv * terms["adv"]

@@ -95,17 +95,15 @@ class StarGAN(Method):
         on_real = critic(real, batch.source)
         terms = {
             "wgan": losses.wasserstein_critic(on_real.score, critic.scores(fake, batch.target)),
-            "gp": self._penalty(critic, losses.interpolate(real, fake, t), batch.target),
+            # Of the sum over the patches.
+            "gp": losses.penalty_at(
+                lambda x: critic.patches * critic.scores(x, batch.target),
+                losses.interpolate(real, fake, t),
+            ),
             "cls_r": self.classification(on_real.logits, batch.source),
         }
         total = terms["wgan"] + s.gp * terms["gp"] + s.cls * terms["cls_r"]
         return total, terms | {"sureness": self.sureness(on_real.logits, batch.source)}
-
-    def _penalty(self, critic: StarCritic, image: Tensor, label: Tensor) -> Tensor:
-        """Of the sum over the patches, in fp32: in bf16 its second derivative is noise."""
-        image = image.detach().float().requires_grad_()
-        with torch.autocast(image.device.type, enabled=False):
-            return losses.gradient_penalty(critic.patches * critic.scores(image, label), image)
 
     def _generator(
         self, networks: Networks, batch: Batch, draws: Draws, _: Any

@@ -5,7 +5,7 @@ from typing import Any
 
 from defectgan.methods.base import Method, Task
 from defectgan.methods.config import Config, of_method
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method, method_named
 from defectgan.settings.base import Settings, part
 from defectgan.settings.data import PoseConfig, ReadingConfig, ViewConfig
 from defectgan.settings.load import validated
@@ -37,7 +37,7 @@ class Form(Settings):
 
     def made(self, task: Task) -> Method:
         """The method for a task; it builds networks and paints, and trains nobody."""
-        return method_named(self.method.name)(self.method, task)
+        return make_method(self.method, task)
 
 
 def _kind(name: str) -> type[Form]:

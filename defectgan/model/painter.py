@@ -13,7 +13,7 @@ from defectgan import losses
 from defectgan.memory import Portions
 from defectgan.methods.base import CRITIC, Method, Networks
 from defectgan.methods.draws import draw_noise
-from defectgan.networks.compose import Painted, compose
+from defectgan.networks.compose import Painted
 from defectgan.networks.control import constant_map, one_hot
 from defectgan.networks.critic import Critic, Verdict
 from defectgan.networks.generator import Layer
@@ -50,8 +50,7 @@ class Painter:
 
     def paint(self, image: Tensor, labels: Sequence[int], noise: Tensor) -> Painted:
         """Images [B, C, H, W] towards a class each, from noise [B, N]."""
-        layer = self.layer(image, self.control(labels, image.device), noise)
-        return Painted(compose(image, layer.foreground, layer.mask), layer.mask)
+        return self.layer(image, self.control(labels, image.device), noise).over(image)
 
     def control(self, labels: Sequence[int], device: torch.device) -> Tensor:
         """The control map [B, K, 1, 1] that asks for a class all over each image."""

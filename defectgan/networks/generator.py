@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from defectgan.networks.compose import Painted, compose
 from defectgan.networks.layers import (
     AdaptiveNoise,
     Conditions,
@@ -61,6 +62,10 @@ class Layer(NamedTuple):
 
     foreground: Tensor
     mask: Tensor
+
+    def over(self, image: Tensor) -> Painted:
+        """Composed over images [B, C, H, W] in [-1, 1]."""
+        return Painted(compose(image, self.foreground, self.mask), self.mask)
 
 
 class Generator(nn.Module):

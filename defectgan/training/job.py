@@ -17,7 +17,7 @@ from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.methods.base import Method, MethodShape
 from defectgan.methods.config import Config, dump_config, load_config, parse_config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.model.file import first_weights, read_info
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
@@ -48,7 +48,7 @@ class Job:
     def method(self) -> Method:
         """The method, with all its settings."""
         task = ModelInfo.of(self.config, self.index).task
-        return method_named(self.config.method.name)(self.config.method, task)
+        return make_method(self.config.method, task)
 
     def warmup_steps(self) -> int:
         """How many steps the classifier trains alone before all others, at most."""

@@ -19,7 +19,7 @@ from defectgan.files import append_json_lines, read_json_lines
 from defectgan.memory import attempt
 from defectgan.methods.base import CRITIC, Terms
 from defectgan.methods.config import Config
-from defectgan.methods.registry import method_named
+from defectgan.methods.registry import make_method
 from defectgan.metrics.kernel import Estimate
 from defectgan.model.file import first_weights, load_tensors, save_tensors
 from defectgan.model.info import ModelInfo
@@ -80,7 +80,7 @@ class Training:
         self._guard = Guard(run.path, watcher.warn)
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
-        method = method_named(config.method.name)(config.method, self._info.task)
+        method = make_method(config.method, self._info.task)
         self._engine = Engine(config, method, device=device, bf16=bf16, world=world)
         rows = world.part(config.training.batch_size // 2)
         self._batches = make_batches(

@@ -97,8 +97,7 @@ class Engine:
             part += player.repeats
             terms |= self._play(player, parts, rng, t)
         self.state.update_averages(t)
-        terms["skipped"] = self._skipped.sign()
-        return {name: term.detach() for name, term in terms.items()}
+        return terms | {"skipped": self._skipped.sign()}
 
     def warm_up_step(self, t: int, batches: Batches) -> Terms:
         """A step of the warm-up's player alone, before the first step of all."""
