@@ -44,6 +44,11 @@ class View:
     inside: Window
     frame: tuple[int, int]
 
+    def finer(self, times: int) -> "View":
+        """The same with so many frame pixels for each, each way."""
+        inside = Window(*(times * length for length in self.inside))
+        return View(self.window, inside, (times * self.frame[0], times * self.frame[1]))
+
     def see(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """The frame [h, w, C] of an image [H, W, C]; beside the image its border is repeated."""
         left, top, width, height = self.window

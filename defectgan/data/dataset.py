@@ -16,10 +16,10 @@ from defectgan.data.augment import Augment
 from defectgan.data.drawn import draw_pair
 from defectgan.data.index import Index
 from defectgan.data.masks import read_region
-from defectgan.data.samples import Sample
+from defectgan.data.samples import Mark, Sample
 from defectgan.data.store import BYTE, Kept, Shape, Store
 from defectgan.errors import DataError
-from defectgan.images import DEPTHS, as_channels, between, first_sound, read_picture, unit
+from defectgan.images import DEPTHS, Picture, as_channels, between, first_sound, read_picture, unit
 from defectgan.settings.data import AugmentConfig, DataConfig
 from defectgan.views import Viewer
 
@@ -123,7 +123,9 @@ class ImageSet:
 
     def _decode(self, file: Path) -> Kept:
         picture = read_picture(file)
-        pixels = self._framed(as_channels(picture, self.index.channels))
+        return self._between(self._framed(as_channels(picture, self.index.channels)), picture)
+
+    def _between(self, pixels: NDArray[Any], picture: Picture) -> Kept:
         return between(pixels, self.index.levels or picture.full)
 
     def _decode_truth(self, file: Path, *, threshold: float | None) -> NDArray[np.uint8]:
@@ -149,9 +151,7 @@ class ImageSet:
         truth = self.truth(sample)
         if self._viewer.whole:
             return Seen(image, self.index.numbers(sample.labels), truth)
-        name = self.index.classes[k]
-        marks = sample.marks_of(name) if k else []
-        chosen = marks[0 if rng is None else int(rng.integers(len(marks)))] if marks else None
+        name, chosen = self.index.classes[k], self._mark(sample, k, rng)
         view = self._viewer(image.shape[:2], rng=rng, around=chosen and chosen.box)
         labels: Iterable[str] = sample.labels
         if chosen is not None and chosen.label is not None:
@@ -162,6 +162,20 @@ class ImageSet:
             self.index.numbers(labels),
             None if truth is None else view.see(truth),
         )
+
+    def _mark(self, sample: Sample, k: int, rng: np.random.Generator | None) -> Mark | None:
+        """The defect of class k that a window lies round, None where none is known."""
+        marks = sample.marks_of(self.index.classes[k]) if k else []
+        return marks[0 if rng is None else int(rng.integers(len(marks)))] if marks else None
+
+    def finer(self, sample: Sample, k: int, times: int) -> Kept:
+        """The image of a sample as ``view`` shows it without ``rng``, with so many pixels for each,
+        each way, read from its file.
+        """
+        picture, mark = read_picture(sample.file), self._mark(sample, k, None)
+        pixels = as_channels(picture, self.index.channels)
+        view = self._viewer(pixels.shape[:2], around=mark and mark.box).finer(times)
+        return self._between(view.see(pixels), picture)
 
     def sound(self, k: int, i: int) -> tuple[Sample, Kept]:
         """Sample i of class k and its image; in the place of a damaged one the next that is not, so
@@ -292,9 +306,17 @@ class Batches:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
         fewer images repeats them.
         """
-        total = len(self.images.index.members[k])
-        drawn = [self.images.sound(k, i * total // count) for i in range(count)]
+        drawn = self._spread(k, count)
         return to_tensor([unit(self.images.view(*one, k).image) for one in drawn])
+
+    def finer(self, k: int, count: int, times: int) -> Tensor:
+        """The same images with so many pixels for each, each way."""
+        drawn = self._spread(k, count)
+        return to_tensor([unit(self.images.finer(sample, k, times)) for sample, _ in drawn])
+
+    def _spread(self, k: int, count: int) -> list[tuple[Sample, Kept]]:
+        total = len(self.images.index.members[k])
+        return [self.images.sound(k, i * total // count) for i in range(count)]
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

@@ -41,6 +41,16 @@ class Canvas:
         """How sure the critic is of the class."""
         return self.verdict[CONFIDENCE]
 
+    @torch.no_grad()
+    def detail(self, model: Model, device: torch.device) -> Tensor | None:
+        """What of the layer is finer than the model sees, see ``paint_source``."""
+        painter = model.painter
+        image = self.image[None].to(device)
+        noise = row_noise(self.row.seed, painter.noise_size(*self.view.frame))[None].to(device)
+        control = painter.control([model.info.label_of(self.row.defect)], device)
+        detail = painter.detail(image, control, noise)
+        return None if detail is None else detail[0].cpu()
+
     def apart(self) -> "Canvas":
         """Without the batch that it was computed in: it may have to wait."""
         return replace(self, foreground=self.foreground.clone(), mask=self.mask.clone())

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectgan.images import LUMA, Levels, Picture
-from defectgan.model.pixels import seen_opacity
+from defectgan.model.pixels import finer_change, seen_opacity
 from defectgan.networks.compose import compose
 from defectgan.views import View
 
@@ -28,7 +28,13 @@ class PaintedSource(NamedTuple):
 
 
 def paint_source(
-    source: Picture, view: View, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
+    source: Picture,
+    view: View,
+    image: Tensor,
+    foreground: Tensor,
+    mask: Tensor,
+    levels: Levels,
+    detail: Tensor | None = None,
 ) -> PaintedSource:
     """Compose a layer into the original pixels.
 
@@ -43,16 +49,23 @@ def paint_source(
         foreground: [C, h, w] in [-1, 1], the layer's colour.
         mask: [1, h, w] in [0, 1], the layer's opacity.
         levels: the pixel values of the original that are -1 and 1.
+        detail: [C + 1, S h, S w], what of the layer is finer than the model sees, as of
+            ``networks.detail.unpacked``; None for the original's own.
     """
     pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
     part, written = view.window.cut(pixels.transpose(2, 0, 1)), view.window.cut(whole)
     limits = levels if part.dtype.kind == "f" else source.full
     opacity = _PutBack(seen_opacity(mask), view)
-    change = _PutBack(_match(foreground - image, source.pixels.shape[2]), view)
+    changes = [_PutBack(_match(foreground - image, source.pixels.shape[2]), view)]
+    if detail is not None:
+        finer = finer_change(source, view, image, detail, levels)
+        by = finer.shape[1] // image.shape[1]
+        changes.append(_PutBack(_match(finer, source.pixels.shape[2]), view.finer(by)))
     for rows in _bands(view):
         written[rows] = (opacity(rows)[0] * 255).round().to(torch.uint8).numpy()
         original = torch.from_numpy(part[:, rows].astype(np.float32))
-        covered = original + change(rows) * ((levels.white - levels.black) / 2)
+        change = torch.stack([change(rows) for change in changes]).sum(0)
+        covered = original + change * ((levels.white - levels.black) / 2)
         painted = compose(
             original[None],
             covered.clamp(*limits)[None],

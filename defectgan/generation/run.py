@@ -99,7 +99,7 @@ def run_job(
 
         tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
         tasks = (
-            pool.submit(_finish, writer, model, thresholds, canvas.apart())
+            pool.submit(_finish, writer, model, device, thresholds, canvas.apart())
             for canvas in surest(tries, order.candidates, attrgetter("confidence"))
         )
         _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
@@ -155,13 +155,23 @@ def _timed(
 
 
 def _finish(
-    writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
+    writer: FolderWriter,
+    model: Model,
+    device: torch.device,
+    thresholds: Mapping[str, float],
+    canvas: Canvas,
 ) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
     levels = model.info.levels_of(source.picture)
     painted = paint_source(
-        source.picture, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
+        source.picture,
+        canvas.view,
+        canvas.image,
+        canvas.foreground,
+        canvas.mask,
+        levels,
+        canvas.detail(model, device),
     )
     found = is_defect(painted.mask, threshold)
     picture = replace(source.picture, pixels=painted.pixels)

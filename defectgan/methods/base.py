@@ -137,13 +137,14 @@ class Method(ABC):
         return None
 
     def settle(  # noqa: B027
-        self, networks: Networks, images: Callable[[int], Tensor]
+        self, networks: Networks, images: Callable[[int, int], Tensor]
     ) -> None:
         """Let networks that have learned be ready to paint, whenever they have changed.
 
         Args:
             networks: those that paint.
-            images: real images [N, C, H, W] of a class, by its number.
+            images: real images [N, C, H, W] of a class, by its number and how many of their pixels,
+                each way, stand for one that the networks see.
         """
 
     @property
@@ -175,3 +176,11 @@ class Method(ABC):
             control: [B, K, h, w], h = w = 1 where it is constant over the image.
             noise: [B, N], standard normal.
         """
+
+    def detail(
+        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor
+    ) -> Tensor | None:
+        """What belongs to the layer that ``paint`` makes and is finer than the networks see, as of
+        ``networks.detail.unpacked``; None where nothing is known.
+        """
+        return None

@@ -35,6 +35,7 @@ from defectgan.methods.robust import Robust
 from defectgan.methods.robust import Settings as RobustSettings
 from defectgan.methods.robust import Shape as RobustShape
 from defectgan.networks.compose import Painted
+from defectgan.networks.detail import band, finer_by
 from defectgan.networks.exemplars import (
     CELL,
     Bank,
@@ -47,11 +48,14 @@ from defectgan.networks.exemplars import (
     place,
     posed,
 )
-from defectgan.networks.generator import Layer
+from defectgan.networks.generator import Layer, at
 
 BANK = "exemplars"
-# Noise values that choose an exemplar, its pose and its place.
-CHOICES = 3
+# Exemplars in a pose of which one is painted, that which fits in best; noise values that choose
+# them, and the place.
+import os
+TRIES = int(os.environ.get("TRIES", 16))
+CHOICES = 2 * TRIES + 1
 # A defect takes this share of one cell at least.
 LEAST = 0.1
 # Restorations at a time where the bank is filled.
@@ -89,6 +93,14 @@ class Moved(NamedTuple):
     moves: Moves
 
 
+class Chosen(NamedTuple):
+    """Which exemplar of the bank [B] is painted, in which pose [B], and how far it moves."""
+
+    nth: Tensor
+    pose: Tensor
+    moves: Moves
+
+
 class Exemplar(Robust):
     """The form that ``quick`` and ``standard`` train."""
 
@@ -114,7 +126,7 @@ class Exemplar(Robust):
         """In a pose and at a place that ``chance`` [B, 2] says, on images [B, C, H, W]."""
         pose = cast(Bank, networks[BANK]).pose(chance[:, 0])
         turned = exemplars.posed(pose)
-        moves = place(turned, cells(onto), chance[:, 1])
+        moves = place(turned, cells(onto), chance[:, 1]).moves
         return Moved(moved(turned.code, moves), pose, moves)
 
     def _restored(
@@ -217,25 +229,52 @@ class Exemplar(Robust):
         return super().noise_size(networks, height, width) + CHOICES
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
-        generator, bank = (networks[name] for name in ("generator", BANK))
-        noise, choices = noise[:, :-CHOICES], noise[:, -CHOICES:]
-        # From standard normal to uniform in [0, 1).
-        chance = torch.special.ndtr(choices).clamp(max=1 - 1e-6)
-        label = control[:, 1:].amax((2, 3)).argmax(1) + 1
-        exemplars = cast(Bank, bank).draw(label, chance[:, 0])
-        code = self._moved(networks, exemplars, image, chance[:, 1:]).code
-        layer: Layer = generator(image, control, noise, code)
+        nth, pose, moves = self._chosen(networks, image, control, noise)
+        code = moved(posed(cast(Bank, networks[BANK]).code[nth], pose), moves)
+        layer: Layer = networks["generator"](image, control, noise[:, :-CHOICES], code)
         return layer
 
-    def settle(self, networks: Networks, images: Callable[[int], Tensor]) -> None:
+    def detail(
+        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor
+    ) -> Tensor | None:
+        bank = cast(Bank, networks[BANK])
+        if not len(bank.tiles):
+            return None
+        nth, pose, moves = self._chosen(networks, image, control, noise)
+        bands = bank.bands(nth)
+        return moved(posed(bands, pose), moves, cell=bands.shape[2] // bank.code.shape[2])
+
+    def _chosen(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Chosen:
+        """Of ``TRIES`` exemplars, drawn with their poses, the one that fits in best somewhere in
+        the region that the control map asks for.
+        """
+        bank = cast(Bank, networks[BANK])
+        # From standard normal to uniform in [0, 1).
+        chance = torch.special.ndtr(noise[:, -CHOICES:]).clamp(max=1 - 1e-6)
+        label = control[:, 1:].amax((2, 3)).argmax(1) + 1
+        nth = bank.draw(label[:, None], chance[:, :TRIES])
+        pose = bank.pose(chance[:, TRIES:-1])
+        onto = cells(image)
+        region = (at(1 - control[:, :1], (onto.shape[2], onto.shape[3])) > 0.5).to(onto)
+        turned = bank.exemplars(nth.flatten()).posed(pose.flatten())
+        which, moves = place(turned, onto, chance[:, -1], within=region.expand_as(onto[:, :1]))
+        nth, pose = (x.gather(1, which[:, None])[:, 0] for x in (nth, pose))
+        return Chosen(nth, pose, moves)
+
+    def settle(self, networks: Networks, images: Callable[[int, int], Tensor]) -> None:
         """Fill the bank with the real defects of each class."""
         generator, bank = cast(ExemplarGenerator, networks["generator"]), cast(Bank, networks[BANK])
+        finer = finer_by(self.task.size)
+        bank.clear()
         for k in range(1, self.task.classes):
-            found = [self._exemplars(generator, part) for part in torch.split(images(k), AT_ONCE)]
+            seen = images(k, 1)
+            found = [self._exemplars(generator, part) for part in torch.split(seen, AT_ONCE)]
             code, ground = (torch.cat(parts) for parts in zip(*found, strict=True))
             # From where a restoration found nothing, nothing could be painted.
             whole = code[:, -1].amax((1, 2)) > LEAST
             bank.fill(k, Exemplars(code[whole], ground[whole]))
+            if finer > 1:
+                bank.keep(k, band(images(k, finer)[whole], seen[whole]))
 
     @torch.no_grad()
     def _exemplars(self, generator: ExemplarGenerator, defects: Tensor) -> Exemplars:

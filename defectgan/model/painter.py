@@ -48,6 +48,12 @@ class Painter:
         """
         return self.method.paint(self.networks, image, control, noise)
 
+    def detail(self, image: Tensor, control: Tensor, noise: Tensor) -> Tensor | None:
+        """What belongs to ``layer`` of the same and is finer than the networks see, None where
+        nothing is known; see ``Method.detail``.
+        """
+        return self.method.detail(self.networks, image, control, noise)
+
     def paint(self, image: Tensor, labels: Sequence[int], noise: Tensor) -> Painted:
         """Images [B, C, H, W] towards a class each, from noise [B, N]."""
         return self.layer(image, self.control(labels, image.device), noise).over(image)

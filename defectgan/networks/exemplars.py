@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from defectgan.networks.detail import finer_by, packed, unpacked
 from defectgan.networks.generator import Layer, RobustGenerator, at
 from defectgan.networks.layers import Conv
 from defectgan.networks.slices import ChannelSlice
@@ -33,8 +34,11 @@ CODE = ENCODED + 1
 # further did.
 STILL, GONE = 0.04, 0.16
 LEAK = 0.2
-# Share of the places an exemplar may go to that look most like the one it came from.
-ALIKE = 0.1
+# Share of the places exemplars may go to that look most like the one they came from: one alone, and
+# several, of which the best fitting is taken.
+ALIKE, BEST = 0.1, 0.005
+# A place that an exemplar lies beyond is worse than any within, by as much as lies beyond.
+BEYOND = 1e3
 # Poses: mirrored across, mirrored down, transposed; any of them together.
 POSES = 8
 # Exemplars of a class, at most.
@@ -125,35 +129,51 @@ class Moves(NamedTuple):
     across: Tensor
 
 
+class Placed(NamedTuple):
+    """Which of an image's exemplars goes there, [B] whole numbers, and how far it moves."""
+
+    which: Tensor
+    moves: Moves
+
+
 @torch.no_grad()
-def place(exemplars: Exemplars, onto: Tensor, chance: Tensor) -> Moves:
+def place(
+    exemplars: Exemplars, onto: Tensor, chance: Tensor, *, within: Tensor | None = None
+) -> Placed:
     """Where exemplars go: to one of the places that look most like where each came from, of those
-    where it lies inside the image as a whole.
+    where it lies as a whole; where there is none, to where most of it does.
 
     Args:
-        exemplars: B of them.
+        exemplars: T for each image, one image's after the other's; one of them goes there.
         onto: the images [B, C, h, w], cell by cell.
         chance: [B] in [0, 1), which of these places.
+        within: [B, 1, h, w], 1 in the cells where they may lie; None for all.
     """
-    h, w = onto.shape[2:]
+    (b, _, h, w), tries = onto.shape, len(exemplars.code) // len(onto)
+    within = torch.ones_like(onto[:, :1]) if within is None else within
+    onto, within = (x.float().repeat_interleave(tries, 0) for x in (onto, within))
     share = exemplars.code[:, -1:].float()
     # The defect, and with a rim of a cell what it is fitted in by.
     core = (share > 0.25 * share.amax((2, 3), keepdim=True)).float()
     weight = F.max_pool2d(core, 3, stride=1, padding=1)
-    ground, onto = exemplars.ground.float(), onto.float()
+    ground = exemplars.ground.float()
     # At every shift: the squared difference, the mean over the cells that lie inside the image.
     ones = torch.ones_like(weight)
     square = _correlated(onto.square().sum(1, keepdim=True), weight)
     own = _correlated(ones, weight * ground.square().sum(1, keepdim=True))
     cross = _correlated(onto, weight.expand_as(ground) * ground)
     cost = (square - 2 * cross + own) / _correlated(ones, weight).clamp(min=1)
-    inside = _correlated(ones, core) > core.sum((1, 2, 3)).view(-1, 1, 1) - 0.5
-    cost = torch.where(inside, cost, torch.inf).flatten(1)
-    allowed = inside.flatten(1).sum(1)
-    nth = (chance * (ALIKE * allowed).ceil()).long()
-    shift = cost.argsort(dim=1).gather(1, nth[:, None])[:, 0]
+    size = core.sum((1, 2, 3)).view(-1, 1, 1)
+    there = _correlated(within, core)
+    inside = there > size - 0.5
+    cost = torch.where(inside, cost, cost + BEYOND * (1 - there / size.clamp(min=1)))
+    cost, allowed = cost.reshape(b, -1), inside.reshape(b, -1).sum(1)
+    nth = (chance * ((ALIKE if tries == 1 else BEST) * allowed).ceil().clamp(min=1)).long()
+    best = cost.argsort(dim=1).gather(1, nth[:, None])[:, 0]
     columns = 2 * w - 1
-    return Moves(shift // columns - (h - 1), shift % columns - (w - 1))
+    shift = best % ((2 * h - 1) * columns)
+    moves = Moves(shift // columns - (h - 1), shift % columns - (w - 1))
+    return Placed(best // ((2 * h - 1) * columns), moves)
 
 
 def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
@@ -209,7 +229,8 @@ class ExemplarGenerator(RobustGenerator):
 
 
 class Bank(nn.Module):
-    """The exemplars that a trained model paints from: of each class up to ``ROOM``.
+    """The exemplars that a trained model paints from: of each class up to ``ROOM``, with the detail
+    that is finer than the model sees.
 
     It has no parameters; what is in it comes with the weights, but for the ``poses`` that there
     are.
@@ -218,6 +239,8 @@ class Bank(nn.Module):
     code: Tensor
     ground: Tensor
     count: Tensor
+    tiles: Tensor
+    number: Tensor
     poses: Tensor
 
     def __init__(
@@ -225,11 +248,28 @@ class Bank(nn.Module):
     ) -> None:
         super().__init__()
         room, cells_ = ROOM * (classes - 1), [side // CELL for side in size]
+        side = CELL * finer_by(size)
         self.register_buffer("code", torch.zeros(room, CODE, *cells_))
         self.register_buffer("ground", torch.zeros(room, channels, *cells_))
         self.register_buffer("count", torch.zeros(classes - 1))
+        self.register_buffer("tiles", torch.zeros(0, channels, side, side, dtype=torch.int8))
+        self.register_buffer("number", torch.full((room, *cells_), -1, dtype=torch.int32))
         # Here, so that it need not be brought onto the device in each step.
         self.register_buffer("poses", torch.tensor(poses), persistent=False)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # Earlier weights have no detail; of others they say themselves how many tiles there are.
+        tiles = state_dict.setdefault(f"{prefix}tiles", self.tiles[:0])
+        state_dict.setdefault(f"{prefix}number", torch.full_like(self.number, -1))
+        self.tiles = self.tiles.new_zeros(len(tiles), *self.tiles.shape[1:])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def clear(self) -> None:
+        """Forget all detail."""
+        self.tiles = self.tiles[:0]
+        self.number.fill_(-1)
 
     @torch.no_grad()
     def fill(self, k: int, exemplars: Exemplars) -> None:
@@ -240,14 +280,28 @@ class Bank(nn.Module):
             kept[room][: len(new)] = new
         self.count[k - 1] = len(exemplars.code)
 
+    @torch.no_grad()
+    def keep(self, k: int, bands: Tensor) -> None:
+        """Keep the detail [E, C, S H, S W] of the exemplars of class k, which has none yet."""
+        room = slice((k - 1) * ROOM, k * ROOM)
+        tiles, number = packed(bands, self.code[room][: len(bands), -1] > 0)
+        self.number[room][: len(number)] = torch.where(number < 0, -1, number + len(self.tiles))
+        self.tiles = torch.cat([self.tiles, tiles])
+
     def pose(self, chance: Tensor) -> Tensor:
         """A pose for each chance [B] in [0, 1), whole numbers."""
         return self.poses[(chance * len(self.poses)).long()]
 
-    def draw(self, label: Tensor, chance: Tensor) -> Exemplars:
-        """One of class ``label`` [B], whole numbers from 1 on, each by its ``chance`` [B] in
-        [0, 1); an empty one where there is none.
+    def draw(self, label: Tensor, chance: Tensor) -> Tensor:
+        """The place [B] in the bank of one of class ``label`` [B], whole numbers from 1 on, each by
+        its ``chance`` [B] in [0, 1); of an empty one where there is none.
         """
-        nth = (chance * self.count[label - 1]).long()
-        chosen = (label - 1) * ROOM + nth
-        return Exemplars(self.code[chosen], self.ground[chosen])
+        return (label - 1) * ROOM + (chance * self.count[label - 1]).long()
+
+    def exemplars(self, places: Tensor) -> Exemplars:
+        """Those at places [B]."""
+        return Exemplars(self.code[places], self.ground[places])
+
+    def bands(self, places: Tensor) -> Tensor:
+        """The detail of those at places [B], as of ``unpacked``."""
+        return unpacked(self.tiles, self.number[places])

@@ -106,6 +106,7 @@ class Training:
         self._bad_steps = 0
         self._saved = -1
         self._settled = -1
+        self._finer: dict[int, Tensor] = {}
         self._saved_at = 0.0
         self._reported = {row["file"] for row in read_json_lines(run.skipped)}
 
@@ -376,10 +377,18 @@ class Training:
             self._settled = self._step
         return painter
 
-    def _real(self, k: int) -> Tensor:
-        """Real images of a class, at most ``SETTLED`` of them."""
+    def _real(self, k: int, times: int) -> Tensor:
+        """Real images of a class, at most ``SETTLED`` of them, at so many pixels for each that the
+        networks see.
+        """
         count = min(SETTLED, len(self._batches.images.index.members[k]))
-        images = self._batches.fixed(k, count)
+        if times == 1:
+            images = self._batches.fixed(k, count)
+        else:
+            # Read from their files once: a training settles often.
+            if k not in self._finer:
+                self._finer[k] = self._batches.finer(k, count, times).half()
+            images = self._finer[k].float()
         return images.to(self._engine.device, memory_format=torch.channels_last)
 
     def _save_weights(self, path: Path) -> None:
