@@ -22,10 +22,12 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from defectgan.batch import Batch
 from defectgan.data.dataset import drawn_on, to_tensor
 from defectgan.data.drawn import Map, clipped, smooth, turned
+from defectgan.devices import pick_device, upload_batch
 from defectgan.methods.config import Config, load_config
 from defectgan.methods.draws import Draws
 from defectgan.methods.exemplar import Exemplar
@@ -111,24 +113,41 @@ def batch(step: int, side: int) -> Batch:
     """Good images, half of them with drawn defects; nothing stands in the place of real ones."""
     images = [surface((step, i), side) for i in range(2 * DRAWN)]
     drawn = drawn_on(images[:DRAWN], [step * DRAWN + i for i in range(DRAWN)])
-    label = torch.eye(len(CLASSES))[1:].expand(len(images), -1)
+    label = torch.eye(len(CLASSES))[[1] * len(images)]
     normal = to_tensor(images)
     return Batch(normal, normal, label, **drawn)
 
 
-def train(config: Config, steps: int, say: Callable[[str], None]) -> tuple[State, ModelInfo]:
-    """The networks after so many steps."""
+class Drawn(Dataset[Batch]):
+    """The batches of all steps, drawn by several processes ahead."""
+
+    def __init__(self, steps: int, side: int) -> None:
+        self._steps, self._side = steps, side
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> Batch:
+        torch.set_num_threads(1)
+        return batch(step, self._side)
+
+
+def train(
+    config: Config, device: torch.device, workers: int, say: Callable[[str], None]
+) -> tuple[State, ModelInfo]:
+    """The networks after all steps."""
     info = ModelInfo(Form.of(config), CLASSES, channels=3)
     task = info.task._replace(poses=tuple(range(POSES)))
     method = Exemplar(config.method, task)
-    state = State(config, method, device=torch.device("cpu"))
+    state = State(config, method, device=device)
     generator, adam = state.networks["generator"], state.optimisers["generator"]
     started = time.perf_counter()
-    for step in range(steps):
+    drawn = Drawn(config.training.steps, task.size[0])
+    batches = DataLoader(drawn, batch_size=None, num_workers=workers)
+    for step, each in enumerate(batches):
         state.set_learning_rates(step)
-        rng = torch.Generator().manual_seed(step)
-        draws = Draws(rng, step)
-        loss, terms = method.of_drawn(state.networks, batch(step, task.size[0]), draws)
+        draws = Draws(torch.Generator(device).manual_seed(step), step)
+        loss, terms = method.of_drawn(state.networks, upload_batch(each, device), draws)
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
@@ -147,6 +166,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--config", default="quick")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
     options = parser.parse_args()
     torch.set_num_threads(1)
     overrides = {
@@ -154,7 +175,8 @@ def main() -> None:
         "training": {"steps": options.steps, "init_from": "none"},
     }
     config = load_config(options.config, overrides)
-    state, info = train(config, options.steps, lambda text: print(text, flush=True))
+    device = pick_device(options.device)
+    state, info = train(config, device, options.workers, lambda text: print(text, flush=True))
     # What paints, without the bank, which is of nobody's images.
     save_tensors(
         options.out, with_prefix("generator", state.averages["generator"].state_dict()), info

@@ -1,5 +1,6 @@
 """Painting from exemplars: what was taken away is encoded, moved and painted again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def exemplar(*, at: tuple[int, int], ground: Tensor) -> Exemplars:
 def test_an_exemplar_goes_where_the_image_looks_as_its_own_did() -> None:
     onto = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     one = exemplar(at=(2, 2), ground=onto.roll((-3, 2), (2, 3)))
-    moves = place(one, onto, torch.zeros(1))
+    moves = place(one, onto, torch.zeros(1)).moves
     assert (moves.down.item(), moves.across.item()) == (3, -2)
 
 
@@ -91,8 +92,40 @@ def test_an_exemplar_stays_inside_the_image_as_a_whole(
     rng = torch.Generator().manual_seed(seed)
     ground, onto = torch.rand(2, 1, 2, 8, 8, generator=rng)
     one = exemplar(at=(row, column), ground=ground)
-    code = moved(one.code, place(one, onto, torch.tensor([chance])))
+    code = moved(one.code, place(one, onto, torch.tensor([chance])).moves)
     assert_close(code.sum(), one.code.sum())
+
+
+def test_of_several_exemplars_the_one_that_fits_in_best_is_taken() -> None:
+    rng = torch.Generator().manual_seed(0)
+    onto = torch.rand(2, 1, 8, 8, generator=rng)
+    ground = torch.rand(6, 1, 8, 8, generator=rng)
+    ground[2], ground[3] = onto[0].roll((1, 0), (1, 2)), onto[1].roll((0, -2), (1, 2))
+    three = exemplar(at=(2, 3), ground=ground[:1]).code.repeat(6, 1, 1, 1)
+    placed = place(Exemplars(three, ground), onto, torch.zeros(2))
+    assert placed.which.tolist() == [2, 0]
+    assert placed.moves.down.tolist() == [-1, 0] and placed.moves.across.tolist() == [0, 2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 4), st.integers(0, 4), st.floats(0, 1, exclude_max=True))
+def test_an_exemplar_stays_inside_the_region(row: int, column: int, chance: float) -> None:
+    within = torch.zeros(1, 1, 8, 8)
+    within[:, :, row : row + 3, column : column + 3] = 1
+    onto = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = exemplar(at=(5, 0), ground=onto)
+    moves = place(one, onto, torch.tensor([chance]), within=within).moves
+    code = moved(one.code, moves)
+    assert_close((code * within).sum(), one.code.sum())
+
+
+def test_of_an_exemplar_larger_than_the_region_most_lies_inside() -> None:
+    within = torch.zeros(1, 1, 8, 8)
+    within[:, :, 4, 5] = 1
+    onto = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = exemplar(at=(0, 0), ground=onto)
+    moves = place(one, onto, torch.zeros(1), within=within).moves
+    assert (moved(one.code, moves) * within).sum() == CODE
 
 
 def test_what_is_moved_is_shifted_and_zeros_come_in() -> None:
@@ -147,7 +180,8 @@ def test_a_bank_gives_each_class_its_own() -> None:
     for k, count in ((1, 2), (2, ROOM)):
         code = torch.arange(count).float().view(-1, 1, 1, 1) + 100 * k
         bank.fill(k, Exemplars(code.expand(-1, CODE, 8, 8), torch.zeros(count, 1, 8, 8)))
-    drawn = bank.draw(torch.tensor([1, 1, 2, 2]), torch.tensor([0.0, 0.99, 0.0, 0.999]))
+    chance = torch.tensor([0.0, 0.99, 0.0, 0.999])
+    drawn = bank.exemplars(bank.draw(torch.tensor([1, 1, 2, 2]), chance))
     assert drawn.code[:, 0, 0, 0].tolist() == [100, 101, 200, 200 + ROOM - 1]
 
 
@@ -191,6 +225,16 @@ def test_fakes_are_painted_ones_and_then_restored_ones() -> None:
     assert critic.trains == (CRITIC,)
 
 
+def of(images: Tensor, each: int) -> Callable[[int, int], Tensor]:
+    """So many of these images for each class, four for all where that is 0, as fine as is asked."""
+
+    def found(k: int, times: int) -> Tensor:
+        part = images[each * (k - 1) :][:4]
+        return part.repeat_interleave(times, 2).repeat_interleave(times, 3)
+
+    return found
+
+
 def painted(ours: Exemplar, networks: Any, label: int, noise: Tensor) -> Tensor:
     control = torch.eye(CLASSES)[[label] * len(noise)][:, :, None, None]
     return ours.paint(networks, batch().normal[:1].expand(len(noise), -1, -1, -1), control, noise)[
@@ -204,11 +248,11 @@ def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none()
     networks = ours.networks()
     torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
     images = torch.rand(8, 1, SIDE, SIDE) - 0.5
-    ours.settle(networks, lambda k: images[4 * (k - 1) : 4 * k])
+    ours.settle(networks, of(images, 4))
     assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[operator]
     size = ours.noise_size(networks, SIDE, SIDE)
     noise = torch.zeros(2, size)
-    noise[:, -CHOICES:] = torch.tensor([[-2.0, 0, 0], [2.0, 0, 0]])
+    noise[0, -CHOICES:], noise[1, -CHOICES:] = -2.0, 2.0
     with torch.no_grad():
         one, other = painted(ours, networks, 1, noise)
         assert not torch.equal(one, other)
@@ -221,10 +265,10 @@ def test_only_what_a_restoration_found_becomes_an_exemplar() -> None:
     ours = method()
     networks = ours.networks()
     images = torch.rand(4, 1, SIDE, SIDE) - 0.5
-    ours.settle(networks, lambda k: images)  # from a head of zeros nothing is taken away
+    ours.settle(networks, of(images, 0))  # from a head of zeros nothing is taken away
     assert networks[BANK].count.tolist() == [0, 0]  # type: ignore[operator]
     torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
-    ours.settle(networks, lambda k: images)
+    ours.settle(networks, of(images, 0))
     assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[operator]
 
 

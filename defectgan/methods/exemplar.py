@@ -53,8 +53,7 @@ from defectgan.networks.generator import Layer, at
 BANK = "exemplars"
 # Exemplars in a pose of which one is painted, that which fits in best; noise values that choose
 # them, and the place.
-import os
-TRIES = int(os.environ.get("TRIES", 16))
+TRIES = 16
 CHOICES = 2 * TRIES + 1
 # A defect takes this share of one cell at least.
 LEAST = 0.1
