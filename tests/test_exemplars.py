@@ -25,6 +25,7 @@ from defectgan.networks.exemplars import (
     Encoder,
     Exemplars,
     Moves,
+    _correlated,
     changed,
     moved,
     place,
@@ -102,7 +103,7 @@ def test_of_several_exemplars_the_one_that_fits_in_best_is_taken() -> None:
     ground = torch.rand(6, 1, 8, 8, generator=rng)
     ground[2], ground[3] = onto[0].roll((1, 0), (1, 2)), onto[1].roll((0, -2), (1, 2))
     three = exemplar(at=(2, 3), ground=ground[:1]).code.repeat(6, 1, 1, 1)
-    placed = place(Exemplars(three, ground), onto, torch.zeros(2))
+    placed = place(Exemplars(three, ground), onto, torch.zeros(2), tries=3)
     assert placed.which.tolist() == [2, 0]
     assert placed.moves.down.tolist() == [-1, 0] and placed.moves.across.tolist() == [0, 2]
 
@@ -126,6 +127,20 @@ def test_of_an_exemplar_larger_than_the_region_most_lies_inside() -> None:
     one = exemplar(at=(0, 0), ground=onto)
     moves = place(one, onto, torch.zeros(1), within=within).moves
     assert (moved(one.code, moves) * within).sum() == CODE
+
+
+@pytest.mark.parametrize("side", [(4, 4), (6, 8), (5, 3)])
+def test_a_correlation_is_that_of_its_definition(side: tuple[int, int]) -> None:
+    h, w = side
+    x, kernel = torch.rand(2, 3, 2, h, w, generator=torch.Generator().manual_seed(0))
+    found = _correlated(x, kernel)
+    for down in range(1 - h, h):
+        for across in range(1 - w, w):
+            total = torch.zeros(3)
+            for i in range(max(0, -down), min(h, h - down)):
+                for j in range(max(0, -across), min(w, w - across)):
+                    total += (x[:, :, i + down, j + across] * kernel[:, :, i, j]).sum(1)
+            assert_close(found[:, down + h - 1, across + w - 1], total)
 
 
 def test_what_is_moved_is_shifted_and_zeros_come_in() -> None:

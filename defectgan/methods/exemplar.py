@@ -256,7 +256,9 @@ class Exemplar(Robust):
         onto = cells(image)
         region = (at(1 - control[:, :1], (onto.shape[2], onto.shape[3])) > 0.5).to(onto)
         turned = bank.exemplars(nth.flatten()).posed(pose.flatten())
-        which, moves = place(turned, onto, chance[:, -1], within=region.expand_as(onto[:, :1]))
+        which, moves = place(
+            turned, onto, chance[:, -1], tries=TRIES, within=region.expand_as(onto[:, :1])
+        )
         nth, pose = (x.gather(1, which[:, None])[:, 0] for x in (nth, pose))
         return Chosen(nth, pose, moves)
 

@@ -138,18 +138,24 @@ class Placed(NamedTuple):
 
 @torch.no_grad()
 def place(
-    exemplars: Exemplars, onto: Tensor, chance: Tensor, *, within: Tensor | None = None
+    exemplars: Exemplars,
+    onto: Tensor,
+    chance: Tensor,
+    *,
+    tries: int = 1,
+    within: Tensor | None = None,
 ) -> Placed:
     """Where exemplars go: to one of the places that look most like where each came from, of those
     where it lies as a whole; where there is none, to where most of it does.
 
     Args:
-        exemplars: T for each image, one image's after the other's; one of them goes there.
+        exemplars: ``tries`` for each image, one image's after the other's; one of them goes there.
         onto: the images [B, C, h, w], cell by cell.
         chance: [B] in [0, 1), which of these places.
+        tries: how many there are for an image.
         within: [B, 1, h, w], 1 in the cells where they may lie; None for all.
     """
-    (b, _, h, w), tries = onto.shape, len(exemplars.code) // len(onto)
+    h, w = onto.shape[2:]
     within = torch.ones_like(onto[:, :1]) if within is None else within
     onto, within = (x.float().repeat_interleave(tries, 0) for x in (onto, within))
     share = exemplars.code[:, -1:].float()
@@ -167,31 +173,28 @@ def place(
     there = _correlated(within, core)
     inside = there > size - 0.5
     cost = torch.where(inside, cost, cost + BEYOND * (1 - there / size.clamp(min=1)))
-    cost, allowed = cost.reshape(b, -1), inside.reshape(b, -1).sum(1)
+    shifts = (2 * h - 1) * (2 * w - 1)
+    cost, inside = (each.reshape(-1, tries * shifts) for each in (cost, inside))
+    allowed = inside.sum(1)
     nth = (chance * ((ALIKE if tries == 1 else BEST) * allowed).ceil().clamp(min=1)).long()
     best = cost.argsort(dim=1).gather(1, nth[:, None])[:, 0]
-    columns = 2 * w - 1
-    shift = best % ((2 * h - 1) * columns)
-    moves = Moves(shift // columns - (h - 1), shift % columns - (w - 1))
-    return Placed(best // ((2 * h - 1) * columns), moves)
+    down, across = best % shifts // (2 * w - 1), best % (2 * w - 1)
+    return Placed(best // shifts, Moves(down - (h - 1), across - (w - 1)))
 
 
 def _correlated(x: Tensor, kernel: Tensor) -> Tensor:
     """``sum_yx x[y + down, x + across] kernel[y, x]`` of maps [B, C, h, w] at all shifts, summed
     over the channels, [B, 2 h - 1, 2 w - 1].
     """
-    b, c, h, w = x.shape
+    h, w = x.shape[2:]
     if torch.compiler.is_compiling():
         # ONNX has no convolution with as many groups as images of a batch whose size is free.
         seen = F.unfold(F.pad(x, (w - 1, w - 1, h - 1, h - 1)), (h, w))
-        return (kernel.reshape(b, 1, -1) @ seen).reshape(b, 2 * h - 1, 2 * w - 1)
-    maps = F.conv2d(
-        x.reshape(1, b * c, h, w),
-        kernel.reshape(b * c, 1, h, w),
-        padding=(h - 1, w - 1),
-        groups=b * c,
-    )
-    return maps.reshape(b, c, 2 * h - 1, 2 * w - 1).sum(1)
+        return (kernel.flatten(1)[:, None] @ seen).reshape(-1, 2 * h - 1, 2 * w - 1)
+    # Shifts run from 1 - h to h - 1: 2 h places are enough for none to meet another.
+    seen, known = (torch.fft.rfft2(maps, s=(2 * h, 2 * w)) for maps in (x, kernel))
+    found: Tensor = torch.fft.irfft2((seen * known.conj()).sum(1), s=(2 * h, 2 * w))
+    return found.roll((h - 1, w - 1), (1, 2))[:, : 2 * h - 1, : 2 * w - 1]
 
 
 def moved(x: Tensor, moves: Moves, *, cell: int = 1) -> Tensor:
