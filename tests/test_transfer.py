@@ -190,6 +190,21 @@ def test_the_networks_are_of_the_form_of_the_weights(
         new_job(boards, "quick", {"training": {"init_from": str(tmp_path / "none")}})
 
 
+def test_a_shape_that_was_asked_for_and_the_weights_have_not_is_refused(
+    run: Path, boards: Path, tmp_path: Path, tiny: Config
+) -> None:
+    begin = {"training": {"init_from": str(run)}}
+    wider = {"width": 2 * tiny.method.width}
+    with pytest.raises(
+        SettingError, match=r"method\.width is \d+ in table-full, and \d+ in the wei"
+    ):
+        new_job(boards, "table-full", begin | {"method": wider})
+    own = tmp_path / "own.yaml"
+    own.write_text(f"preset: table-full\nmethod: {wider}\n")
+    with pytest.raises(SettingError, match=r"leave it out, or begin at random"):
+        new_job(boards, own, begin)
+
+
 def test_weights_of_another_method_are_refused(run: Path, boards: Path) -> None:
     with pytest.raises(SettingError, match=r"weights of the method robust, and paper trains defec"):
         new_job(boards, "paper", {"training": {"init_from": str(run)}})

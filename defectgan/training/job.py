@@ -1,6 +1,6 @@
 """A training as it was asked for: new, or going on with a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,23 +140,39 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
     settings = load_config(config, overrides)
     if settings.training.start is not None:
         earlier = read_info(first_weights(settings.training.start)).form
-        method = _shaped(settings.method, earlier.method, config)
+        own = overrides.get("method", {})
+        asked = {
+            k
+            for k in type(earlier.method).model_fields
+            if k in own or names_setting(config, "method", k)
+        }
+        method = _shaped(settings.method, earlier.method, asked, config)
         settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
 
 
-def _shaped(settings: MethodShape, earlier: MethodShape, config: str | Path) -> dict[str, Any]:
+def _shaped(
+    settings: MethodShape, earlier: MethodShape, asked: Collection[str], config: str | Path
+) -> dict[str, Any]:
     """The settings of a method with the shape of an earlier training's.
 
     Raises:
-        SettingError: if that was of another method.
+        SettingError: if that was of another method, or has not what was ``asked`` for by name.
     """
     if settings.name != earlier.name:
         raise SettingError(
             f"training.init_from names weights of the method {earlier.name}, and {config} trains "
             f"{settings.name}: begin with weights of the same method"
         )
-    return settings.model_dump() | earlier.model_dump()
+    shape = earlier.model_dump()
+    for key in sorted(asked):
+        if (wanted := getattr(settings, key)) != shape[key]:
+            raise SettingError(
+                f"method.{key} is {wanted} in {config}, and {shape[key]} in the weights that "
+                "training.init_from names: leave it out, or begin at random "
+                "(training.init_from: none)"
+            )
+    return settings.model_dump() | shape
 
 
 def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> int | None:
