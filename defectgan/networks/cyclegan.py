@@ -49,13 +49,12 @@ class ResnetGenerator(nn.Module):
             up = nn.ConvTranspose2d(wide, wide // 2, 3, 2, padding=1, output_padding=1, bias=False)
             layers += _stage(up, wide // 2)
         last = nn.Conv2d(w, channels, 7, padding=3, padding_mode="reflect")
-        self.body = nn.Sequential(*layers, last, nn.Tanh())
+        self.body = nn.Sequential(*layers, last)
         begin(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """The image of the other domain, [B, C, H, W] in [-1, 1]."""
-        painted: Tensor = self.body(image)
-        return painted.float()
+        return torch.tanh(self.body(image).float())
 
 
 class Pool(nn.Module):

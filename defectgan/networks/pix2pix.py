@@ -61,7 +61,7 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(nn.Sequential(nn.ReLU(), *self._up(*pair)) for pair in inner)
         self.dropped = tuple(after for _, after in inner[:DROPPING])
         last = nn.ConvTranspose2d(2 * width, channels, 4, 2, padding=1)
-        self.last = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+        self.last = nn.Sequential(nn.ReLU(), last)
         begin(self)
 
     @staticmethod
@@ -102,8 +102,7 @@ class UNet(nn.Module):
             if i < len(shapes):
                 x = dropped(x, masks[i].reshape(-1, *shapes[i]))
             x = torch.cat([x, kept.pop()], dim=1)
-        painted: Tensor = self.last(x)
-        return painted.float()
+        return torch.tanh(self.last(x).float())
 
 
 def dropped(x: Tensor, noise: Tensor) -> Tensor:
