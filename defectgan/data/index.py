@@ -122,7 +122,8 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     lone: checks.Skipped = []
     about_pairs: list[str] = []
     if config.pairs is not None:
-        samples, lone, about_pairs = with_twins(samples, listing.root, Path(config.pairs))
+        place = root if root.is_dir() else listing.root
+        samples, lone, about_pairs = with_twins(samples, place, Path(config.pairs))
     samples, skipped = checks.usable(samples, facts)
     about_turned = checks.about_turned(samples)
     samples, unmasked, about_truths = with_truths(samples, facts, config.mask_values)
@@ -146,7 +147,9 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
         samples = splits.group_by_name(samples, config.group_regex)
     if config.pairs is not None:
         samples = held_together(samples)
-    twins = splits.duplicates(samples, facts)
+    # Two pairs are not the same for beginning with the same image, such as a bare board.
+    told_apart = [s for s in samples if s.labels] if config.pairs is not None else samples
+    twins = splits.duplicates(told_apart, facts)
     notes += splits.leaks(twins)
     samples, straddlers = splits.without_straddlers(samples, twins)
     skipped += straddlers

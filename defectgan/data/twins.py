@@ -2,6 +2,7 @@
 to be made from, such as its mask. The twins are then the good images.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,10 @@ def with_twins(
     if found is None or not found.images:
         raise DataError(f"no images in {folder}: expected {EXPECTED} files, one for each defect's")
     defects = [sample for sample in samples if sample.labels]
-    matched, unmatched = pair([sample.file for sample in defects], root, found.images, folder)
+    files = [sample.file for sample in defects]
+    # Images that are held out may lie beside the folder of the others.
+    above = Path(os.path.commonpath([root, *(file.parent for file in files)]))
+    matched, unmatched = pair(files, above, found.images, folder)
     if not matched:
         raise DataError(
             f"no image in {folder} is called like one of a defect in {root}: the first there is "
