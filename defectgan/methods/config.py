@@ -37,8 +37,8 @@ class Config(Settings):
         name = self.method.name
         if self.augment.adaptive and CRITIC not in method_named(name).judging:
             raise ValueError(
-                f"augment.adaptive follows how sure a classifier is, and {name} has none: leave it "
-                "out"
+                "adaptive augmentation (augment.adaptive) follows how sure the classifier is, and "
+                f"the method {name} has none: leave it out"
             )
         return self
 
