@@ -97,8 +97,9 @@ def test_the_cycle_is_closed_from_either_domain() -> None:
 
 def test_the_identity_term_asks_each_generator_to_leave_its_own_domain_alone() -> None:
     of, data = method(), batch()
-    nets = networks(of, generator=lambda x: x + 0.25, restorer=lambda x: -x)
-    assert_close(generators(of, nets)[1]["identity"], 0.25 + 2 * data.normal.abs().mean())
+    nets = networks(of, generator=lambda x: 2 * x, restorer=lambda x: -x)
+    expected = data.defect.abs().mean() + 2 * data.normal.abs().mean()
+    assert_close(generators(of, nets)[1]["identity"], expected)
 
 
 def test_the_generators_loss_weighs_the_cycle_10_and_identity_half_of_that() -> None:
