@@ -18,8 +18,8 @@ from defectgan.model.transfer import Classes, take_over
 from defectgan.networks.critic import PatchCritic, TowerCritic
 from defectgan.networks.exemplars import ExemplarGenerator
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
-from defectgan.networks.slices import class_slices
 from defectgan.networks.pix2pix import PairCritic, UNet
+from defectgan.networks.slices import class_slices
 from defectgan.networks.stargan import StarCritic, StarGenerator
 from defectgan.settings.base import part
 from defectgan.settings.data import DataConfig
