@@ -206,9 +206,9 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 def main(preset: str, fault: str = "none") -> None:
     # Of its form, and no more of it than shows it.
-    config = load_config(
-        preset, {"training": {"batch_size": 4}, "method": {"n_critic": CRITIC_STEPS}}
-    )
+    several = "n_critic" in type(load_config(preset, {}).method).model_fields
+    steps = {"n_critic": CRITIC_STEPS} if several else {}
+    config = load_config(preset, {"training": {"batch_size": 4}, "method": steps})
     watch = Watch()
     task = Task(CHANNELS, len(CLASSES), config.data.image_size)
     method = make_method(config.method, task)

@@ -18,6 +18,7 @@ from defectgan.model.transfer import Classes, take_over
 from defectgan.networks.critic import PatchCritic, TowerCritic
 from defectgan.networks.exemplars import ExemplarGenerator
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
+from defectgan.networks.pix2pix import PairCritic, UNet
 from defectgan.networks.slices import class_slices
 from defectgan.networks.stargan import StarCritic, StarGenerator
 from defectgan.settings.base import part
@@ -123,6 +124,8 @@ def test_where_the_class_stands_beside_the_image_its_channel_follows() -> None:
         lambda k: TowerCritic(3, k, width=4, layers=3, tower_width=8),
         lambda k: StarGenerator(3, k, width=4, residual_blocks=1),
         lambda k: StarCritic(3, k, width=4, layers=3, size=(16, 16)),
+        lambda k: UNet(3, k, width=4, size=(16, 16)),
+        lambda k: PairCritic(3, k, width=4),
     ],
 )
 def test_every_parameter_whose_shape_follows_the_classes_says_so(

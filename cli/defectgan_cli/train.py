@@ -69,6 +69,17 @@ def train(
             env="NORMAL_FROM_BACKGROUND",
         ),
     ] = False,
+    pairs: Annotated[
+        Path | None,
+        setting(
+            DATA,
+            "Folder with each image of a defect as it is without it, called alike: for methods "
+            "that learn from pairs.",
+            env="PAIRS",
+            default="none",
+            metavar="FOLDER",
+        ),
+    ] = None,
     mask_values: Annotated[
         str | None,
         setting(
@@ -214,6 +225,7 @@ def train(
             "holdout": holdout,
             "group_regex": group_regex,
             "normal_from_background": normal_from_background or None,
+            "pairs": str(pairs) if pairs is not None else None,
             "mask_values": mask_values,
             "strict": strict or None,
         },

@@ -16,6 +16,7 @@ from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.outlines import is_outlined, with_masks
 from defectgan.data.samples import PLAIN, SPLITS, TEST, TRAIN, VAL, Cut, Mark, Sample
 from defectgan.data.truths import with_mask, with_truths
+from defectgan.data.twins import held_together, whole_pairs, with_twins
 from defectgan.errors import DataError
 from defectgan.files import read_json, write_atomically
 from defectgan.heads import EXPECTED, Header
@@ -63,6 +64,11 @@ class Index:
     def multi_label(self) -> bool:
         """Whether any image shows defects of several classes."""
         return any(len(s.labels) > 1 for s in self.samples)
+
+    @property
+    def paired(self) -> bool:
+        """Whether images of defects have twins."""
+        return any(sample.twin is not None for sample in self.samples)
 
     def numbers(self, labels: Iterable[str]) -> list[int]:
         """The class numbers of a sample's labels, [0] for a normal one's."""
@@ -113,6 +119,11 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
+    lone: checks.Skipped = []
+    about_pairs: list[str] = []
+    if config.pairs is not None:
+        place = root if root.is_dir() else listing.root
+        samples, lone, about_pairs = with_twins(samples, place, Path(config.pairs))
     samples, skipped = checks.usable(samples, facts)
     about_turned = checks.about_turned(samples)
     samples, unmasked, about_truths = with_truths(samples, facts, config.mask_values)
@@ -120,17 +131,31 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     samples, damaged, about_masks = checks.with_marks(samples, facts)
     if config.normal_from_background:
         samples = background(samples, config)
-    skipped = [*listing.skipped, *skipped, *unmasked, *damaged]
-    notes = [*listing.notes, *_alike(names), *about_turned, *about_truths, *about_masks]
+    skipped = [*listing.skipped, *lone, *skipped, *unmasked, *damaged]
+    notes = [
+        *listing.notes,
+        *about_pairs,
+        *_alike(names),
+        *about_turned,
+        *about_truths,
+        *about_masks,
+    ]
     notes += [f"{path}: {reason}" for path, reason in unclear]
     notes += checks.about_files(samples)
     notes += checks.about_marks(samples, windows=config.fit == "crop")
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
-    twins = splits.duplicates(samples, facts)
+    if config.pairs is not None:
+        samples = held_together(samples)
+    # Two pairs are not the same for beginning with the same image, such as a bare board.
+    told_apart = [s for s in samples if s.labels] if config.pairs is not None else samples
+    twins = splits.duplicates(told_apart, facts)
     notes += splits.leaks(twins)
     samples, straddlers = splits.without_straddlers(samples, twins)
     skipped += straddlers
+    if config.pairs is not None:
+        samples, torn = whole_pairs(samples)
+        skipped += torn
     for fraction, split in ((config.holdout, TEST), (config.val_fraction, VAL)):
         if fraction:
             samples = splits.keep_out(samples, twins, fraction=fraction, split=split, seed=seed)
@@ -281,6 +306,8 @@ def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict
         row["group"] = sample.group
     if sample.header is not None:
         row["header"] = sample.header
+    if sample.twin is not None:
+        row["twin"] = _relative(sample.twin, root)
     return row
 
 
@@ -332,6 +359,7 @@ def _recorded_sample(row: Mapping[str, Any], root: Path) -> Sample:
         rule=row.get("rule", PLAIN),
         labelled=tuple(row["labelled"]) if "labelled" in row else None,
         cut=cut,
+        twin=root / row["twin"] if "twin" in row else None,
     )
 
 

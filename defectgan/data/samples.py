@@ -59,7 +59,8 @@ class Sample:
     ``rule`` of ``truths``; ``marks`` say where the defects lie, by the layout or by the mask, in an
     image of the size ``labelled``, width and height, where the layout says it; images of one
     ``group`` show the same piece and stay on one side of a split; ``header`` is what the file's
-    head says, None before it has been looked at; ``cut`` is what the file was cut from.
+    head says, None before it has been looked at; ``cut`` is what the file was cut from; ``twin`` is
+    the file of the same image without its defects, a sample itself, where pairs are learned from.
     """
 
     file: Path
@@ -74,6 +75,7 @@ class Sample:
     rule: str = PLAIN
     labelled: tuple[int, int] | None = None
     cut: Cut | None = None
+    twin: Path | None = None
 
     @property
     def piece(self) -> str:

@@ -188,6 +188,7 @@ def _finish(
         threshold=threshold,
         box=_box(found),
         mask_area=round(float(found.mean()), 6),
+        mask_kind=model.painter.method.mask_kind,
         **canvas.verdict,
         model_sha256=model.sha256,
         defectgan=__version__,

@@ -19,6 +19,12 @@ from defectgan.runs import RunFolder, beside, find_model, unused
 from defectgan.settings.data import DataConfig
 
 FOLDER = "inspection"
+# What the masks of a model are, see ``Method.mask_kind``.
+KINDS = {
+    "layer": "the opacity of the layer that is painted over an image",
+    "whole": "all of the image, which is painted anew",
+    "difference": "where an image that is painted anew differs from the one before",
+}
 # The class of images that nobody has labelled.
 UNLABELLED = "unlabelled"
 
@@ -102,12 +108,21 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
     place = pick_device(device)
     model = load_model(path, device=place)
     index, images = _own_images(path) if data is None else (_images(data, model), str(data))
+    method, notes = model.painter.method, list(index.notes)
+    if not method.restores:
+        if not index.members[0]:  # there is nothing to paint on
+            model.must_restore()
+        notes.append(
+            f"{model.info.form.method.name} has no way back to normal: no defect is restored, what "
+            "it paints is inspected alone"
+        )
     facts = {
         "model": str(model.path),
         "trained": f"{model.info.step} steps, SHA-256 {model.sha256[:12]}",
         "images": str(index.root.resolve()) if data else f"{images}, {index.root.resolve()}",
         "what it sees": " x ".join(map(str, reversed(model.info.form.view.image_size)))
         + f" pixels, {model.info.form.view.fit}",
+        "masks": KINDS[method.mask_kind],
     }
     return Target(
         title=f"{path} on {images}",
@@ -117,7 +132,7 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
         folder=unused(beside(path) / FOLDER),
         thresholds=dict.fromkeys(index.classes[1:], model.info.threshold),
         weights=model.path,
-        notes=(*index.notes, *(f"left out {file}: {reason}" for file, reason in index.skipped)),
+        notes=(*notes, *(f"left out {file}: {reason}" for file, reason in index.skipped)),
     )
 
 

@@ -5,7 +5,7 @@ B batch, C image channels, K classes with normal first, H x W pixels, N noise va
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.draws import Draws
 from defectgan.networks.generator import Layer
+from defectgan.networks.patchgan import LEAST
 from defectgan.settings.base import Settings
 
 Networks = Mapping[str, nn.Module]
@@ -21,6 +22,9 @@ Terms = dict[str, Tensor]
 # The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
 # it is of what was painted.
 CRITIC = "critic"
+# What the mask of a painted image is: the opacity of the layer that was painted over it, all of the
+# image, which was made anew, or where it then differs.
+MaskKind = Literal["layer", "whole", "difference"]
 # Channels of a critic's last layer, at most: four times those of the published form.
 WIDEST = 8192
 
@@ -63,6 +67,20 @@ class PatchShape(MethodShape):
         if min(size) >> self.critic_layers < 1:
             raise ValueError(
                 f"{self.critic_layers} critic layers leave nothing of {min(size)} px: take fewer"
+            )
+
+
+class PatchGANShape(MethodShape):
+    """Of a method whose critic judges patches of 70 x 70 pixels."""
+
+    critic_width: int = Field(
+        64, ge=4, le=1024, description="channels of the first layer, up to 8 x further in"
+    )
+
+    def check(self, size: tuple[int, int], final_lr: float) -> None:
+        if min(size) < LEAST:
+            raise ValueError(
+                f"{min(size)} px leave the critic no patch to judge: take at least {LEAST}"
             )
 
 
@@ -119,6 +137,16 @@ class Method(ABC):
     Settings: ClassVar[type[MethodShape]]
     # The networks whose running average (EMA) paints.
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    # The networks that judge what is made and do not make it: they are left out of an export.
+    judging: ClassVar[tuple[str, ...]] = (CRITIC,)
+    # What its data must hold, for a person.
+    needs: ClassVar[str] = "good images, and images of each defect"
+    # Whether it takes defects away, too: its masks can be tried on real images.
+    restores: ClassVar[bool] = True
+    # Whether it learns from pairs: each image of a defect with the same one without it.
+    paired: ClassVar[bool] = False
+    # Classes of defects that it can learn, None: any number.
+    most_defects: ClassVar[int | None] = None
 
     def __init__(self, shape: Any, task: Task) -> None:
         """Args: its shape, or all its settings; the task."""
@@ -146,6 +174,11 @@ class Method(ABC):
             images: real images [N, C, H, W] of a class, by its number and how many of their pixels,
                 each way, stand for one that the networks see.
         """
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        """What the masks are that ``paint`` gives."""
+        return "layer"
 
     @property
     def wants_truths(self) -> bool:

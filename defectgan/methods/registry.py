@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 # The module of each, in this package, and its class there.
 METHODS = {
+    "cyclegan": "CycleGAN",
     "defectgan": "DefectGAN",
     "exemplar": "Exemplar",
+    "pix2pix": "Pix2Pix",
     "robust": "Robust",
     "stargan": "StarGAN",
 }

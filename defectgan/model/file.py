@@ -22,7 +22,6 @@ from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels
-from defectgan.methods.base import CRITIC
 from defectgan.model.form import form_of
 from defectgan.model.formats import as_today
 from defectgan.model.info import ModelInfo
@@ -185,6 +184,19 @@ class Model:
     path: Path
     sha256: str
 
+    def must_restore(self) -> None:
+        """Go on only with a model that takes defects away, too.
+
+        Raises:
+            ModelError: if its method has no way back to normal.
+        """
+        if not self.painter.method.restores:
+            raise ModelError(
+                f"{self.path} is of the method {self.info.form.method.name}, which has no way back "
+                "to normal: it takes no defect away; take a model of another method, such as "
+                "cyclegan"
+            )
+
     def recognised(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """A record of what was made by a model, with the identity of this one where it was this
         one: earlier versions wrote down the digest of its file, which must not have changed since.
@@ -256,7 +268,7 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     for name, network in method.networks().items():
         kept = below_prefix(name, tensors)
         # An exported file holds the networks that paint alone.
-        if kept or name != CRITIC:
+        if kept or name not in method.judging:
             _fill(network, kept, file)
             networks[name] = place(network, device).eval().requires_grad_(False)
     return Model(info, Painter(method, networks), file, tensors_digest(tensors))

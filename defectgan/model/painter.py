@@ -35,7 +35,9 @@ class Painter:
 
     @property
     def has_critic(self) -> bool:
-        """Whether it can say how sure a critic is: an exported model cannot."""
+        """Whether it can say how sure a critic is of a class: an exported model cannot, nor can one
+        of a method whose critic knows no classes.
+        """
         return CRITIC in self.networks
 
     def noise_size(self, height: int, width: int) -> int:

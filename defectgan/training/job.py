@@ -17,7 +17,7 @@ from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.methods.base import Method, MethodShape
 from defectgan.methods.config import Config, dump_config, load_config, parse_config
-from defectgan.methods.registry import make_method
+from defectgan.methods.registry import make_method, method_named
 from defectgan.model.file import first_weights, read_info
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
@@ -27,6 +27,7 @@ from defectgan.training.distributed import ALONE, World
 from defectgan.training.loop import Training
 from defectgan.training.warmup import longest
 from defectgan.training.watch import Outcome, Watcher
+from defectgan.words import counted
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -44,6 +45,23 @@ class Job:
     config: Config
     index: Index
     resumed: RunFolder | None = None
+
+    def __post_init__(self) -> None:
+        """What the method cannot learn from is refused.
+
+        Raises:
+            SettingError: if it needs pairs and there are none or the reverse, or if it cannot learn
+                so many classes.
+        """
+        name, defects = self.config.method.name, self.index.classes[1:]
+        _pairs_serve(name, paired=self.index.paired)
+        most = method_named(name).most_defects
+        if most is not None and len(defects) > most:
+            raise SettingError(
+                f"{name} learns {counted(most, 'kind')} of defect, and there are {len(defects)}, "
+                f"{', '.join(defects)}: name the one to learn",
+                mend=("classes", defects[0]),
+            )
 
     def method(self) -> Method:
         """The method, with all its settings."""
@@ -142,7 +160,28 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
         earlier = read_info(first_weights(settings.training.start)).form
         method = _shaped(settings.method, earlier.method, config)
         settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
+    _pairs_serve(settings.method.name, paired=settings.data.pairs is not None)
     return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
+
+
+def _pairs_serve(name: str, *, paired: bool) -> None:
+    """Whether a method learns from pairs, and there are pairs to learn from, or neither.
+
+    Raises:
+        SettingError: if it is the one or the other alone.
+    """
+    needed = method_named(name).paired
+    if needed and not paired:
+        raise SettingError(
+            f"{name} needs paired data: with each image of a defect the same one without it, or "
+            "its mask, called alike in another folder; name that one (data.pairs)",
+            mend=("pairs", "FOLDER"),
+        )
+    if paired and not needed:
+        raise SettingError(
+            f"{name} does not learn from pairs: leave data.pairs out, or train a method that does, "
+            "such as pix2pix"
+        )
 
 
 def _shaped(settings: MethodShape, earlier: MethodShape, config: str | Path) -> dict[str, Any]:

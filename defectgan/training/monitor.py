@@ -170,7 +170,8 @@ class Sampler:
     """Sample sheets of fixed images with fixed noise, so that two sheets differ by the training
     alone.
 
-    A row a class: normal | defaced | mask for each sample, then defect | restored | mask.
+    A row a class: normal | defaced | mask for each sample, then defect | restored | mask, where
+    the method restores.
     """
 
     def __init__(
@@ -190,13 +191,14 @@ class Sampler:
         """Paint and write the sheet."""
         cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         normal, *defects = self._images
+        both = painter.method.restores
         for k, known in enumerate(defects, start=1):
-            for images, label in ((normal, k), (known, 0)):
+            for images, label in ((normal, k), (known, 0))[: 1 + both]:
                 rng = torch.Generator(self._device).manual_seed(0)
                 painted, mask = painter.paint_class(images, label, rng, portions=self._portions)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
-        save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
+        save_png(path, tile(cells, columns=3 * (1 + both) * SAMPLES_PER_CLASS))
 
     @cached_property
     def _images(self) -> list[Tensor]:

@@ -42,12 +42,14 @@ class TrainRequest:
     @property
     def overrides(self) -> Overrides:
         """The settings with what they imply: windows of a size, or good ones from beside defects,
-        are windows; the weights to begin with are those of a file.
+        are windows; the weights to begin with are those of a file; a folder has its whole path.
         """
         data = {**self.settings.get("data", {})}
         training = {**self.settings.get("training", {})}
         if data.get("crop_size") is not None or data.get("normal_from_background"):
             data["fit"] = data.get("fit") or "crop"
+        if data.get("pairs") is not None:
+            data["pairs"] = str(Path(data["pairs"]).resolve())
         if (start := training.get("init_from")) not in (None, HEAD_START, AT_RANDOM):
             training["init_from"] = str(find_model(Path(start)).resolve())
         return {**self.settings, "data": data, "training": training}

@@ -113,6 +113,8 @@ class State:
         tensors = self.weights()
         for name in self.averages:
             tensors |= with_prefix(f"raw.{name}", self.networks[name].state_dict())
+        for name, network in self.networks.items():
+            tensors |= with_prefix(f"memory.{name}", _memory(network))
         tensors["strength"] = self.strength
         for player, adam in self.optimisers.items():
             for i, slots in adam.state_dict()["state"].items():
@@ -127,6 +129,8 @@ class State:
             # Up to format 3 there was one network with an average, and its name was left out.
             raw = below_prefix(f"raw.{name}", tensors) or below_prefix("raw", tensors)
             self.networks[name].load_state_dict(raw)
+        for name, network in self.networks.items():
+            _remember(network, below_prefix(f"memory.{name}", tensors), self.device)
         self.strength = tensors["strength"].to(self.device)
         for player, adam in self.optimisers.items():
             slots: dict[int, dict[str, Tensor]] = {}
@@ -136,3 +140,21 @@ class State:
                     tensor = tensor.contiguous(memory_format=torch.channels_last)
                 slots.setdefault(int(i), {})[slot] = tensor
             adam.load_state_dict({**adam.state_dict(), "state": slots})
+
+
+def _memory(network: nn.Module) -> dict[str, Tensor]:
+    """What a network holds that belongs to its training and to no model: what its modules name in
+    ``remembered``, as far as there is any.
+    """
+    held = {
+        f"{name}.{own}" if name else own: getattr(module, own)
+        for name, module in network.named_modules()
+        for own in getattr(module, "remembered", ())
+    }
+    return {name: tensor for name, tensor in held.items() if tensor.numel()}
+
+
+def _remember(network: nn.Module, memory: Mapping[str, Tensor], device: torch.device) -> None:
+    for name, tensor in memory.items():
+        owner, _, own = name.rpartition(".")
+        setattr(network.get_submodule(owner), own, tensor.to(device))

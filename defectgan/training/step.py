@@ -115,7 +115,15 @@ class Engine:
 
     def _draws(self, rng: torch.Generator, t: int) -> Draws:
         strength = self.state.strength if self.config.augment.adaptive else None
-        return Draws(rng, t, rows=self.world.part, processes=self.world.size, strength=strength)
+        world = self.world
+        return Draws(
+            rng,
+            t,
+            rows=world.part,
+            processes=world.size,
+            strength=strength,
+            gathered=world.gathered,
+        )
 
     def _play(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> Terms:
         """A player's updates, one for each batch."""
