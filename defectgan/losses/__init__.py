@@ -1,9 +1,14 @@
 """Loss terms, one pure function each, by what they hold together."""
 
 from defectgan.losses.adversarial import (
+    clip_weights,
     gradient_penalty,
     interpolate,
+    minimax_discriminator,
+    minimax_generator,
+    non_saturating_generator,
     penalty_at,
+    perturbed,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -19,13 +24,18 @@ from defectgan.losses.cycle import (
 
 __all__ = [
     "classification",
+    "clip_weights",
     "gradient_penalty",
     "interpolate",
     "mask_cycle",
     "mask_likelihood",
     "mask_sparsity",
     "mask_supervision",
+    "minimax_discriminator",
+    "minimax_generator",
+    "non_saturating_generator",
     "penalty_at",
+    "perturbed",
     "probability",
     "reconstruction",
     "wasserstein_critic",

@@ -5,7 +5,7 @@ B batch, C image channels, K classes with normal first, H x W pixels, N noise va
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ Terms = dict[str, Tensor]
 # The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
 # it is of what was painted.
 CRITIC = "critic"
+# What the mask of a painted image is: the opacity of the layer that was painted over it, or all of
+# the image, which was made anew.
+MaskKind = Literal["layer", "whole"]
 # Channels of a critic's last layer, at most: four times those of the published form.
 WIDEST = 8192
 
@@ -86,7 +89,7 @@ class Player(NamedTuple):
     batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
     thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
     for parameters whose names in a network begin so. ``drawn`` says that its batches have drawn
-    defects.
+    defects. ``optimiser`` is its kind, and ``after`` what follows each of its updates.
     """
 
     name: str
@@ -96,6 +99,8 @@ class Player(NamedTuple):
     ahead: Callable[[Networks, Sequence[Batch], Draws], Sequence[Any]] | None = None
     rates: Mapping[str, float] = {}
     drawn: bool = False
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    after: Callable[[Networks], None] | None = None
 
 
 class WarmUp(NamedTuple):
@@ -119,6 +124,16 @@ class Method(ABC):
     Settings: ClassVar[type[MethodShape]]
     # The networks whose running average (EMA) paints.
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    # The networks that judge what is made and do not make it: they are left out of an export.
+    judging: ClassVar[tuple[str, ...]] = (CRITIC,)
+    # What its data must hold, for a person.
+    needs: ClassVar[str] = "good images, and images of each defect"
+    # Whether it paints on images that are there; else it makes whole ones from noise.
+    paints_on_images: ClassVar[bool] = True
+    # Whether what it makes is of a class that it is told.
+    told_classes: ClassVar[bool] = True
+    # Whether it takes defects away, too: its masks can be tried on real images.
+    restores: ClassVar[bool] = True
 
     def __init__(self, shape: Any, task: Task) -> None:
         """Args: its shape, or all its settings; the task."""
@@ -145,6 +160,11 @@ class Method(ABC):
             networks: those that paint.
             images: real images [N, C, H, W] of a class, by its number.
         """
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        """What the masks are that ``paint`` gives."""
+        return "layer"
 
     @property
     def wants_truths(self) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Networks, PatchShape, Player, Terms, WarmUp
+from defectgan.methods.base import CRITIC, MaskKind, Networks, PatchShape, Player, Terms, WarmUp
 from defectgan.methods.draws import Draws
 from defectgan.methods.layered import (
     Layered,
@@ -98,6 +98,10 @@ class Robust(Layered):
                 tower_width=s.tower_width,
             ),
         }
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "layer" if self.shape.layered else "whole"
 
     def players(self) -> tuple[Player, ...]:
         rates = {"tower.": self.shape.tower_lr}

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.base import CRITIC, MaskKind, Method, Networks, PatchShape, Player, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
@@ -78,6 +78,10 @@ class StarGAN(Method):
             Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes),
             Player("generator", ("generator",), self._generator),
         )
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "whole"
 
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return 0
