@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "stargan": {"width": 4, "residual_blocks": 1},
 }
 SMALL["exemplar"] = SMALL["robust"]
+SMALL |= {name: {"width": 4, "latent": 6} for name in ("acgan", "cgan", "gan", "wgan", "wgan-gp")}
 LAYERED = ("defectgan", "robust")
 
 

@@ -22,7 +22,6 @@ from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels
-from defectgan.methods.base import CRITIC
 from defectgan.model.form import form_of
 from defectgan.model.formats import as_today
 from defectgan.model.info import ModelInfo
@@ -256,7 +255,7 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     for name, network in method.networks().items():
         kept = below_prefix(name, tensors)
         # An exported file holds the networks that paint alone.
-        if kept or name != CRITIC:
+        if kept or name not in method.judging:
             _fill(network, kept, file)
             networks[name] = place(network, device).eval().requires_grad_(False)
     return Model(info, Painter(method, networks), file, tensors_digest(tensors))

@@ -35,8 +35,15 @@ class Painter:
 
     @property
     def has_critic(self) -> bool:
-        """Whether it can say how sure a critic is: an exported model cannot."""
+        """Whether it can say how sure a critic is of a class: an exported model cannot, nor can one
+        of a method whose critic knows no classes.
+        """
         return CRITIC in self.networks
+
+    @property
+    def could_choose(self) -> bool:
+        """Whether the whole model, with all that judges, has such a critic."""
+        return CRITIC in self.method.judging
 
     def noise_size(self, height: int, width: int) -> int:
         """N: how many noise values an image of that size takes."""

@@ -92,19 +92,21 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, painter: Painter) -> Judgement:
-        """Paint every class on the normal images, and take it away again."""
+        """Paint every class on the normal images; where the method restores, take it away again."""
         features, confirmed, agreed = [], [], []
         for k in range(1, len(self._index.classes)):
             painted, masks = self._paint(painter, self._normal, k)
-            _, back = self._paint(painter, painted, 0)
             if k in self._reals:
                 features.append(self._seen(painted))
-            logits = self._each(painter.classify, painted)
-            confirmed.append((logits.argmax(1) == k).float().mean())
-            agreed.append(agreement(masks, back))
+            if painter.has_critic:
+                logits = self._each(painter.classify, painted)
+                confirmed.append((logits.argmax(1) == k).float().mean())
+            if painter.method.restores:
+                _, back = self._paint(painter, painted, 0)
+                agreed.append(agreement(masks, back))
+        found_by = {"confirmed": confirmed, "agreement": agreed}
         measures = {
-            "confirmed": float(torch.stack(confirmed).mean()),
-            "agreement": float(torch.stack(agreed).mean()),
+            name: float(torch.stack(each).mean()) for name, each in found_by.items() if each
         }
         if self._unpainted is None:
             return Judgement(measures, None)

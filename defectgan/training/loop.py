@@ -277,7 +277,7 @@ class Training:
         (ahead,) = done
         if ahead is False:
             self._watcher.warn(missed_goal(warm_up, steps))
-        if self._features is None:
+        if self._features is None and self._critic is not None:
             self._features = ClassifierFeatures(self._critic.reader)
         return ahead is not None
 
@@ -307,7 +307,7 @@ class Training:
             "seconds_per_step": round(seconds / interval, 4),
             "images_per_second": round(interval * self._images_per_step / seconds, 1),
             "data_wait": round(waited / seconds, 4),
-            "cls_chance": self._chance,
+            **({} if self._critic is None else {"cls_chance": self._chance}),
             **terms,
             **self._judged(),
         }
@@ -386,8 +386,9 @@ class Training:
         save_tensors(path, self._engine.state.weights(), self._now())
 
     @property
-    def _critic(self) -> Critic:
-        return cast(Critic, self._engine.state.networks[CRITIC])
+    def _critic(self) -> Critic | None:
+        """The critic that knows classes, where the method has one."""
+        return cast(Critic | None, self._engine.state.networks.get(CRITIC))
 
     def _now(self) -> ModelInfo:
         return replace(self._info, step=self._step)
