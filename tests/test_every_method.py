@@ -17,8 +17,9 @@ from defectgan.generation.run import run_job as generate
 from defectgan.images import read_mask
 from defectgan.inspection.inspect_masks import inspect
 from defectgan.manifest import read_manifest
+from defectgan.methods.base import CRITIC as KNOWS
 from defectgan.methods.config import Config, parse_config
-from defectgan.methods.registry import METHODS
+from defectgan.methods.registry import METHODS, method_named
 from defectgan.model.file import load_model, load_tensors
 from defectgan.model.info import UNLABELLED
 from defectgan.runs import RunFolder
@@ -40,7 +41,7 @@ CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
 
 def config_of(name: str, **training: Any) -> Config:
     tree = TINY | {
-        "augment": {"adaptive": True},
+        "augment": {"adaptive": KNOWS in method_named(name).judging},
         "method": {"name": name} | CRITIC | SMALL[name],
         "training": TINY["training"] | {"steps": 3} | training,
     }

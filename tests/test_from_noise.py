@@ -18,6 +18,7 @@ from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate_job
 from defectgan.images import read_picture
 from defectgan.manifest import read_manifest
+from defectgan.methods.augment import augment, draw_augmentation
 from defectgan.methods.base import CRITIC, Task
 from defectgan.methods.config import load_config
 from defectgan.methods.from_noise import DISCRIMINATOR, fakes, made
@@ -240,6 +241,30 @@ def test_no_image_of_a_batch_changes_the_score_of_another() -> None:
         generator = cast(NoiseGenerator, one.networks["generator"])
         noise = torch.randn(4, generator.latent)
         assert_close(generator(noise, data.source)[:1], generator(noise[:1], data.source[:1]))
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_the_critic_judges_what_it_is_shown_real_and_made(name: str) -> None:
+    one, data, strength = made_of(name), batch(), torch.tensor(0.9)
+    fake = torch.rand_like(data.images)
+    seen: list[Tensor] = []
+    judge = one.networks[CRITIC if name == "acgan" else DISCRIMINATOR]
+    judge.register_forward_pre_hook(lambda _, shown: seen.append(shown[0].detach()))
+    loss_of(one, "critic", data, fake, strength=strength)
+    together = torch.cat(seen[:1] if name == "acgan" else seen[:2])
+    rng = torch.Generator().manual_seed(7)
+    if name == "wgan-gp":
+        torch.rand(4, generator=rng)  # where between the two the penalty is taken
+    shown = [augment(x, draw_augmentation(4, rng), strength) for x in (data.images, fake)]
+    assert_close(together, torch.cat(shown))
+    plain, other = (loss_of(one, "generator", data, **k)[1] for k in ({}, {"strength": strength}))
+    assert not torch.allclose(plain["adv"], other["adv"], rtol=1e-4, atol=0)
+
+
+def test_augmentation_that_follows_a_classifier_is_refused_where_there_is_none() -> None:
+    with pytest.raises(SettingError, match=r"follows how sure .* the method gan has none"):
+        load_config("gan", {"augment": {"adaptive": True}})
+    assert load_config("acgan", {"augment": {"adaptive": True}}).augment.adaptive
 
 
 # --- told classes

@@ -61,7 +61,7 @@ class NoiseGenerator(nn.Module):
         which are not looked at where no class is told.
         """
         told = torch.cat([noise, label.to(noise.dtype)], dim=1) if self.classes else noise
-        x = self.project(told).view(len(noise), -1, *self.start)
+        x = self.project(told).unflatten(1, (-1, *self.start))
         for stage in self.stages:
             x = stage(x)
         height, width = self.size
