@@ -1,5 +1,6 @@
 """What defines each method that makes whole images from noise."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,18 +113,18 @@ def test_the_log_has_the_size_of_both_gradients_whichever_is_trained_with(name: 
     judge = one.networks[CRITIC if name == "acgan" else DISCRIMINATOR]
 
     def score(x: Tensor, label: Tensor) -> Tensor:
-        said = judge(x, label)
-        return said.score if name == "acgan" else said
+        said: Any = judge(x, label)
+        return cast(Tensor, said.score if name == "acgan" else said)
+
+    def alone(image: Tensor, label: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        return slopes(lambda x: loss(score(x, label[None])), image[None])
 
     for size, loss in zip(
         sizes["minimax"],
         (losses.minimax_generator, losses.non_saturating_generator),
         strict=True,
     ):
-        norms = [
-            slopes(lambda x, y=label[None]: loss(score(x, y)), image[None])  # noqa: B023
-            for image, label in zip(fake, data.source, strict=True)
-        ]
+        norms = [alone(*one, loss) for one in zip(fake, data.source, strict=True)]
         assert_close(size, torch.cat(norms).mean())
 
 
@@ -144,7 +145,7 @@ def test_the_critic_of_a_wgan_has_no_sigmoid_a_shifted_score_moves_its_estimate_
     fake, critic = torch.rand_like(data.images), discriminator(one)
     before = critic(fake, data.source)
     with torch.no_grad():
-        critic.score.bias += 1000
+        critic.score.bias.add_(1000)
     assert_close(critic(fake, data.source), before + 1000, rtol=1e-5, atol=1e-3)
     total, terms = loss_of(one, "critic", data, fake)
     shifted = critic(fake, data.source).mean() - critic(data.images, data.source).mean()
@@ -183,7 +184,7 @@ def linear(one: Made, slope: float) -> None:
     """A critic <w, x> with |w| = ``slope``, whatever the image."""
     w = torch.randn(SIZE * SIZE)
     w *= slope / w.norm()
-    discriminator(one).forward = lambda x, label: x.flatten(1) @ w  # type: ignore[method-assign]
+    one.networks[DISCRIMINATOR].forward = lambda x, label: x.flatten(1) @ w
 
 
 @pytest.mark.parametrize(
