@@ -202,6 +202,11 @@ def train_critic(*, clip: float | None, steps: int = 3000) -> Trained:
 CLIP = 0.1
 
 
+def at_bounds(weights: Tensor) -> float:
+    """The share of weights that lie within a hundredth of a bound."""
+    return float((weights.abs() > 0.99 * CLIP).float().mean())
+
+
 def surfaces() -> Figure:
     figure, axes = _axes(4, size=(12, 3.1))
     side = torch.linspace(-3.2, 3.2, 81)
@@ -217,7 +222,8 @@ def surfaces() -> Figure:
         axes[k].set_title(f"the critic's value: {name}", fontsize=9)
         axes[k].set_aspect("equal")
         axes[2 + k].hist(weights.numpy(), bins=60, color=colour)
-        axes[2 + k].set_title(f"its weights: {name}", fontsize=9)
+        at = "" if clip is None else f", {at_bounds(weights):.0%} at the bounds"
+        axes[2 + k].set_title(f"its weights{at}", fontsize=9)
         axes[2 + k].set_yticks([])
     return figure
 

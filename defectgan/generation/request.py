@@ -62,7 +62,7 @@ def whole(model: Model) -> str:
     """Why there is nothing to paint on."""
     return (
         f"makes whole images from noise (method {model.info.form.method.name}): there is nothing "
-        "to paint on, name no good images"
+        "to paint on, and it takes no good images"
     )
 
 

@@ -84,7 +84,7 @@ def _generated_target(folder: Path) -> Target:
     if all(row.mask_kind == "whole" and row.source is None for row in rows):
         raise DataError(
             f"the images in {folder} were made whole, from noise: the mask of each is all of it, "
-            "and there is nothing to inspect; compare the images with real ones (evaluate quality)"
+            "and there is nothing to inspect"
         )
     digests = sorted({row.model_sha256[:12] for row in rows if row.model_sha256 is not None})
     return Target(
