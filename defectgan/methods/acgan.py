@@ -21,7 +21,7 @@ from defectgan.batch import Batch
 from defectgan.methods.base import CRITIC, Networks, Player, Terms
 from defectgan.methods.draws import Draws
 from defectgan.methods.from_noise import FromNoise, NoiseShape, fakes, made
-from defectgan.methods.gan import GENERATOR_LOSSES, MinimaxSettings, gradient_sizes
+from defectgan.methods.gan import GENERATOR_LOSSES, MinimaxSettings, beliefs, gradient_sizes
 from defectgan.methods.layered import verdicts
 from defectgan.networks.critic import PatchCritic
 
@@ -49,7 +49,7 @@ class ACGAN(FromNoise):
     def networks(self) -> dict[str, nn.Module]:
         s, (channels, classes) = self.shape, self.task[:2]
         return {
-            "generator": self._generator_from_noise(),
+            "generator": self._noise_generator(),
             CRITIC: PatchCritic(channels, classes, width=s.critic_width, layers=s.critic_layers),
         }
 
@@ -71,6 +71,7 @@ class ACGAN(FromNoise):
             "cls_made": self.classification(on_fake.logits, label),
         }
         total = terms["gan"] + self.shape.cls * (terms["cls_r"] + terms["cls_made"])
+        terms |= beliefs(on_real.score, on_fake.score)
         return total, terms | {"sureness": self.sureness(on_real.logits, label)}
 
     def _generator(

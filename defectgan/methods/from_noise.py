@@ -7,7 +7,7 @@ all classes, as many normal ones as defects; what is made has labels like theirs
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -81,13 +81,15 @@ class FromNoise(Method):
         return self.task.classes if self.told_classes else 0
 
     def networks(self) -> dict[str, nn.Module]:
-        s, channels, size = self.shape, self.task.channels, self.task.size
-        critic: Any = Discriminator(
-            channels, self._told, width=s.critic_width, layers=s.critic_layers, size=size
-        )
-        return {"generator": self._generator_from_noise(), DISCRIMINATOR: critic}
+        s, (channels, _, size) = self.shape, self.task[:3]
+        return {
+            "generator": self._noise_generator(),
+            DISCRIMINATOR: Discriminator(
+                channels, self._told, width=s.critic_width, layers=s.critic_layers, size=size
+            ),
+        }
 
-    def _generator_from_noise(self) -> NoiseGenerator:
+    def _noise_generator(self) -> NoiseGenerator:
         s = self.shape
         return NoiseGenerator(
             self.task.channels,

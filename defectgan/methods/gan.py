@@ -50,6 +50,11 @@ class Settings(Shape, MinimaxSettings):
     """And how it plays."""
 
 
+def beliefs(on_real: Tensor, on_fake: Tensor) -> Terms:
+    """How probably real the discriminator takes either kind to be, by their logits."""
+    return {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
+
+
 def gradient_sizes(logit: Tensor, fake: Tensor) -> Terms:
     """The norm of the gradient of each of the generator's losses at an image [B, C, H, W] whose
     logit [B] is l, mean over images; ``-D grad l`` and ``-(1 - D) grad l``.
@@ -81,8 +86,7 @@ class GAN(FromNoise):
         on_real = discriminator(draws.shown(batch.images), label)
         on_fake = discriminator(draws.shown(fake), label)
         loss = losses.minimax_discriminator(on_real, on_fake)
-        sure = {"d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean()}
-        return loss, {"gan": loss} | sure
+        return loss, {"gan": loss} | beliefs(on_real, on_fake)
 
     def _generator(
         self, networks: Networks, batch: Batch, draws: Draws, _: Any

@@ -65,7 +65,7 @@ class NoiseGenerator(nn.Module):
         for stage in self.stages:
             x = stage(x)
         height, width = self.size
-        return torch.tanh(self.head(x).float())[..., :height, :width]
+        return torch.tanh(self.head(F.relu(x)).float())[..., :height, :width]
 
 
 class _Stage(nn.Module):
