@@ -42,7 +42,8 @@ class ManifestRow(BaseModel):
     ``mask_kind``   what the mask is: ``layer``, the opacity of what was painted over the source;
                     ``whole``, all of the image, which was made anew; or ``difference``, where it
                     then differs from the source
-    ``source``      the good image that was painted on, with the SHA-256 of its file
+    ``source``      the good image that was painted on, with the SHA-256 of its file; none of an
+                    image that was made whole, from noise
     ``defect``      the class, called ``class`` in the file
     ``seed``        of the noise, and of the place of the window
     ``window``      left, top, width, height in pixels: what the model saw and may have changed

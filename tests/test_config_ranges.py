@@ -54,6 +54,8 @@ OF_METHOD["exemplar"] = {
 }
 OF_METHOD["pix2pix"] = {name: METHOD[name] for name in ("width", "critic_width")}
 OF_METHOD["cyclegan"] = OF_METHOD["pix2pix"] | {"residual_blocks": METHOD["residual_blocks"]}
+NOISE = {k: v for k, v in METHOD.items() if k != "residual_blocks"} | {"latent": few}
+OF_METHOD |= dict.fromkeys(("acgan", "cgan", "gan", "wgan", "wgan-gp"), NOISE)
 
 
 def small(name: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from defectgan.data.index import Index, index_data
+from defectgan.errors import DataError, ModelError
 from defectgan.export import Exported, available_formats, example, export
-from defectgan.generation.plan import find_sources
+from defectgan.generation.plan import Sources, find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
 from defectgan.images import read_mask
@@ -35,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 SMALL["exemplar"] = SMALL["robust"]
 SMALL |= {"pix2pix": {"width": 4}, "cyclegan": {"width": 4, "residual_blocks": 1, "pool": 2}}
+FROM_NOISE = ("acgan", "cgan", "gan", "wgan", "wgan-gp")
+SMALL |= {name: {"width": 4, "latent": 6} for name in FROM_NOISE}
 CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
 
 
@@ -95,22 +98,29 @@ def test_it_generates_images_with_masks_that_are_inspected(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
     model = load_model(trained.path)
-    method, good = model.painter.method, find_sources(str(boards / "normal"))
-    candidates = 2 if model.painter.has_critic else 1
-    defect = model.info.classes[-1]
+    model = load_model(trained.path)
+    method, folder = model.painter.method, tmp_path / "set"
+    good = find_sources(str(boards / "normal")) if method.paints_on_images else Sources()
+    defect = model.info.made[-1]
+    candidates = 2 if model.painter.could_choose else 1
     job = GenerateJob(good, (defect,), 3, 0, binary_masks=False, candidates=candidates)
-    generate(job, model, tmp_path / "set", device=CPU, batch_size=2)
-    rows = read_manifest(tmp_path / "set")
-    assert len(rows) == 3 and all(0 <= (row.class_confidence or 0) <= 1 for row in rows)
+    generate(job, model, folder, device=CPU, batch_size=2)
+    rows = read_manifest(folder)
+    assert len(rows) == 3 and {row.defect for row in rows} == {defect}
+    assert all((row.class_confidence is None) != model.painter.could_choose for row in rows)
     assert {row.mask_kind for row in rows} == {method.mask_kind}
-    areas = [float(np.mean(read_mask(tmp_path / "set" / row.mask))) for row in rows]
     if method.mask_kind == "whole":
-        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0].mask))
-    for target in (target_of(tmp_path / "set"), target_of(trained.path)):
-        seen = inspect(target).findings
-        assert seen.images
-    restored = {direction for _, direction in seen.groups} & {RESTORED}
-    assert bool(restored) == method.restores
+        assert all(np.min(read_mask(folder / row.mask)) == 255 for row in rows)
+    if method.paints_on_images:
+        for target in (target_of(folder), target_of(trained.path)):
+            seen = inspect(target).findings
+            assert seen.images
+        assert (RESTORED in {direction for _, direction in seen.groups}) == method.restores
+        return
+    with pytest.raises(DataError, match="made whole, from noise: the mask of each is all of it"):
+        target_of(folder)
+    with pytest.raises(ModelError, match="makes whole images from noise: it paints on none and"):
+        target_of(trained.path)
 
 
 def test_it_is_exported_and_the_exported_weights_paint(trained: RunFolder, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from torch.testing import assert_close
 
 from defectgan.batch import Batch
 from defectgan.devices import seeded
-from defectgan.methods.base import Networks, Task
+from defectgan.methods.base import DISCRIMINATOR, Networks, Task
 from defectgan.methods.config import load_config
 from defectgan.methods.draws import Draws
-from defectgan.methods.pix2pix import DISCRIMINATOR, Pix2Pix, Settings, fakes, paint
+from defectgan.methods.pix2pix import Pix2Pix, Settings, fakes, paint
 from defectgan.model.painter import Painter
 from defectgan.model.pixels import row_noise
 from defectgan.networks.control import constant_map, one_hot

@@ -9,8 +9,8 @@ from defectgan.words import counted
 from defectgan_cli import options
 from defectgan_cli.console import Reporter, TrainingReport, grouped
 from defectgan_cli.launch import gpus_asked_for, launch
-from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting
-from defectgan_cli.results import print_facts, print_json
+from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting, switch
+from defectgan_cli.results import print_facts, print_json, print_table
 from defectgan_cli.train_plan import facts_of
 
 if TYPE_CHECKING:
@@ -185,6 +185,12 @@ def train(
             TRAINING, "Go on with this run; alone: with the newest.", env="RESUME", metavar="[RUN]"
         ),
     ] = None,
+    list_presets: Annotated[
+        bool,
+        switch(
+            METHOD, "list-presets", "Say what presets there are and what data each needs; no more."
+        ),
+    ] = False,
     dry_run: options.DryRun = False,
     preview: Annotated[
         Path | None,
@@ -202,6 +208,9 @@ def train(
 
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
+    if list_presets:
+        _list_presets(as_json=as_json)
+        return
     from defectgan.errors import SettingError
     from defectgan.training.distributed import join_world, own_device
     from defectgan.training.start import TrainRequest
@@ -248,6 +257,16 @@ def train(
         world.leave()
     else:
         _train(request, place, world, reporter, as_json=as_json)
+
+
+def _list_presets(*, as_json: bool) -> None:
+    from defectgan.methods.presets import Preset, presets
+
+    found = presets()
+    if as_json:
+        print_json({"presets": [preset._asdict() for preset in found]})
+    else:
+        print_table([name.replace("_", " ") for name in Preset._fields], found, numbers=False)
 
 
 def _plan(

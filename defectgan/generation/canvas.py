@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from defectgan.generation.plan import PlanRow
-from defectgan.generation.shelf import Shelf, Source
+from defectgan.generation.shelf import Blank, Shelf, Source
 from defectgan.memory import Portions
 from defectgan.model.file import Model
 from defectgan.model.pixels import model_view, row_noise
@@ -57,7 +57,12 @@ class Canvas:
 
 
 def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
+    shelf: Shelf | Blank,
+    portions: Portions,
+    rows: Iterable[PlanRow],
+    *,
+    model: Model,
+    device: torch.device,
 ) -> Iterator[list[Canvas]]:
     """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
 
@@ -75,7 +80,7 @@ def paint_rows(
 
 
 def _read_ahead(
-    shelf: Shelf, batches: Iterable[Sequence[PlanRow]]
+    shelf: Shelf | Blank, batches: Iterable[Sequence[PlanRow]]
 ) -> Iterator[tuple[list[PlanRow], list[Source]]]:
     """Batches with the sources of their rows, each in the place of a damaged one the next."""
     ahead: deque[Sequence[PlanRow]] = deque()
@@ -119,9 +124,9 @@ def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[V
     """What the model sees of a source: all of it, or the row's own window."""
     if source.whole is not None:
         return source.whole
-    info, picture = model.info, source.picture
+    picture = source.picture
     view = viewer(picture.size, rng=np.random.default_rng(row.seed))
-    return view, model_view(picture, view, info.channels, info.levels_of(picture))
+    return view, model_view(picture, view, model.info.channels, source.levels)
 
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:

@@ -58,13 +58,36 @@ class Order:
         }
 
 
+def whole(model: Model) -> str:
+    """Why there is nothing to paint on."""
+    return (
+        f"makes whole images from noise (method {model.info.form.method.name}): there is nothing "
+        "to paint on, and it takes no good images"
+    )
+
+
+def no_choice(model: Model) -> str:
+    """Why none of several candidates can be chosen."""
+    if model.painter.could_choose:
+        return (
+            f"{model.path} holds the generator alone, and it takes the critic to choose: take the "
+            "weights of a run"
+        )
+    return (
+        f"the critic of the method {model.info.form.method.name} knows no classes and cannot choose"
+    )
+
+
 def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     """What a job means for this model and this folder; nothing is made.
 
     Raises:
         DataError: if the folder holds something else.
-        ModelError: if the model does not know a class, or has no critic to choose with.
+        ModelError: if the model does not know a class, has no critic to choose with, or makes whole
+            images and is to paint on some.
     """
+    if job.sources.files and not model.painter.method.paints_on_images:
+        raise ModelError(f"{model.path} {whole(model)}")
     for name in job.defects:
         model.info.label_of(name)
     there = recorded_job(out, model)
@@ -72,11 +95,10 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     thresholds = (there or {}).get("thresholds")
     if thresholds is None and model.info.calibrated is not None:
         thresholds = dict.fromkeys(job.defects, model.info.calibrated)
+    if thresholds is None and model.painter.method.mask_kind == "whole":
+        thresholds = dict.fromkeys(job.defects, model.info.threshold)
     if candidates > 1 and not model.painter.has_critic:
-        raise ModelError(
-            f"{model.path} holds the generator alone, and it takes the critic to choose among "
-            f"{candidates} candidates: take the weights of a run, or one candidate"
-        )
+        raise ModelError(f"{no_choice(model)}, or one candidate instead of {candidates}")
     order = Order(job, candidates, thresholds)
     if there is None:
         refuse_strange_files(out)

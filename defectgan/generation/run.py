@@ -24,7 +24,7 @@ from defectgan.generation.layer import paint_source
 from defectgan.generation.mask_threshold import find_thresholds
 from defectgan.generation.plan import PlanRow, make_plan
 from defectgan.generation.request import GenerateJob, Order, settle
-from defectgan.generation.shelf import Shelf
+from defectgan.generation.shelf import Blank, Shelf
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
 from defectgan.manifest import FORMAT, Box, ManifestRow
@@ -85,7 +85,8 @@ def run_job(
     with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
         order = settle(job, model, out)
         writer = FolderWriter(out, job.binary_masks, model)
-        shelf = Shelf(job.sources.files, model.info, pool)
+        files, info = job.sources.files, model.info
+        shelf = Shelf(files, info, pool) if files else Blank(info)
         portions = Portions(batch_size, "images", say)
         paint = partial(paint_rows, shelf, portions, model=model, device=device)
         thresholds = order.thresholds or find_thresholds(job, paint)
@@ -163,14 +164,13 @@ def _finish(
 ) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
-    levels = model.info.levels_of(source.picture)
     painted = paint_source(
         source.picture,
         canvas.view,
         canvas.image,
         canvas.foreground,
         canvas.mask,
-        levels,
+        source.levels,
         canvas.detail(model, device),
     )
     found = is_defect(painted.mask, threshold)
@@ -180,7 +180,7 @@ def _finish(
         format=FORMAT,
         number=row.number,
         **files,
-        source=str(row.source),
+        source=row.source and str(row.source),
         source_sha256=source.sha256,
         defect=row.defect,
         seed=row.seed,

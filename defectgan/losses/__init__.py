@@ -1,13 +1,16 @@
 """Loss terms, one pure function each, by what they hold together."""
 
 from defectgan.losses.adversarial import (
+    clip_weights,
     gradient_penalty,
     interpolate,
     least_squares_discriminator,
     least_squares_generator,
     minimax_discriminator,
+    minimax_generator,
     non_saturating_generator,
     penalty_at,
+    perturbed,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -23,6 +26,7 @@ from defectgan.losses.cycle import (
 
 __all__ = [
     "classification",
+    "clip_weights",
     "gradient_penalty",
     "interpolate",
     "least_squares_discriminator",
@@ -32,8 +36,10 @@ __all__ = [
     "mask_sparsity",
     "mask_supervision",
     "minimax_discriminator",
+    "minimax_generator",
     "non_saturating_generator",
     "penalty_at",
+    "perturbed",
     "probability",
     "reconstruction",
     "wasserstein_critic",

@@ -5,7 +5,7 @@ B batch, C image channels, K classes, H x W pixels. Images lie in [-1, 1], masks
 term.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,13 @@ def minimax_discriminator(real_logit: Tensor, fake_logit: Tensor) -> Tensor:
     Source: Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, eq. 1.
     """
     return F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
+
+
+def minimax_generator(fake_logit: Tensor) -> Tensor:
+    """``E[log(1 - D(G(z)))]``: its gradient at a logit is -D, which vanishes where D is sure that
+    an image is made.
+    """
+    return -F.softplus(fake_logit).mean()
 
 
 def non_saturating_generator(fake_logit: Tensor) -> Tensor:
@@ -67,6 +74,16 @@ def wasserstein_generator(fake_score: Tensor) -> Tensor:
     return -fake_score.mean()
 
 
+@torch.no_grad()
+def clip_weights(weights: Iterable[Tensor], bound: float) -> None:
+    """``w <- clip(w, -c, c)``, in place: a compact space of weights bounds the slope of a critic.
+
+    Source: Arjovsky et al., "Wasserstein GAN", ICML 2017, algorithm 1.
+    """
+    for weight in weights:
+        weight.clamp_(-bound, bound)
+
+
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
     """``t real + (1 - t) fake``, where the gradient penalty is taken.
 
@@ -78,17 +95,36 @@ def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
     return t * real + (1 - t) * fake
 
 
-def penalty_at(scores: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+def perturbed(real: Tensor, u: Tensor) -> Tensor:
+    """``x + std(x) u / 2``: a point beside a real image, between which and the image DRAGAN takes
+    the gradient penalty.
+
+    Args:
+        real: [B, C, H, W].
+        u: [B, C, H, W], drawn from U[0, 1].
+
+    The deviation is that of each image's own values: the authors' code takes that of the batch, so
+    that a penalty would depend on how a batch is shared among processes.
+
+    Source: Kodali et al., "On Convergence and Stability of GANs", 2017, and its authors' code.
+    """
+    return real + real.std((1, 2, 3), keepdim=True) * u / 2
+
+
+def penalty_at(
+    scores: Callable[[Tensor], Tensor], image: Tensor, *, one_sided: bool = False
+) -> Tensor:
     """``gradient_penalty`` of scores at images [B, C, H, W], always in fp32: in bf16 its second
     derivative is noise.
     """
     image = image.detach().float().requires_grad_()
     with torch.autocast(image.device.type, enabled=False):
-        return gradient_penalty(scores(image), image)
+        return gradient_penalty(scores(image), image, one_sided=one_sided)
 
 
-def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
-    """``E[(|grad D(x_hat)|_2 - 1)^2]``, the norm over all the pixels of an image.
+def gradient_penalty(score: Tensor, image: Tensor, *, one_sided: bool = False) -> Tensor:
+    """``E[(|grad D(x_hat)|_2 - 1)^2]``, the norm over all the pixels of an image; one-sided, a
+    slope below 1 costs nothing: ``E[max(0, |grad D(x_hat)|_2 - 1)^2]``.
 
     Args:
         score: [B, ...], D(x_hat) with its graph, in fp32; summed over all but the batch is D of an
@@ -105,4 +141,5 @@ def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(score.sum(), image, create_graph=True)
     norm = (gradient.flatten(1).square().sum(1) + NORM_EPSILON).sqrt()
-    return (norm - 1).square().mean()
+    beyond = norm - 1
+    return (beyond.clamp(min=0) if one_sided else beyond).square().mean()

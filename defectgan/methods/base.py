@@ -22,6 +22,8 @@ Terms = dict[str, Tensor]
 # The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
 # it is of what was painted.
 CRITIC = "critic"
+# That of one that knows none, and says only how real an image is.
+DISCRIMINATOR = "discriminator"
 # What the mask of a painted image is: the opacity of the layer that was painted over it, all of the
 # image, which was made anew, or where it then differs.
 MaskKind = Literal["layer", "whole", "difference"]
@@ -104,7 +106,7 @@ class Player(NamedTuple):
     batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
     thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
     for parameters whose names in a network begin so. ``drawn`` says that its batches have drawn
-    defects.
+    defects. ``optimiser`` is its kind, and ``after`` what follows each of its updates.
     """
 
     name: str
@@ -114,6 +116,8 @@ class Player(NamedTuple):
     ahead: Callable[[Networks, Sequence[Batch], Draws], Sequence[Any]] | None = None
     rates: Mapping[str, float] = {}
     drawn: bool = False
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    after: Callable[[Networks], None] | None = None
 
 
 class WarmUp(NamedTuple):
@@ -141,6 +145,10 @@ class Method(ABC):
     judging: ClassVar[tuple[str, ...]] = (CRITIC,)
     # What its data must hold, for a person.
     needs: ClassVar[str] = "good images, and images of each defect"
+    # Whether it paints on images that are there; else it makes whole ones from noise.
+    paints_on_images: ClassVar[bool] = True
+    # Whether what it makes is of a class that it is told.
+    told_classes: ClassVar[bool] = True
     # Whether it takes defects away, too: its masks can be tried on real images.
     restores: ClassVar[bool] = True
     # Whether it learns from pairs: each image of a defect with the same one without it.

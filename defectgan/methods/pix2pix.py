@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from defectgan import losses
 from defectgan.batch import Batch
 from defectgan.methods.base import (
+    DISCRIMINATOR,
     MaskKind,
     Method,
     Networks,
@@ -35,8 +36,6 @@ from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
 from defectgan.networks.pix2pix import PairCritic, UNet
-
-DISCRIMINATOR = "discriminator"
 
 
 class Shape(PatchGANShape):

@@ -12,12 +12,15 @@ from defectgan.errors import ModelError
 from defectgan.images import Levels, Picture
 from defectgan.methods.base import Method, Task
 from defectgan.methods.config import Config
+from defectgan.methods.registry import method_named
 from defectgan.model.form import Form
 from defectgan.model.formats import FORMAT
 from defectgan.names import safe_folders
 from defectgan.networks.exemplars import poses_shown
 from defectgan.words import found
 
+# The class of images that nobody has labelled, and of those that a method made that is told none.
+UNLABELLED = "unlabelled"
 # The opacity above which a pixel counts as defect, where neither true masks nor painted images have
 # told a better one. More would leave out what a person plainly sees.
 MASK_THRESHOLD = 0.1
@@ -63,7 +66,16 @@ class ModelInfo:
     @cached_property
     def folders(self) -> Mapping[str, str]:
         """What the folder of each class is called."""
-        return safe_folders(self.classes)
+        return safe_folders(tuple(dict.fromkeys((*self.classes, *self.made))))
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The classes that can be asked for."""
+        return self.classes[1:] if self._kind.told_classes else (UNLABELLED,)
+
+    @property
+    def _kind(self) -> type[Method]:
+        return method_named(self.form.method.name)
 
     def after(self, earlier: "ModelInfo") -> "ModelInfo":
         """The same, of a training that goes on from these weights: it was taught by what taught
@@ -81,14 +93,19 @@ class ModelInfo:
         return MASK_THRESHOLD if self.calibrated is None else self.calibrated
 
     def label_of(self, name: str) -> int:
-        """The number of a defect class.
+        """The number of a class that can be asked for.
 
         Raises:
             ModelError: if the model does not know it; says which ones it knows.
         """
-        if name not in self.classes[1:]:
-            raise ModelError(f"the model has no defect class {name}{found(self.classes[1:], name)}")
-        return self.classes.index(name)
+        if not self._kind.told_classes and name not in self.made:
+            raise ModelError(
+                f"the method {self.form.method.name} is told no class, so it cannot make {name}: "
+                f"what it makes may look like any of {', '.join(self.classes)}; name no class"
+            )
+        if name not in self.made:
+            raise ModelError(f"the model has no defect class {name}{found(self.made, name)}")
+        return self.classes.index(name) if name in self.classes else 0
 
     @property
     def task(self) -> Task:

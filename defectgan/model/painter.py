@@ -40,6 +40,11 @@ class Painter:
         """
         return CRITIC in self.networks
 
+    @property
+    def could_choose(self) -> bool:
+        """Whether the whole model, with all that judges, has such a critic."""
+        return CRITIC in self.method.judging
+
     def noise_size(self, height: int, width: int) -> int:
         """N: how many noise values an image of that size takes."""
         return self.method.noise_size(self.networks, height, width)

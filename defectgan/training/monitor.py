@@ -18,7 +18,10 @@ from defectgan.memory import Portions
 from defectgan.methods.base import Terms
 from defectgan.model.file import below_prefix, with_prefix
 from defectgan.model.painter import Painter
+from defectgan.networks.compose import Painted
 from defectgan.training.distributed import World
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
 DEAD_MASK = 0.002
@@ -171,7 +174,7 @@ class Sampler:
     alone.
 
     A row a class: normal | defaced | mask for each sample, then defect | restored | mask, where
-    the method restores.
+    the method restores; of a method that paints on nothing: real | made.
     """
 
     def __init__(
@@ -189,16 +192,31 @@ class Sampler:
 
     def sheet(self, path: Path, painter: Painter) -> None:
         """Paint and write the sheet."""
-        cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        if not painter.method.paints_on_images:
+            self._sheet_of_made(path, painter)
+            return
+        cells: list[Pixels] = []
         normal, *defects = self._images
         both = painter.method.restores
         for k, known in enumerate(defects, start=1):
             for images, label in ((normal, k), (known, 0))[: 1 + both]:
-                rng = torch.Generator(self._device).manual_seed(0)
-                painted, mask = painter.paint_class(images, label, rng, portions=self._portions)
+                painted, mask = self._paint(painter, images, label, seed=0)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
         save_png(path, tile(cells, columns=3 * (1 + both) * SAMPLES_PER_CLASS))
+
+    def _sheet_of_made(self, path: Path, painter: Painter) -> None:
+        cells: list[Pixels] = []
+        for k, real in enumerate(self._images):
+            # Rows of a method that is told no class would all be the same by one seed.
+            made = self._paint(painter, real, k, seed=k).image
+            for image, result in zip(real, made, strict=True):
+                cells += [to_bytes(image), to_bytes(result)]
+        save_png(path, tile(cells, columns=2 * SAMPLES_PER_CLASS))
+
+    def _paint(self, painter: Painter, images: Tensor, label: int, *, seed: int) -> Painted:
+        rng = torch.Generator(self._device).manual_seed(seed)
+        return painter.paint_class(images, label, rng, portions=self._portions)
 
     @cached_property
     def _images(self) -> list[Tensor]:

@@ -14,6 +14,7 @@ from defectgan.methods.config import Config
 from defectgan.model.file import below_prefix, with_prefix
 from defectgan.model.painter import Painter
 from defectgan.model.transfer import Classes, take_over
+from defectgan.training.optimisers import RMSprop
 
 # The decay of a running average approaches its own as (1 + t) / (10 + t): early averages forget
 # their start.
@@ -36,22 +37,21 @@ class State:
         # Of the augmentation of what critics are shown.
         self.strength = torch.zeros((), device=device)
 
-    def _optimiser(self, player: Player) -> torch.optim.Adam:
+    def _optimiser(self, player: Player) -> torch.optim.Adam | RMSprop:
         optim = self.config.optim
         rates = {**player.rates, "": optim.lr}
         groups: dict[str, list[nn.Parameter]] = {start: [] for start in reversed(rates)}
         for network in player.trains:
             for name, parameter in self.networks[network].named_parameters():
                 groups[next(start for start in rates if name.startswith(start))].append(parameter)
-        return torch.optim.Adam(
-            [
-                {"params": params, "lr": rates[start], "first_lr": rates[start]}
-                for start, params in groups.items()
-                if params
-            ],
-            betas=optim.betas,
-            fused=True,
-        )
+        sets = [
+            {"params": params, "lr": rates[start], "first_lr": rates[start]}
+            for start, params in groups.items()
+            if params
+        ]
+        if player.optimiser == "rmsprop":
+            return RMSprop(sets)
+        return torch.optim.Adam(sets, betas=optim.betas, fused=True)
 
     @property
     def painting(self) -> Painter:
@@ -64,8 +64,8 @@ class State:
         """
         optim, last = self.config.optim, max(1, self.config.training.steps - 1)
         done = max(0.0, t / last - optim.constant) / (1 - optim.constant)
-        for adam in self.optimisers.values():
-            for group in adam.param_groups:
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
                 group["lr"] = group["first_lr"] + (optim.final_lr - group["first_lr"]) * done
 
     @torch.no_grad()
