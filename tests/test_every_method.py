@@ -84,9 +84,9 @@ def test_it_generates_images_with_masks_that_are_inspected(
     generate(job, model, tmp_path / "set", device=CPU, batch_size=2)
     rows = read_manifest(tmp_path / "set")
     assert len(rows) == 3 and all(0 <= (row.class_confidence or 0) <= 1 for row in rows)
-    areas = [float(np.mean(read_mask(tmp_path / "set" / row.mask))) for row in rows]
-    if method_of(trained) == "stargan":  # all of the image
-        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0].mask))
+    if not model.painter.method.layered:  # what has changed, which is much of it so early
+        masks = [read_mask(tmp_path / "set" / row.mask) for row in rows]
+        assert all(mask.any() for mask in masks)
     for target in (target_of(tmp_path / "set"), target_of(trained.path)):
         assert inspect(target).findings.images
 

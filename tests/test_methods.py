@@ -412,14 +412,18 @@ def test_stargans_classifier_reads_the_whole_of_the_last_map() -> None:
     assert_close(critic(batch().images, batch().target).logits, naive)
 
 
-def test_stargan_paints_the_whole_image_and_its_mask_is_all_of_it() -> None:
+def test_stargan_paints_the_whole_image_and_its_mask_is_what_has_changed() -> None:
     one, data = made("stargan"), batch()
     painter = Painter(one.method, one.networks)
     assert painter.noise_size(SIZE, SIZE) == 0
     painted = painter.paint(data.images, [1, 2, 0, 0], torch.empty(4, 0))
-    generator = one.networks["generator"]
-    assert_close(painted.image, generator(data.images, constant_map(data.target)))
-    assert torch.equal(painted.mask, torch.ones(4, 1, SIZE, SIZE))
+    made_anew = one.networks["generator"](data.images, constant_map(data.target))
+    seen = (made_anew - data.images).abs() >= 20 / 255
+    assert seen.any() and not seen.all()
+    assert_close(painted.image[seen], made_anew[seen])
+    assert torch.equal(painted.mask == 1, seen)
+    assert (painted.image - data.images)[~seen].abs().max() < 20 / 255
+    assert not one.method.layered and made("robust").method.layered
 
 
 def test_stargan_has_no_average_and_what_trains_paints() -> None:

@@ -182,17 +182,17 @@ def test_other_classes_train_on(run: Path, boards: Path, tmp_path: Path, tiny: C
 def test_the_networks_are_of_the_form_of_the_weights(
     run: Path, boards: Path, tmp_path: Path, tiny: Config
 ) -> None:
-    job = new_job(boards, "table-full", {"training": {"init_from": str(run)}})
+    job = new_job([boards], "table-full", {"training": {"init_from": str(run)}})
     shape = method_named("robust").Shape
     assert part(shape, job.config.method) == part(shape, tiny.method)
     assert job.config.method.sd_con == load_config("table-full", {}).method.sd_con
     with pytest.raises(ModelError, match="no weights at"):
-        new_job(boards, "quick", {"training": {"init_from": str(tmp_path / "none")}})
+        new_job([boards], "quick", {"training": {"init_from": str(tmp_path / "none")}})
 
 
 def test_weights_of_another_method_are_refused(run: Path, boards: Path) -> None:
     with pytest.raises(SettingError, match=r"weights of the method robust, and paper trains defec"):
-        new_job(boards, "paper", {"training": {"init_from": str(run)}})
+        new_job([boards], "paper", {"training": {"init_from": str(run)}})
 
 
 def test_a_generator_alone_begins_with_a_critic_at_random(boards: Path, tiny: Config) -> None:

@@ -7,7 +7,7 @@ from defectgan.losses.adversarial import (
     wasserstein_critic,
     wasserstein_generator,
 )
-from defectgan.losses.classification import classification, probability
+from defectgan.losses.classification import among, classification, probability
 from defectgan.losses.cycle import (
     mask_cycle,
     mask_likelihood,
@@ -18,6 +18,7 @@ from defectgan.losses.cycle import (
 )
 
 __all__ = [
+    "among",
     "classification",
     "gradient_penalty",
     "interpolate",

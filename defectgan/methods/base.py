@@ -68,7 +68,8 @@ class PatchShape(MethodShape):
 
 class Task(NamedTuple):
     """What networks are for: C, K, height and width of the images, whether any image of the data
-    has several classes, and the ``poses`` that an image is shown in, see ``networks.exemplars``.
+    has several classes, the ``poses`` that an image is shown in, see ``networks.exemplars``, and
+    the numbers of the classes that the labels of each of several data sets tell of, ``sets``.
     """
 
     channels: int
@@ -76,6 +77,13 @@ class Task(NamedTuple):
     size: tuple[int, int]
     multi_label: bool = False
     poses: tuple[int, ...] = (0,)
+    sets: tuple[tuple[int, ...], ...] = ()
+
+    def beside(self, k: int) -> list[int]:
+        """The classes of the data sets that have class k: it can be told from these."""
+        if not self.sets:
+            return list(range(self.classes))
+        return sorted({other for known in self.sets if k in known for other in known})
 
 
 class Player(NamedTuple):
@@ -119,6 +127,8 @@ class Method(ABC):
     Settings: ClassVar[type[MethodShape]]
     # The networks whose running average (EMA) paints.
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    # Whether it can learn from several data sets with different classes jointly.
+    joint: ClassVar[bool] = False
 
     def __init__(self, shape: Any, task: Task) -> None:
         """Args: its shape, or all its settings; the task."""
@@ -151,15 +161,26 @@ class Method(ABC):
         """Whether its players learn from true masks."""
         return False
 
-    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The classification loss that the data's kind of labels asks for."""
-        return losses.classification(logits, label, multi_label=self.task.multi_label)
-
-    def sureness(self, logits: Tensor, label: Tensor) -> Tensor:
-        """How probable the true classes are to a classifier, the mean in [0, 1]: the term by which
-        a training sets the strength of its augmentation.
+    @property
+    def layered(self) -> bool:
+        """Whether it paints a layer over the image; else it paints all of it anew, and its masks
+        say where that made a difference, or are the whole image.
         """
-        return losses.probability(logits.detach(), label, multi_label=self.task.multi_label).mean()
+        return True
+
+    def classification(self, logits: Tensor, label: Tensor, known: Tensor | None = None) -> Tensor:
+        """The classification loss that the data's kind of labels asks for, among the classes
+        ``known``.
+        """
+        multi_label = self.task.multi_label
+        return losses.classification(logits, label, multi_label=multi_label, known=known)
+
+    def sureness(self, logits: Tensor, label: Tensor, known: Tensor | None = None) -> Tensor:
+        """How probable the true classes are to a classifier, among those ``known``, the mean in
+        [0, 1]: the term by which a training sets the strength of its augmentation.
+        """
+        logits, multi_label = logits.detach(), self.task.multi_label
+        return losses.probability(logits, label, multi_label=multi_label, known=known).mean()
 
     @abstractmethod
     def noise_size(self, networks: Networks, height: int, width: int) -> int:

@@ -36,6 +36,10 @@ def at(control: Tensor, size: tuple[int, int]) -> Tensor:
     return control if control.shape[2:] == (1, 1) else F.interpolate(control, size=size)
 
 
+# The change of a pixel that a person sees: ``data.masks.VISIBLE`` of 255, of the range of 2.
+SEEN = 20 / 255
+
+
 class Clip(torch.autograd.Function):
     """``clamp(-1, 1)``, with the gradient of the unclipped value wherever that does not lead
     further out.
@@ -66,6 +70,14 @@ class Layer(NamedTuple):
     def over(self, image: Tensor) -> Painted:
         """Composed over images [B, C, H, W] in [-1, 1]."""
         return Painted(compose(image, self.foreground, self.mask), self.mask)
+
+
+def repainted(image: Tensor, painted: Tensor) -> Layer:
+    """An image painted anew as a whole, [B, C, H, W], as a layer over what it was painted on: its
+    mask is 1 where that made a visible difference, and less where it made less.
+    """
+    change = (painted - image).abs().amax(1, keepdim=True)
+    return Layer(painted, (change / SEEN).clamp(max=1))
 
 
 class Generator(nn.Module):

@@ -1,7 +1,7 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -189,8 +189,7 @@ class Sampler:
     def sheet(self, path: Path, painter: Painter) -> None:
         """Paint and write the sheet."""
         cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-        normal, *defects = self._images
-        for k, known in enumerate(defects, start=1):
+        for k, (normal, known) in enumerate(self._images, start=1):
             for images, label in ((normal, k), (known, 0)):
                 rng = torch.Generator(self._device).manual_seed(0)
                 painted, mask = painter.paint_class(images, label, rng, portions=self._portions)
@@ -199,8 +198,13 @@ class Sampler:
         save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
 
     @cached_property
-    def _images(self) -> list[Tensor]:
-        """Those of each class, from the first sheet on."""
-        count = len(self._batches.images.index.classes)
-        fixed = (self._batches.fixed(k, SAMPLES_PER_CLASS) for k in range(count))
-        return [images.to(self._device) for images in fixed]
+    def _images(self) -> list[tuple[Tensor, Tensor]]:
+        """Normal images and defects of each class, of the same data sets, from the first sheet
+        on.
+        """
+        fixed, device = self._batches.fixed, self._device
+        shown = partial(fixed, count=SAMPLES_PER_CLASS)
+        return [
+            (shown(0, beside=k).to(device), shown(k, beside=k).to(device))
+            for k in range(1, len(self._batches.images.index.classes))
+        ]
