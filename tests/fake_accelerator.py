@@ -206,9 +206,11 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 def main(preset: str, fault: str = "none") -> None:
     # Of its form, and no more of it than shows it.
-    config = load_config(
-        preset, {"training": {"batch_size": 4}, "method": {"n_critic": CRITIC_STEPS}}
-    )
+    few: dict[str, dict[str, Any]] = {"training": {"batch_size": 4}}
+    few["method"] = {"n_critic": CRITIC_STEPS}
+    if hasattr(load_config(preset, {}).method, "perceptual"):
+        few["method"]["perceptual"] = 0  # of a network with contents
+    config = load_config(preset, few)
     watch = Watch()
     task = Task(CHANNELS, len(CLASSES), config.data.image_size)
     method = make_method(config.method, task)

@@ -21,7 +21,6 @@ from defectgan.data import joint
 from defectgan.data.dataset import Batches
 from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.joint import index_sets
-from defectgan.data.masks import VISIBLE
 from defectgan.devices import seeded
 from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.export import export
@@ -36,7 +35,6 @@ from defectgan.methods.stargan import StarGAN
 from defectgan.model.file import load_model, load_tensors, read_info
 from defectgan.model.painter import Painter
 from defectgan.networks.control import MaskVector, asked, constant_map, one_hot
-from defectgan.networks.generator import SEEN
 from defectgan.networks.stargan import StarCritic, StarGenerator
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
@@ -289,10 +287,6 @@ def test_how_sure_the_critic_is_of_a_class_is_among_those_of_its_sets() -> None:
     with torch.no_grad():
         networks[CRITIC].logits.weight[3] += 1000
     assert torch.equal(painter.names(images, 2), logits[:, :3].argmax(1) == 2)
-
-
-def test_a_change_that_is_seen_is_masked_as_a_whole() -> None:
-    assert pytest.approx(2 * VISIBLE / 255) == SEEN
 
 
 # --- a training

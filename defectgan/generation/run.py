@@ -25,6 +25,7 @@ from defectgan.generation.mask_threshold import find_thresholds
 from defectgan.generation.plan import PlanRow, make_plan
 from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.shelf import Shelf
+from defectgan.generation.style import Style
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
 from defectgan.manifest import FORMAT, Box, ManifestRow
@@ -87,7 +88,7 @@ def run_job(
         writer = FolderWriter(out, job.binary_masks, model)
         shelf = Shelf(job.sources.files, model.info, pool)
         portions = Portions(batch_size, "images", say)
-        paint = partial(paint_rows, shelf, portions, model=model, device=device)
+        paint = partial(paint_rows, shelf, portions, model=model, device=device, style=order.style)
         thresholds = order.thresholds or find_thresholds(job, paint)
         finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
         begun = sum(number < job.n for number in finished)
@@ -99,7 +100,7 @@ def run_job(
 
         tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
         tasks = (
-            pool.submit(_finish, writer, model, thresholds, canvas.apart())
+            pool.submit(_finish, writer, model, thresholds, canvas.apart(), order.style)
             for canvas in surest(tries, order.candidates, attrgetter("confidence"))
         )
         _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
@@ -155,7 +156,11 @@ def _timed(
 
 
 def _finish(
-    writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
+    writer: FolderWriter,
+    model: Model,
+    thresholds: Mapping[str, float],
+    canvas: Canvas,
+    style: Style | None,
 ) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
@@ -166,6 +171,8 @@ def _finish(
     found = is_defect(painted.mask, threshold)
     picture = replace(source.picture, pixels=painted.pixels)
     files = writer.write(row, picture, painted.mask, found)
+    if style is not None:
+        files |= {"style": str(style.path), "style_sha256": style.sha256}
     return ManifestRow(
         format=FORMAT,
         number=row.number,

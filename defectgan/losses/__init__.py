@@ -2,8 +2,14 @@
 
 from defectgan.losses.adversarial import (
     gradient_penalty,
+    hinge_critic,
     interpolate,
+    least_squares_discriminator,
+    least_squares_generator,
+    minimax_discriminator,
+    non_saturating_generator,
     penalty_at,
+    r1_penalty,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -16,19 +22,33 @@ from defectgan.losses.cycle import (
     reconstruction,
     within,
 )
+from defectgan.losses.matching import feature_matching, perceptual
+from defectgan.losses.style import diversity, kl_divergence, sampled, style_reconstruction
 
 __all__ = [
     "among",
     "classification",
+    "diversity",
+    "feature_matching",
     "gradient_penalty",
+    "hinge_critic",
     "interpolate",
+    "kl_divergence",
+    "least_squares_discriminator",
+    "least_squares_generator",
     "mask_cycle",
     "mask_likelihood",
     "mask_sparsity",
     "mask_supervision",
+    "minimax_discriminator",
+    "non_saturating_generator",
     "penalty_at",
+    "perceptual",
     "probability",
+    "r1_penalty",
     "reconstruction",
+    "sampled",
+    "style_reconstruction",
     "wasserstein_critic",
     "wasserstein_generator",
     "within",

@@ -9,10 +9,46 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # Inside the root: the derivative of |g| at g = 0 would be NaN (a critic with dead units has such
 # points).
 NORM_EPSILON = 1e-12
+
+
+def minimax_discriminator(real_logit: Tensor, fake_logit: Tensor) -> Tensor:
+    """``-E[log D(x)] - E[log(1 - D(G(z)))]``, D the sigmoid of a logit.
+
+    Args:
+        real_logit, fake_logit: of any shape.
+
+    Source: Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, eq. 1.
+    """
+    return F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
+
+
+def non_saturating_generator(fake_logit: Tensor) -> Tensor:
+    """``-E[log D(G(z))]``: the same fixed point, and at a logit the gradient -(1 - D), which is
+    largest where D is sure.
+    """
+    return F.softplus(-fake_logit).mean()
+
+
+def least_squares_discriminator(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """``E[(D(x) - 1)^2] + E[D(G(z))^2]``: real images are to score 1, fakes 0.
+
+    Args:
+        real_score, fake_score: of any shape, without a sigmoid.
+
+    Source: Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, eq. 2 and 9
+        with a = 0, b = c = 1; without their factor 1/2.
+    """
+    return (real_score - 1).square().mean() + fake_score.square().mean()
+
+
+def least_squares_generator(fake_score: Tensor) -> Tensor:
+    """``E[(D(G(z)) - 1)^2]``."""
+    return (fake_score - 1).square().mean()
 
 
 def wasserstein_critic(real_score: Tensor, fake_score: Tensor) -> Tensor:
@@ -70,3 +106,32 @@ def gradient_penalty(score: Tensor, image: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(score.sum(), image, create_graph=True)
     norm = (gradient.flatten(1).square().sum(1) + NORM_EPSILON).sqrt()
     return (norm - 1).square().mean()
+
+
+def hinge_critic(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """``E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]``: what lies beyond the margin of 1 costs
+    nothing. The generator's loss is ``-E[D(G(z))]``, as with a Wasserstein critic.
+
+    Args:
+        real_score, fake_score: of any shape.
+
+    Source: Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization for Generative
+        Adversarial Networks", ICLR 2018, eq. 16 and 17.
+    """
+    return (1 - real_score).clamp(min=0).mean() + (1 + fake_score).clamp(min=0).mean()
+
+
+def r1_penalty(scores: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """``E[|grad D(x)|_2^2] / 2`` at real images [B, C, H, W], always in fp32.
+
+    Args:
+        scores: D of images, [B].
+        image: real ones alone.
+
+    Source: Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
+        eq. 9, whose gamma is the weight.
+    """
+    image = image.detach().float().requires_grad_()
+    with torch.autocast(image.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(scores(image).sum(), image, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean() / 2

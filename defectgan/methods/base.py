@@ -5,7 +5,7 @@ B batch, C image channels, K classes with normal first, H x W pixels, N noise va
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ Terms = dict[str, Tensor]
 # The critic's place in ``Networks`` where a method has one that knows classes: it is asked how sure
 # it is of what was painted.
 CRITIC = "critic"
+# What the mask of a painted image is: the opacity of the layer that was painted over it, all of the
+# image, which was made anew, or where it then differs.
+MaskKind = Literal["layer", "whole", "difference"]
 # Channels of a critic's last layer, at most: four times those of the published form.
 WIDEST = 8192
 
@@ -66,6 +69,29 @@ class PatchShape(MethodShape):
             )
 
 
+class MultiScaleShape(MethodShape):
+    """Of a method with critics at several scales."""
+
+    critic_width: int = Field(
+        64, ge=4, le=1024, description="channels of the first layer, doubled by each further"
+    )
+    critic_layers: int = Field(3, ge=1, le=6, description="each halves the size")
+    scales: int = Field(3, ge=1, le=4, description="critics, each at half the size before")
+
+    @property
+    def critic_sizes(self) -> dict[str, int]:
+        """What its critic is built with, besides C and K."""
+        return {"width": self.critic_width, "layers": self.critic_layers, "scales": self.scales}
+
+    def check(self, size: tuple[int, int], final_lr: float) -> None:
+        # Of one cell alone instance normalization would leave nothing.
+        if min(size) >> (self.critic_layers + self.scales - 1) < 2:
+            raise ValueError(
+                f"{self.scales} critics of {self.critic_layers} layers leave less than 2 x 2 "
+                f"patches of {min(size)} px: take fewer scales or layers"
+            )
+
+
 class Task(NamedTuple):
     """What networks are for: C, K, height and width of the images, whether any image of the data
     has several classes, the ``poses`` that an image is shown in, see ``networks.exemplars``, and
@@ -93,8 +119,8 @@ class Player(NamedTuple):
     the loss and its named terms for a batch; it is called ``repeats`` times a step, each with a
     batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
     thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
-    for parameters whose names in a network begin so. ``drawn`` says that its batches have drawn
-    defects.
+    for parameters whose names begin so, those of their networks first. ``drawn`` says that its
+    batches have drawn defects.
     """
 
     name: str
@@ -127,8 +153,14 @@ class Method(ABC):
     Settings: ClassVar[type[MethodShape]]
     # The networks whose running average (EMA) paints.
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    # What its data must hold, for a person.
+    needs: ClassVar[str] = "good images, and images of each defect"
+    # Whether it takes defects away, too: its masks can be tried on real images.
+    restores: ClassVar[bool] = True
     # Whether it can learn from several data sets with different classes jointly.
     joint: ClassVar[bool] = False
+    # Whether it can paint in the manner of a reference image.
+    styled: ClassVar[bool] = False
 
     def __init__(self, shape: Any, task: Task) -> None:
         """Args: its shape, or all its settings; the task."""
@@ -157,16 +189,21 @@ class Method(ABC):
         """
 
     @property
+    def taught_by(self) -> tuple[str, ...]:
+        """The SHA-256 of the weights of each fixed network that its players learn from, which must
+        not judge it.
+        """
+        return ()
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        """What the masks are that ``paint`` gives."""
+        return "layer"
+
+    @property
     def wants_truths(self) -> bool:
         """Whether its players learn from true masks."""
         return False
-
-    @property
-    def layered(self) -> bool:
-        """Whether it paints a layer over the image; else it paints all of it anew, and its masks
-        say where that made a difference, or are the whole image.
-        """
-        return True
 
     def classification(self, logits: Tensor, label: Tensor, known: Tensor | None = None) -> Tensor:
         """The classification loss that the data's kind of labels asks for, among the classes
@@ -196,3 +233,11 @@ class Method(ABC):
             control: [B, K, h, w], h = w = 1 where it is constant over the image.
             noise: [B, N], standard normal.
         """
+
+    def paint_like(
+        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor
+    ) -> Layer:
+        """As ``paint``, in the manner of ``reference`` images [B, C, H, W] in [-1, 1]: of a method
+        that is ``styled``.
+        """
+        raise NotImplementedError

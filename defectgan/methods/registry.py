@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 METHODS = {
     "defectgan": "DefectGAN",
     "exemplar": "Exemplar",
+    "pix2pixhd": "Pix2PixHD",
     "robust": "Robust",
+    "spade": "SPADE",
     "stargan": "StarGAN",
+    "starganv2": "StarGANv2",
 }
 
 

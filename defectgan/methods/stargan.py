@@ -20,7 +20,7 @@ Source: Choi et al., "StarGAN: Unified Generative Adversarial Networks for Multi
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.base import CRITIC, MaskKind, Method, Networks, PatchShape, Player, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
-from defectgan.networks.generator import Layer, repainted
+from defectgan.networks.generator import Layer
 from defectgan.networks.stargan import StarCritic, StarGenerator
 
 
@@ -67,11 +67,8 @@ class StarGAN(Method):
 
     Shape, Settings = Shape, Settings
     averaged = ()
-    joint: ClassVar[bool] = True
-
-    @property
-    def layered(self) -> bool:
-        return False
+    needs = "good images, and images of each defect; of several data sets, if need be"
+    joint = True
 
     def networks(self) -> dict[str, nn.Module]:
         s, (channels, classes, size) = self.shape, self.task[:3]
@@ -94,11 +91,15 @@ class StarGAN(Method):
             Player("generator", ("generator",), self._generator),
         )
 
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "difference"
+
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
-        return repainted(image, networks["generator"](image, control))
+        return Layer.of_difference(image, networks["generator"](image, control))
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor

@@ -42,11 +42,16 @@ class Painter:
         """N: how many noise values an image of that size takes."""
         return self.method.noise_size(self.networks, height, width)
 
-    def layer(self, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+    def layer(
+        self, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor | None = None
+    ) -> Layer:
         """The layer that brings images [B, C, H, W] in [-1, 1] to the classes of a control map
-        [B, K, h, w], from noise [B, N].
+        [B, K, h, w], from noise [B, N]; in the manner of ``reference`` images of the same shape, of
+        a method that is ``styled``.
         """
-        return self.method.paint(self.networks, image, control, noise)
+        if reference is None:
+            return self.method.paint(self.networks, image, control, noise)
+        return self.method.paint_like(self.networks, image, control, noise, reference)
 
     def paint(self, image: Tensor, labels: Sequence[int], noise: Tensor) -> Painted:
         """Images [B, C, H, W] towards a class each, from noise [B, N]."""

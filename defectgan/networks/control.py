@@ -1,12 +1,13 @@
 """Labels and control maps: what the generator is told to make, and where.
 
-B batch, K classes with index 0 = normal, S data sets, h x w cells.
+B batch, C image channels, K classes with index 0 = normal, S data sets, H x W pixels, h x w cells.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def constant_map(label: Tensor) -> Tensor:
@@ -21,6 +22,42 @@ def asked(control: Tensor) -> Tensor:
     top = control.amax((2, 3))
     defects = top[:, 1:]
     return torch.cat([top[:, :1] * (1 - defects.amax(1, keepdim=True)), defects], dim=1)
+
+
+def spread(control: Tensor, image: Tensor) -> Tensor:
+    """A control map [B, K, h, w] at the size of an image [B, C, H, W], and of its type: each cell
+    as it is.
+    """
+    size = image.shape[2:]
+    if control.shape[2:] == (1, 1):
+        return control.expand(-1, -1, *size).to(image.dtype)
+    return F.interpolate(control, size=size, mode="nearest").to(image.dtype)
+
+
+def masked_map(label: Tensor, truth: Tensor) -> Tensor:
+    """The control map [B, K, H, W] of images whose defects lie where true masks [B, 1, H, W] say:
+    the classes ``label`` [B, K] there and normal elsewhere; all over the image where its mask is
+    not known, NaN.
+    """
+    known = truth.isfinite().flatten(1).all(1)[:, None, None, None]
+    inside = torch.where(known, truth.nan_to_num() > 0.5, True).to(label.dtype)
+    normal = torch.zeros_like(label)
+    normal[:, 0] = 1
+    return constant_map(label) * inside + constant_map(normal) * (1 - inside)
+
+
+def boundary_map(control: Tensor) -> Tensor:
+    """1 where one of a cell's four neighbours shows something else, else 0, [B, 1, h, w], of a
+    control map [B, K, h, w].
+
+    Source: Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with Conditional
+        GANs", CVPR 2018, section 3.3.
+    """
+    down = (control[:, :, 1:] != control[:, :, :-1]).any(1, keepdim=True)
+    across = (control[..., 1:] != control[..., :-1]).any(1, keepdim=True)
+    edge = F.pad(down, (0, 0, 1, 0)) | F.pad(down, (0, 0, 0, 1))
+    edge = edge | F.pad(across, (1, 0)) | F.pad(across, (0, 1))
+    return edge.to(control.dtype)
 
 
 class MaskVector(nn.Module):

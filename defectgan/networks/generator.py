@@ -26,6 +26,10 @@ from defectgan.networks.layers import (
 )
 from defectgan.networks.slices import ChannelSlice, ClassSlice
 
+# How far a pixel of a repainted image goes, in [0, 2], up to which it counts as the same, and from
+# which on as another.
+SAME, CHANGED = 0.1, 0.2
+
 
 def _stage(conv: Conv, channels: int) -> nn.Sequential:
     return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU(inplace=True))
@@ -34,10 +38,6 @@ def _stage(conv: Conv, channels: int) -> nn.Sequential:
 def at(control: Tensor, size: tuple[int, int]) -> Tensor:
     """A map [B, 1, h, w] at another size; 1 x 1 broadcasts as it is."""
     return control if control.shape[2:] == (1, 1) else F.interpolate(control, size=size)
-
-
-# The change of a pixel that a person sees: ``data.masks.VISIBLE`` of 255, of the range of 2.
-SEEN = 20 / 255
 
 
 class Clip(torch.autograd.Function):
@@ -71,13 +71,14 @@ class Layer(NamedTuple):
         """Composed over images [B, C, H, W] in [-1, 1]."""
         return Painted(compose(image, self.foreground, self.mask), self.mask)
 
-
-def repainted(image: Tensor, painted: Tensor) -> Layer:
-    """An image painted anew as a whole, [B, C, H, W], as a layer over what it was painted on: its
-    mask is 1 where that made a visible difference, and less where it made less.
-    """
-    change = (painted - image).abs().amax(1, keepdim=True)
-    return Layer(painted, (change / SEEN).clamp(max=1))
+    @classmethod
+    def of_difference(cls, image: Tensor, painted: Tensor) -> "Layer":
+        """That of an image which was painted anew, [B, C, H, W] in [-1, 1]: opaque where it has
+        changed, and nothing where it differs no more than any repainted image does. What is 0 in
+        the mask stays as it was.
+        """
+        away = (painted - image).abs().amax(1, keepdim=True)
+        return cls(painted, ((away - SAME) / (CHANGED - SAME)).clamp(0, 1))
 
 
 class Generator(nn.Module):
