@@ -18,8 +18,12 @@ from defectgan.model.transfer import Classes, take_over
 from defectgan.networks.critic import PatchCritic, TowerCritic
 from defectgan.networks.exemplars import ExemplarGenerator
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
+from defectgan.networks.multiscale import MultiScaleCritic
+from defectgan.networks.pix2pixhd import CoarseToFineGenerator
 from defectgan.networks.slices import class_slices
+from defectgan.networks.spade import SpadeGenerator
 from defectgan.networks.stargan import StarCritic, StarGenerator
+from defectgan.networks.starganv2 import BranchCritic, MappingNetwork, StyleEncoder
 from defectgan.settings.base import part
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, new_job
@@ -123,6 +127,14 @@ def test_where_the_class_stands_beside_the_image_its_channel_follows() -> None:
         lambda k: TowerCritic(3, k, width=4, layers=3, tower_width=8),
         lambda k: StarGenerator(3, k, width=4, residual_blocks=1),
         lambda k: StarCritic(3, k, width=4, layers=3, size=(16, 16)),
+        lambda k: StarGenerator(3, k, width=4, residual_blocks=1, sets=((0, 1), (0, 2))),
+        lambda k: MappingNetwork(k, latent=4, style=4, width=8),
+        lambda k: StyleEncoder(3, k, width=4, layers=2, size=(16, 16), style=4),
+        lambda k: BranchCritic(3, k, width=4, layers=2, size=(16, 16)),
+        lambda k: MultiScaleCritic(3, k, width=4, layers=2, scales=2, edges=True),
+        lambda k: MultiScaleCritic(3, k, width=4, layers=2, scales=1, spectral=True),
+        lambda k: SpadeGenerator(3, k, width=4, stages=2, hidden=4, style=4, size=(16, 16)),
+        lambda k: CoarseToFineGenerator(3, k, width=4, stages=1, residual_blocks=1, local_blocks=1),
     ],
 )
 def test_every_parameter_whose_shape_follows_the_classes_says_so(
