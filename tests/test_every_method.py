@@ -28,9 +28,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "defectgan": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "noise_scale": 0.3},
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
-    "starganv2": {"width": 4, "stages": 2, "residual_blocks": 1, "latent": 4, "mapping_width": 8},
-    "spade": {"width": 4, "stages": 2, "spade_hidden": 4, "style_layers": 3, "scales": 2},
-    "pix2pixhd": {"width": 4, "stages": 1, "residual_blocks": 1, "scales": 2, "perceptual": 0},
+    "starganv2": {"width": 4, "stages": 1, "residual_blocks": 0, "latent": 4, "mapping_width": 8},
+    "spade": {"width": 4, "stages": 1, "spade_hidden": 4, "style_layers": 3, "scales": 2},
+    "pix2pixhd": {"width": 4, "stages": 1, "residual_blocks": 0, "local_blocks": 1, "scales": 2}
+    | {"perceptual": 0},
 }
 SMALL["exemplar"] = SMALL["robust"]
 CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
