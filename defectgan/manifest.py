@@ -45,6 +45,7 @@ class ManifestRow(BaseModel):
     ``source``      the good image that was painted on, with the SHA-256 of its file; none of an
                     image that was made whole, from noise
     ``defect``      the class, called ``class`` in the file
+    ``style``       the reference in whose manner it was painted, with the SHA-256 of its file
     ``seed``        of the noise, and of the place of the window
     ``window``      left, top, width, height in pixels: what the model saw and may have changed
     ``threshold``   opacity in [0, 1] above which a pixel of the mask is defect
@@ -71,6 +72,8 @@ class ManifestRow(BaseModel):
     source: str | None = None
     source_sha256: str | None = None
     defect: str = Field(alias="class")
+    style: str | None = None
+    style_sha256: str | None = None
     seed: int | None = None
     window: Box | None = None
     threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)

@@ -40,7 +40,7 @@ def test_the_preset_for_a_gpu_is_quick_at_twice_the_size_and_width() -> None:
 def test_the_warm_up_is_bounded_by_the_steps_that_are_asked_for(
     steps: int, longest: int, boards: Path
 ) -> None:
-    job = new_job(boards, "quick", {"training": {"steps": steps}})
+    job = new_job([boards], "quick", {"training": {"steps": steps}})
     assert (job.config.method.warmup_steps, job.warmup_steps()) == (2000, longest)
 
 

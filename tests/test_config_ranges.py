@@ -48,6 +48,20 @@ OF_METHOD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "tower_width": st.sampled_from([8, 16, 24, 12]),
     },
     "stargan": METHOD,
+    "starganv2": METHOD
+    | {
+        "stages": layers,
+        "latent": few,
+        "style_size": few,
+        "mapping_width": few,
+        "mapping_lr": rates,
+    },
+    "spade": {
+        **{name: kind for name, kind in METHOD.items() if name != "residual_blocks"},
+        **{"spade_hidden": few, "style_size": few, "stages": layers, "style_layers": layers},
+        **{"scales": layers, "critic_lr": rates},
+    },
+    "pix2pixhd": METHOD | {"stages": layers, "local_blocks": st.integers(0, 2), "scales": layers},
 }
 OF_METHOD["exemplar"] = {
     k: v for k, v in OF_METHOD["robust"].items() if k not in ("control", "layered")
@@ -56,11 +70,17 @@ OF_METHOD["pix2pix"] = {name: METHOD[name] for name in ("width", "critic_width")
 OF_METHOD["cyclegan"] = OF_METHOD["pix2pix"] | {"residual_blocks": METHOD["residual_blocks"]}
 NOISE = {k: v for k, v in METHOD.items() if k != "residual_blocks"} | {"latent": few}
 OF_METHOD |= dict.fromkeys(("acgan", "cgan", "gan", "wgan", "wgan-gp"), NOISE)
+SMALL = {"width": 4, "residual_blocks": 1, "critic_width": 4, "critic_layers": 2}
+OWN: dict[str, dict[str, Any]] = {
+    "spade": {"style_layers": 3, "spade_hidden": 4},
+    # Its weights come in a package.
+    "pix2pixhd": {"perceptual": 0},
+}
 
 
 def small(name: str) -> dict[str, Any]:
-    sizes = {"width": 4, "residual_blocks": 1, "critic_width": 4, "critic_layers": 2}
-    return {key: size for key, size in sizes.items() if key in OF_METHOD[name]} | {"name": name}
+    sizes = {key: size for key, size in SMALL.items() if key in OF_METHOD[name]}
+    return sizes | OWN.get(name, {}) | {"name": name}
 
 
 def some(section: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:

@@ -33,6 +33,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "defectgan": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "noise_scale": 0.3},
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
+    "starganv2": {"width": 4, "stages": 1, "residual_blocks": 0, "latent": 4, "mapping_width": 8},
+    "spade": {"width": 4, "stages": 1, "spade_hidden": 4, "style_layers": 3, "scales": 2},
+    "pix2pixhd": {"width": 4, "stages": 1, "residual_blocks": 0, "local_blocks": 1, "scales": 2}
+    | {"perceptual": 0},
 }
 SMALL["exemplar"] = SMALL["robust"]
 SMALL |= {"pix2pix": {"width": 4}, "cyclegan": {"width": 4, "residual_blocks": 1, "pool": 2}}
@@ -97,7 +101,6 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 def test_it_generates_images_with_masks_that_are_inspected(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
-    model = load_model(trained.path)
     model = load_model(trained.path)
     method, folder = model.painter.method, tmp_path / "set"
     good = find_sources(str(boards / "normal")) if method.paints_on_images else Sources()

@@ -39,8 +39,17 @@ SMALL: dict[str, dict[str, Any]] = {
 SMALL["exemplar"] = SMALL["robust"]
 SMALL |= {"pix2pix": {"width": 4}, "cyclegan": {"width": 4, "residual_blocks": 1}}
 SMALL |= {name: {"width": 4, "latent": 6} for name in ("acgan", "cgan", "gan", "wgan", "wgan-gp")}
-# Those whose critic knows classes.
-CLASSIFYING = [name for name in METHODS if CRITIC in method_named(name).judging]
+SMALL |= {
+    "starganv2": {"width": 4, "stages": 2, "residual_blocks": 1},
+    "spade": {"critic_layers": 2, "width": 4, "stages": 2, "style_layers": 3},
+    "pix2pixhd": {"critic_layers": 2, "width": 4, "residual_blocks": 1, "scales": 2},
+}
+# Those whose critic is told the class, or has a branch for each.
+TOLD = ("pix2pixhd", "spade", "starganv2")
+# Those whose critic has a classifier.
+CLASSIFYING = [
+    name for name in METHODS if CRITIC in method_named(name).judging and name not in TOLD
+]
 LAYERED = ("defectgan", "robust")
 
 
@@ -420,14 +429,18 @@ def test_stargans_classifier_reads_the_whole_of_the_last_map() -> None:
     assert_close(critic(batch().images, batch().target).logits, naive)
 
 
-def test_stargan_paints_the_whole_image_and_its_mask_is_all_of_it() -> None:
+def test_stargan_paints_the_whole_image_and_its_mask_is_what_has_changed() -> None:
     one, data = made("stargan"), batch()
     painter = Painter(one.method, one.networks)
     assert painter.noise_size(SIZE, SIZE) == 0
     painted = painter.paint(data.images, [1, 2, 0, 0], torch.empty(4, 0))
-    generator = one.networks["generator"]
-    assert_close(painted.image, generator(data.images, constant_map(data.target)))
-    assert torch.equal(painted.mask, torch.ones(4, 1, SIZE, SIZE))
+    made_anew = one.networks["generator"](data.images, constant_map(data.target))
+    away = (made_anew - data.images).abs()
+    assert (away > 0.2).any() and (away < 0.1).any()
+    assert_close(painted.image[away > 0.2], made_anew[away > 0.2])
+    assert torch.equal(painted.image[away < 0.1], data.images[away < 0.1])
+    assert torch.equal(painted.mask == 1, away >= 0.2) and not painted.mask[away < 0.1].any()
+    assert one.method.mask_kind == "difference" and made("robust").method.mask_kind == "layer"
 
 
 def test_stargan_has_no_average_and_what_trains_paints() -> None:

@@ -178,11 +178,11 @@ def test_a_pair_of_which_one_turns_out_damaged_is_replaced_by_the_next(paired: P
 def test_pairs_and_method_must_go_together(paired: Path) -> None:
     data, twins = paired / "data", str(paired / "twins")
     with pytest.raises(SettingError, match="pix2pix needs paired data: with each image") as caught:
-        new_job(data, "pix2pix", {})
+        new_job([data], "pix2pix", {})
     assert caught.value.mend == ("pairs", "FOLDER")
-    assert new_job(data, "pix2pix", {"data": {"pairs": twins}}).index.paired
+    assert new_job([data], "pix2pix", {"data": {"pairs": twins}}).index.paired
     with pytest.raises(SettingError, match=r"exemplar does not learn from pairs: leave data\.pair"):
-        new_job(data, "quick", {"data": {"pairs": twins}})
+        new_job([data], "quick", {"data": {"pairs": twins}})
     with pytest.raises(SettingError, match="pix2pix needs paired data"):
         tree = TINY | {"method": {"name": "pix2pix"}}
         Job(parse_config(tree, origin="tests"), index_data(data, DataConfig()))
@@ -192,6 +192,6 @@ def test_pairs_and_method_must_go_together(paired: Path) -> None:
 
 def test_cyclegan_learns_one_kind_of_defect(paired: Path) -> None:
     with pytest.raises(SettingError, match="learns 1 kind of defect, and there are 2, dent, hole"):
-        new_job(paired / "data", "cyclegan", {})
-    job = new_job(paired / "data", "cyclegan", {"data": {"classes": ("hole",)}})
+        new_job([paired / "data"], "cyclegan", {})
+    job = new_job([paired / "data"], "cyclegan", {"data": {"classes": ("hole",)}})
     assert job.index.classes == ("good", "hole")

@@ -64,6 +64,16 @@ def generate(
         ),
     ] = False,
     candidates: options.Candidates = None,
+    style: Annotated[
+        Path | None,
+        setting(
+            METHOD,
+            "Paint in the manner of this picture of a defect, with a model whose method has a "
+            "style encoder (starganv2, spade).",
+            env="STYLE",
+            default="the seed varies it",
+        ),
+    ] = None,
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -91,6 +101,7 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        style=style,
         device=device,
     )
     rejected = job.job.sources.rejected

@@ -27,10 +27,11 @@ LOG = "the run's log.txt"
 
 def train(
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         setting(
             DATA,
-            "Folder with one folder a class, or of another known form, or its table.",
+            "Folder with one folder a class, or of another known form, or its table; again for "
+            "each further data set, for a method that learns from several (stargan).",
             env="DATA",
         ),
     ] = None,
@@ -248,7 +249,7 @@ def train(
             "init_from": init_from,
         },
     }
-    request = TrainRequest(data, config, settings, resume, out, name)
+    request = TrainRequest(tuple(data or ()), config, settings, resume, out, name)
     reporter = Reporter(quiet=quiet, silent=not world.first)
     if dry_run:
         processes = max(world.size, len(numbers))

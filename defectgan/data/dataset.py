@@ -197,6 +197,9 @@ class ImageSet:
             DataError: if all of the class are damaged, or the settings are strict.
         """
         members = self.index.members[k]
+        if self.index.sets:  # a damaged one gives way to one of its own set
+            own = self.index.ranges[k][members[i].dataset]
+            members, i = members[own.start : own.stop], i - own.start
         if self._strict:
             return members[i], self.image(members[i])
         found = first_sound(members, i, attrgetter("file"), self._with_twin, self.damaged)
@@ -283,6 +286,9 @@ class Batches:
         members = self.images.index.members
         # Drawn for the whole batch, of which a process makes its own rows.
         drawn = [(k, int(rng.integers(len(members[k]))), int(rng.integers(2**31))) for k in classes]
+        sets = [members[k][i].dataset for k, i, _ in drawn[self._half :]]
+        if self.images.index.sets:
+            drawn[: self._half] = self._beside(sets, drawn[: self._half], rng)
         defects = [self._example(*one) for one in drawn[self._half :][self._rows]]
         normal = self._twins(defects) or [
             self._example(*one).image for one in drawn[: self._half][self._rows]
@@ -292,6 +298,7 @@ class Batches:
             to_tensor([one.image for one in defects]),
             self._labels([one.classes for one in defects]),
             self._truths([one.truth for one in defects]),
+            known=self._known(sets[self._rows]),
         )
         if part not in self._drawn:
             return batch
@@ -303,6 +310,22 @@ class Batches:
     def _twins(defects: Sequence[Example]) -> list[NDArray[np.float32]]:
         """The twin of each image, or none."""
         return [one.twin for one in defects if one.twin is not None]
+
+    def _beside(
+        self, sets: Sequence[int], drawn: Sequence[tuple[int, int, int]], rng: np.random.Generator
+    ) -> list[tuple[int, int, int]]:
+        """In the place of normal images others, each of the set of the defect in its row."""
+        own = [self.images.index.ranges[0][number] for number in sets]
+        return [
+            (0, int(rng.integers(one.start, one.stop)), seed)
+            for one, (_, _, seed) in zip(own, drawn, strict=True)
+        ]
+
+    def _known(self, sets: Sequence[int]) -> Tensor:
+        """The classes that the labels of each row's set tell of, as in ``Batch``."""
+        if not self.images.index.sets:
+            return torch.empty(0)
+        return self._labels([[*self.images.index.known[number]] for number in sets])
 
     def _example(self, k: int, i: int, seed: int) -> Example:
         """Image i of class k as the networks see it, augmented."""
@@ -327,21 +350,21 @@ class Batches:
         known = np.stack([unknown if mask is None else mask for mask in masks])
         return torch.from_numpy(np.ascontiguousarray(known.transpose(0, 3, 1, 2)))
 
-    def fixed(self, k: int, count: int) -> Tensor:
+    def fixed(self, k: int, count: int, *, beside: int | None = None) -> Tensor:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
-        fewer images repeats them.
+        fewer images repeats them. Of several data sets those that have the class ``beside``.
         """
-        drawn = self._spread(k, count)
+        drawn = self._spread(k, count, k if beside is None else beside)
         return to_tensor([unit(self.images.view(*one, k).image) for one in drawn])
 
     def finer(self, k: int, count: int, times: int) -> Tensor:
         """The same images with so many pixels for each, each way."""
-        drawn = self._spread(k, count)
+        drawn = self._spread(k, count, k)
         return to_tensor([unit(self.images.finer(sample, k, times)) for sample, _ in drawn])
 
-    def _spread(self, k: int, count: int) -> list[tuple[Sample, Kept]]:
-        total = len(self.images.index.members[k])
-        return [self.images.sound(k, i * total // count) for i in range(count)]
+    def _spread(self, k: int, count: int, beside: int) -> list[tuple[Sample, Kept]]:
+        places = self.images.index.beside(k, beside)
+        return [self.images.sound(k, places[i * len(places) // count]) for i in range(count)]
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.shelf import Blank, Shelf, Source
+from defectgan.generation.style import Style
 from defectgan.memory import Portions
 from defectgan.model.file import Model
 from defectgan.model.pixels import model_view, row_noise
@@ -63,8 +64,10 @@ def paint_rows(
     *,
     model: Model,
     device: torch.device,
+    style: Style | None = None,
 ) -> Iterator[list[Canvas]]:
-    """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
+    """The canvases of rows, as many at once as fit, while the sources of the next ones are read;
+    all in the manner of a reference, if there is one.
 
     Raises:
         OutOfMemory: if not even one image at a time fits into memory.
@@ -74,7 +77,7 @@ def paint_rows(
     for batch, sources in _read_ahead(shelf, batches):
 
         def compute(part: slice) -> list[Canvas]:
-            return _compute(model, batch[part], sources[part], device)  # noqa: B023
+            return _compute(model, batch[part], sources[part], device, style)  # noqa: B023
 
         yield from portions(len(batch), compute)
 
@@ -102,7 +105,11 @@ def _read_ahead(
 
 @torch.no_grad()
 def _compute(
-    model: Model, rows: Sequence[PlanRow], sources: Sequence[Source], device: torch.device
+    model: Model,
+    rows: Sequence[PlanRow],
+    sources: Sequence[Source],
+    device: torch.device,
+    style: Style | None,
 ) -> list[Canvas]:
     info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
@@ -111,7 +118,9 @@ def _compute(
     noise = torch.stack([row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows])
     labels = [info.label_of(row.defect) for row in rows]
     on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
-    layer = painter.layer(on_device, painter.control(labels, device), noise.to(device))
+    reference = None if style is None else style.image.to(device).expand(len(rows), -1, -1, -1)
+    control = painter.control(labels, device)
+    layer = painter.layer(on_device, control, noise.to(device), reference)
     verdicts = _judge(model, compose(on_device, *layer), labels)
     foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
     return [

@@ -72,6 +72,7 @@ def prepare(
     seed: int = 0,
     binary_masks: bool = False,
     candidates: int | None = None,
+    style: Path | None = None,
     device: str = "auto",
 ) -> Prepared:
     """Find all that a job takes; the arguments are those of ``generate``.
@@ -86,7 +87,9 @@ def prepare(
     trained = load_model(find_model(model), device=place)
     classes = tuple(defects or trained.info.made)
     sources = _sources(normal, trained)
-    job = GenerateJob(sources, classes, n, seed, binary_masks=binary_masks, candidates=candidates)
+    job = GenerateJob(
+        sources, classes, n, seed, binary_masks=binary_masks, candidates=candidates, style=style
+    )
     folder = out or _default_folder(classes)
     return Prepared(settle(job, trained, folder), trained, folder, place)
 
@@ -112,6 +115,7 @@ def generate(
     batch_size: int = BATCH,
     binary_masks: bool = False,
     candidates: int | None = None,
+    style: Path | None = None,
     device: str = "auto",
     listener: Listener = SILENT,
 ) -> Path:
@@ -132,6 +136,8 @@ def generate(
         binary_masks: write masks of 0 and 255 instead of soft ones.
         candidates: paintings tried for each image, of which the one is kept whose class the critic
             is surest of; None for the usual number.
+        style: a picture of a defect in whose manner all are painted, by a model whose method has a
+            style encoder; None: the seed varies the manner.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         listener: who is told how it goes.
 
@@ -151,6 +157,7 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        style=style,
         device=device,
     )
     with listener.counting("images", n) as done:

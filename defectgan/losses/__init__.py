@@ -3,6 +3,7 @@
 from defectgan.losses.adversarial import (
     clip_weights,
     gradient_penalty,
+    hinge_critic,
     interpolate,
     least_squares_discriminator,
     least_squares_generator,
@@ -11,10 +12,11 @@ from defectgan.losses.adversarial import (
     non_saturating_generator,
     penalty_at,
     perturbed,
+    r1_penalty,
     wasserstein_critic,
     wasserstein_generator,
 )
-from defectgan.losses.classification import classification, probability
+from defectgan.losses.classification import among, classification, probability
 from defectgan.losses.cycle import (
     mask_cycle,
     mask_likelihood,
@@ -23,12 +25,19 @@ from defectgan.losses.cycle import (
     reconstruction,
     within,
 )
+from defectgan.losses.matching import feature_matching, perceptual
+from defectgan.losses.style import diversity, kl_divergence, sampled, style_reconstruction
 
 __all__ = [
+    "among",
     "classification",
     "clip_weights",
+    "diversity",
+    "feature_matching",
     "gradient_penalty",
+    "hinge_critic",
     "interpolate",
+    "kl_divergence",
     "least_squares_discriminator",
     "least_squares_generator",
     "mask_cycle",
@@ -39,9 +48,13 @@ __all__ = [
     "minimax_generator",
     "non_saturating_generator",
     "penalty_at",
+    "perceptual",
     "perturbed",
     "probability",
+    "r1_penalty",
     "reconstruction",
+    "sampled",
+    "style_reconstruction",
     "wasserstein_critic",
     "wasserstein_generator",
     "within",

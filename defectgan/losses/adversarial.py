@@ -143,3 +143,32 @@ def gradient_penalty(score: Tensor, image: Tensor, *, one_sided: bool = False) -
     norm = (gradient.flatten(1).square().sum(1) + NORM_EPSILON).sqrt()
     beyond = norm - 1
     return (beyond.clamp(min=0) if one_sided else beyond).square().mean()
+
+
+def hinge_critic(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """``E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]``: what lies beyond the margin of 1 costs
+    nothing. The generator's loss is ``-E[D(G(z))]``, as with a Wasserstein critic.
+
+    Args:
+        real_score, fake_score: of any shape.
+
+    Source: Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization for Generative
+        Adversarial Networks", ICLR 2018, eq. 16 and 17.
+    """
+    return (1 - real_score).clamp(min=0).mean() + (1 + fake_score).clamp(min=0).mean()
+
+
+def r1_penalty(scores: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """``E[|grad D(x)|_2^2] / 2`` at real images [B, C, H, W], always in fp32.
+
+    Args:
+        scores: D of images, [B].
+        image: real ones alone.
+
+    Source: Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
+        eq. 9, whose gamma is the weight.
+    """
+    image = image.detach().float().requires_grad_()
+    with torch.autocast(image.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(scores(image).sum(), image, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean() / 2

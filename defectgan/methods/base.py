@@ -86,9 +86,33 @@ class PatchGANShape(MethodShape):
             )
 
 
+class MultiScaleShape(MethodShape):
+    """Of a method with critics at several scales."""
+
+    critic_width: int = Field(
+        64, ge=4, le=1024, description="channels of the first layer, doubled by each further"
+    )
+    critic_layers: int = Field(3, ge=1, le=6, description="each halves the size")
+    scales: int = Field(3, ge=1, le=4, description="critics, each at half the size before")
+
+    @property
+    def critic_sizes(self) -> dict[str, int]:
+        """What its critic is built with, besides C and K."""
+        return {"width": self.critic_width, "layers": self.critic_layers, "scales": self.scales}
+
+    def check(self, size: tuple[int, int], final_lr: float) -> None:
+        # Of one cell alone instance normalization would leave nothing.
+        if min(size) >> (self.critic_layers + self.scales - 1) < 2:
+            raise ValueError(
+                f"{self.scales} critics of {self.critic_layers} layers leave less than 2 x 2 "
+                f"patches of {min(size)} px: take fewer scales or layers"
+            )
+
+
 class Task(NamedTuple):
     """What networks are for: C, K, height and width of the images, whether any image of the data
-    has several classes, and the ``poses`` that an image is shown in, see ``networks.exemplars``.
+    has several classes, the ``poses`` that an image is shown in, see ``networks.exemplars``, and
+    the numbers of the classes that the labels of each of several data sets tell of, ``sets``.
     """
 
     channels: int
@@ -96,6 +120,13 @@ class Task(NamedTuple):
     size: tuple[int, int]
     multi_label: bool = False
     poses: tuple[int, ...] = (0,)
+    sets: tuple[tuple[int, ...], ...] = ()
+
+    def beside(self, k: int) -> list[int]:
+        """The classes of the data sets that have class k: it can be told from these."""
+        if not self.sets:
+            return list(range(self.classes))
+        return sorted({other for known in self.sets if k in known for other in known})
 
 
 class Player(NamedTuple):
@@ -105,8 +136,9 @@ class Player(NamedTuple):
     the loss and its named terms for a batch; it is called ``repeats`` times a step, each with a
     batch of its own. ``ahead`` gives what these calls need of the networks that stand still, one
     thing for each batch, in one pass and without a graph. ``rates`` are learning rates of their own
-    for parameters whose names in a network begin so. ``drawn`` says that its batches have drawn
-    defects. ``optimiser`` is its kind, and ``after`` what follows each of its updates.
+    for parameters whose names begin so, those of their networks first. ``drawn`` says that its
+    batches have drawn defects. ``optimiser`` is its kind, and ``after`` what follows each of its
+    updates.
     """
 
     name: str
@@ -155,6 +187,10 @@ class Method(ABC):
     paired: ClassVar[bool] = False
     # Classes of defects that it can learn, None: any number.
     most_defects: ClassVar[int | None] = None
+    # Whether it can learn from several data sets with different classes jointly.
+    joint: ClassVar[bool] = False
+    # Whether it can paint in the manner of a reference image.
+    styled: ClassVar[bool] = False
 
     def __init__(self, shape: Any, task: Task) -> None:
         """Args: its shape, or all its settings; the task."""
@@ -184,6 +220,13 @@ class Method(ABC):
         """
 
     @property
+    def taught_by(self) -> tuple[str, ...]:
+        """The SHA-256 of the weights of each fixed network that its players learn from, which must
+        not judge it.
+        """
+        return ()
+
+    @property
     def mask_kind(self) -> MaskKind:
         """What the masks are that ``paint`` gives."""
         return "layer"
@@ -193,15 +236,19 @@ class Method(ABC):
         """Whether its players learn from true masks."""
         return False
 
-    def classification(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The classification loss that the data's kind of labels asks for."""
-        return losses.classification(logits, label, multi_label=self.task.multi_label)
-
-    def sureness(self, logits: Tensor, label: Tensor) -> Tensor:
-        """How probable the true classes are to a classifier, the mean in [0, 1]: the term by which
-        a training sets the strength of its augmentation.
+    def classification(self, logits: Tensor, label: Tensor, known: Tensor | None = None) -> Tensor:
+        """The classification loss that the data's kind of labels asks for, among the classes
+        ``known``.
         """
-        return losses.probability(logits.detach(), label, multi_label=self.task.multi_label).mean()
+        multi_label = self.task.multi_label
+        return losses.classification(logits, label, multi_label=multi_label, known=known)
+
+    def sureness(self, logits: Tensor, label: Tensor, known: Tensor | None = None) -> Tensor:
+        """How probable the true classes are to a classifier, among those ``known``, the mean in
+        [0, 1]: the term by which a training sets the strength of its augmentation.
+        """
+        logits, multi_label = logits.detach(), self.task.multi_label
+        return losses.probability(logits, label, multi_label=multi_label, known=known).mean()
 
     @abstractmethod
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
@@ -225,3 +272,11 @@ class Method(ABC):
         ``networks.detail.unpacked``; None where nothing is known.
         """
         return None
+
+    def paint_like(
+        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor
+    ) -> Layer:
+        """As ``paint``, in the manner of ``reference`` images [B, C, H, W] in [-1, 1]: of a method
+        that is ``styled``.
+        """
+        raise NotImplementedError

@@ -18,8 +18,11 @@ METHODS = {
     "exemplar": "Exemplar",
     "gan": "GAN",
     "pix2pix": "Pix2Pix",
+    "pix2pixhd": "Pix2PixHD",
     "robust": "Robust",
+    "spade": "SPADE",
     "stargan": "StarGAN",
+    "starganv2": "StarGANv2",
     "wgan": "WGAN",
     "wgan-gp": "WGANGP",
 }

@@ -104,7 +104,7 @@ class Robust(Layered):
         return "layer" if self.shape.layered else "whole"
 
     def players(self) -> tuple[Player, ...]:
-        rates = {"tower.": self.shape.tower_lr}
+        rates = {f"{CRITIC}.tower.": self.shape.tower_lr}
         return (
             Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes, rates),
             Player("generator", ("generator",), self._generator),

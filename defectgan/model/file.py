@@ -6,7 +6,7 @@ step ahead of the other after a kill. Nothing is ever unpickled.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,16 +89,17 @@ def _info(path: Path, file: Any) -> ModelInfo:
     try:
         header = as_today(file.metadata() or {})
         facts = {name: _parsed(name, header[name]) for name in FACTS}
-        levels = facts["levels"]
+        levels, classes = facts["levels"], _classes(facts["classes"])
         return ModelInfo(
             form=form_of(facts["form"], origin=str(path)),
-            classes=_classes(facts["classes"]),
+            classes=classes,
             channels=_checked("channels", facts["channels"], facts["channels"] in (1, 3)),
             step=_checked("step", facts["step"], isinstance(facts["step"], int)),
             multi_label=bool(facts["multi_label"]),
             levels=levels and Levels(*levels),
             calibrated=_opacity(facts["calibrated"]),
             taught_by=tuple(_parsed("taught_by", header.get("taught_by", "[]"))),
+            sets=_sets(_parsed("sets", header.get("sets", "[]")), classes),
             training=header["training"],
         )
     except KeyError as error:
@@ -142,6 +143,18 @@ def _classes(names: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"its classes {', '.join(names)} name one twice")
     return tuple(names)
+
+
+def _sets(sets: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The classes of each data set of a header.
+
+    Raises:
+        ValueError: if they are none of the model's.
+    """
+    sound = isinstance(sets, list) and all(
+        isinstance(known, list) and set(known) <= {*classes} for known in sets
+    )
+    return tuple(map(tuple, _checked("sets", sets, sound)))
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

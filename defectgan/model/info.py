@@ -32,8 +32,9 @@ class ModelInfo:
     training step, whether images may have several classes at once, the levels that its rule
     found (None: the full range of each file's depth), and the mask threshold that was calibrated on
     true masks (None: it was not). ``taught_by`` is the SHA-256 of the weights of each fixed network
-    that it was trained against, which must not judge it. ``training`` are the settings of its
-    training as JSON, for a person: nothing here reads them.
+    that it was trained against, which must not judge it. ``sets`` are the classes, normal first,
+    that the labels of each of several data sets told of, none where there was one. ``training``
+    are the settings of its training as JSON, for a person: nothing here reads them.
     """
 
     form: Form
@@ -44,6 +45,7 @@ class ModelInfo:
     levels: Levels | None = None
     calibrated: float | None = None
     taught_by: tuple[str, ...] = ()
+    sets: tuple[tuple[str, ...], ...] = ()
     training: str = "{}"
 
     @classmethod
@@ -55,13 +57,14 @@ class ModelInfo:
             index.channels,
             multi_label=index.multi_label,
             levels=index.levels,
+            sets=tuple(one.classes for one in index.sets),
             training=config.model_dump_json(),
         )
 
     @property
     def networks(self) -> tuple[Any, ...]:
         """All that the shape of the networks depends on."""
-        return self.form.method, self.classes, self.channels
+        return self.form.method, self.classes, self.channels, self.sets
 
     @cached_property
     def folders(self) -> Mapping[str, str]:
@@ -113,7 +116,9 @@ class ModelInfo:
         view, poses = self.form.view, self.form.poses
         square = view.image_size[0] == view.image_size[1]
         shown = poses_shown(flip=poses.flip, rotate=poses.rotate, square=square)
-        return Task(self.channels, len(self.classes), view.image_size, self.multi_label, shown)
+        sets = tuple(tuple(map(self.classes.index, known)) for known in self.sets)
+        count = len(self.classes)
+        return Task(self.channels, count, view.image_size, self.multi_label, shown, sets)
 
     def method(self) -> Method:
         """The method that builds its networks and paints with them."""
@@ -132,5 +137,6 @@ class ModelInfo:
             "levels": json.dumps(self.levels),
             "calibrated": json.dumps(self.calibrated),
             "taught_by": json.dumps(self.taught_by),
+            "sets": json.dumps(self.sets),
             "training": self.training,
         }

@@ -1,6 +1,6 @@
 """A training as it was asked for: new, or going on with a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.data.index import Index, index_data, read_split, write_split
+from defectgan.data.index import Index, read_split, write_split
+from defectgan.data.joint import index_sets
 from defectgan.data.masks import outline
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
@@ -17,7 +18,7 @@ from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.methods.base import Method, MethodShape
 from defectgan.methods.config import Config, dump_config, load_config, parse_config
-from defectgan.methods.registry import make_method, method_named
+from defectgan.methods.registry import METHODS, make_method, method_named
 from defectgan.model.file import first_weights, read_info
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
@@ -145,23 +146,31 @@ def _outlined(image: NDArray[np.uint8], truth: torch.Tensor) -> NDArray[np.uint8
     return colour
 
 
-def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
-    """A new training on a data folder, by a preset or a YAML file with overrides.
+def new_job(data: Sequence[Path], config: str | Path, overrides: Overrides) -> Job:
+    """A new training on a data folder, or on several jointly, by a preset or a YAML file with
+    overrides.
 
     Where it begins with the weights of another training, its networks are of that training's form.
 
     Raises:
-        SettingError: if a setting cannot be.
-        DataError: if the folder cannot be learned from.
+        SettingError: if a setting cannot be, or the method cannot learn from several folders.
+        DataError: if a folder cannot be learned from.
         ModelError: if there are no weights to begin with.
     """
     settings = load_config(config, overrides)
+    if len(data) > 1 and not method_named(settings.method.name).joint:
+        able = [name for name in METHODS if method_named(name).joint]
+        raise SettingError(
+            f"the method {settings.method.name} learns from one data set, and {len(data)} are "
+            f"named: train one model for each, or take {' or '.join(able)}, whose mask vector "
+            "says which classes the labels of a set tell of"
+        )
     if settings.training.start is not None:
         earlier = read_info(first_weights(settings.training.start)).form
         method = _shaped(settings.method, earlier.method, config)
         settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
     _pairs_serve(settings.method.name, paired=settings.data.pairs is not None)
-    return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
+    return Job(settings, index_sets(data, settings.data, seed=settings.training.seed))
 
 
 def _pairs_serve(name: str, *, paired: bool) -> None:
@@ -214,7 +223,7 @@ def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> in
     return None if shareable == size else shareable
 
 
-def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:
+def resumed_job(run: Path, overrides: Overrides, *, data: Sequence[Path] = ()) -> Job:
     """Go on with a run, with more steps or another precision if asked for.
 
     The learning rate falls linearly to the last step: with more steps it is higher from here on
@@ -223,7 +232,7 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
     Args:
         run: the run folder.
         overrides: settings given anew.
-        data: where the images are now, if they have moved.
+        data: where the images are now, if they have moved, each data set in its turn.
 
     Raises:
         ModelError: if it is no run folder.
@@ -246,9 +255,9 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
         raise SettingError(
             f"{run} has done {done} steps already: name more than {config.training.steps}"
         )
-    return Job(config, read_split(folder.split, root=data), folder)
+    return Job(config, read_split(folder.split, roots=data), folder)
 
 
-def shared_job(folder: RunFolder, *, data: Path | None = None) -> Job:
+def shared_job(folder: RunFolder, *, data: Sequence[Path] = ()) -> Job:
     """The job that the first process has begun in a folder, for another one to take part."""
-    return Job(load_config(folder.config, {}), read_split(folder.split, root=data), folder)
+    return Job(load_config(folder.config, {}), read_split(folder.split, roots=data), folder)

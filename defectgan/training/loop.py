@@ -81,6 +81,7 @@ class Training:
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         method = make_method(config.method, self._info.task)
+        self._info = replace(self._info, taught_by=method.taught_by)
         self._engine = Engine(config, method, device=device, bf16=bf16, world=world)
         rows = world.part(config.training.batch_size // 2)
         self._batches = make_batches(

@@ -1,7 +1,7 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -196,9 +196,8 @@ class Sampler:
             self._sheet_of_made(path, painter)
             return
         cells: list[Pixels] = []
-        normal, *defects = self._images
         both = painter.method.restores
-        for k, known in enumerate(defects, start=1):
+        for k, (normal, known) in enumerate(self._images, start=1):
             for images, label in ((normal, k), (known, 0))[: 1 + both]:
                 painted, mask = self._paint(painter, images, label, seed=0)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
@@ -207,7 +206,8 @@ class Sampler:
 
     def _sheet_of_made(self, path: Path, painter: Painter) -> None:
         cells: list[Pixels] = []
-        for k, real in enumerate(self._images):
+        normal, _ = self._images[0]
+        for k, real in enumerate([normal, *(known for _, known in self._images)]):
             # Rows of a method that is told no class would all be the same by one seed.
             made = self._paint(painter, real, k, seed=k).image
             for image, result in zip(real, made, strict=True):
@@ -219,8 +219,13 @@ class Sampler:
         return painter.paint_class(images, label, rng, portions=self._portions)
 
     @cached_property
-    def _images(self) -> list[Tensor]:
-        """Those of each class, from the first sheet on."""
-        count = len(self._batches.images.index.classes)
-        fixed = (self._batches.fixed(k, SAMPLES_PER_CLASS) for k in range(count))
-        return [images.to(self._device) for images in fixed]
+    def _images(self) -> list[tuple[Tensor, Tensor]]:
+        """Normal images and defects of each class, of the same data sets, from the first sheet
+        on.
+        """
+        fixed, device = self._batches.fixed, self._device
+        shown = partial(fixed, count=SAMPLES_PER_CLASS)
+        return [
+            (shown(0, beside=k).to(device), shown(k, beside=k).to(device))
+            for k in range(1, len(self._batches.images.index.classes))
+        ]

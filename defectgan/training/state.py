@@ -42,7 +42,7 @@ class State:
         rates = {**player.rates, "": optim.lr}
         groups: dict[str, list[nn.Parameter]] = {start: [] for start in reversed(rates)}
         for network in player.trains:
-            for name, parameter in self.networks[network].named_parameters():
+            for name, parameter in self.networks[network].named_parameters(prefix=network):
                 groups[next(start for start in rates if name.startswith(start))].append(parameter)
         sets = [
             {"params": params, "lr": rates[start], "first_lr": rates[start]}
