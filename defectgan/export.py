@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from defectgan.errors import CheckFailed, SettingError
 from defectgan.files import atomic_path, new_files
-from defectgan.methods.base import CRITIC
 from defectgan.model.file import Model, load_model, save_tensors, with_prefix
 from defectgan.model.painter import Painter
 from defectgan.networks.compose import compose
@@ -47,8 +46,9 @@ class Exported(nn.Module):
 
 
 def painting(painter: Painter) -> dict[str, nn.Module]:
-    """The networks that painting takes: all but the critic."""
-    return {name: network for name, network in painter.networks.items() if name != CRITIC}
+    """The networks that painting takes: all but those that judge."""
+    judging = painter.method.judging
+    return {name: network for name, network in painter.networks.items() if name not in judging}
 
 
 @dataclass(frozen=True)

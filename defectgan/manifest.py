@@ -12,7 +12,7 @@ means what was there before leaves the number as it is.
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,8 +39,13 @@ class ManifestRow(BaseModel):
     ``number``      counts the images of a job from 0
     ``output``, ``mask``  files below the folder, each with its SHA-256 as it was written
     ``binary``      whether the mask is 255 above the threshold and 0 elsewhere, instead of soft
-    ``source``      the good image that was painted on, with the SHA-256 of its file
+    ``mask_kind``   what the mask is: ``layer``, the opacity of what was painted over the source;
+                    ``whole``, all of the image, which was made anew; or ``difference``, where it
+                    then differs from the source
+    ``source``      the good image that was painted on, with the SHA-256 of its file; none of an
+                    image that was made whole, from noise
     ``defect``      the class, called ``class`` in the file
+    ``style``       the reference in whose manner it was painted, with the SHA-256 of its file
     ``seed``        of the noise, and of the place of the window
     ``window``      left, top, width, height in pixels: what the model saw and may have changed
     ``threshold``   opacity in [0, 1] above which a pixel of the mask is defect
@@ -63,9 +68,12 @@ class ManifestRow(BaseModel):
     output_sha256: str | None = None
     mask: str
     mask_sha256: str | None = None
+    mask_kind: Literal["layer", "whole", "difference"] = "layer"
     source: str | None = None
     source_sha256: str | None = None
     defect: str = Field(alias="class")
+    style: str | None = None
+    style_sha256: str | None = None
     seed: int | None = None
     window: Box | None = None
     threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)

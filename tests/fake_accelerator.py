@@ -206,9 +206,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 def main(preset: str, fault: str = "none") -> None:
     # Of its form, and no more of it than shows it.
-    config = load_config(
-        preset, {"training": {"batch_size": 4}, "method": {"n_critic": CRITIC_STEPS}}
-    )
+    kind = type(load_config(preset, {}).method)
+    few = {"n_critic": CRITIC_STEPS, "perceptual": 0}  # that is of a network with contents
+    own = {name: value for name, value in few.items() if name in kind.model_fields}
+    config = load_config(preset, {"training": {"batch_size": 4}, "method": own})
     watch = Watch()
     task = Task(CHANNELS, len(CLASSES), config.data.image_size)
     method = make_method(config.method, task)

@@ -42,7 +42,8 @@ def test_a_step_on_a_gpu_mixes_no_devices_and_never_makes_the_host_wait(preset: 
     settings = load_config(preset, {}).method
     method = make_method(settings, Task(3, 3, (128, 128)))
     tensors = 4 if method.wants_truths else 3
-    batches = 2 * (CRITIC_STEPS + 1) + (method.warm_up() is not None)
+    critic_steps = CRITIC_STEPS if hasattr(settings, "n_critic") else 1
+    batches = 2 * (critic_steps + 1) + (method.warm_up() is not None)
     drawn = 2 * sum(player.repeats for player in method.players() if player.drawn)
     assert uploads == tensors * batches + 2 * drawn
 

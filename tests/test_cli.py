@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from defectgan import __version__
 from defectgan.images import Picture, write_picture
+from defectgan.methods.registry import method_named
+from defectgan.settings.load import preset_folder
 from defectgan.training import watch
 from tests.conftest import CLASSES, TINY, wait_for
 
@@ -475,3 +477,38 @@ def test_where_no_run_has_weights_the_newest_is_named(
     call("train --data pcb --name cut", code=130)
     flat = " ".join(call("export", code=3).stderr.replace("│", " ").split())
     assert "has weights: the newest," in flat and "ended before its first step" in flat
+
+
+def test_presets_are_listed_with_what_they_are_for_and_the_data_of_their_method() -> None:
+    said = call("train --list-presets --json").stdout
+    listed = {row["name"]: row for row in json.loads(said)["presets"]}
+    assert listed.keys() == {path.stem for path in preset_folder().glob("*.yaml")}
+    for row in listed.values():
+        assert row["data"] == method_named(row["method"]).needs
+        assert 0 < len(row["made_for"]) < 100
+    assert listed["quick"]["made_for"] == "a CPU, and for a first look on any machine"
+    table = call("train --list-presets").stdout.splitlines()
+    assert len(table) == 1 + len(listed)
+    for line, row in zip(table[1:], listed.values(), strict=True):
+        assert line.startswith(row["name"]) and line.rstrip().endswith(row["data"])
+
+
+def test_a_model_from_noise_needs_no_good_images_and_says_what_its_masks_are(place: Path) -> None:
+    small = {"name": "acgan", "width": 4, "latent": 4, "critic_width": 4, "critic_layers": 3}
+    (place / "noise.yaml").write_text(yaml.safe_dump(TINY | {"method": small}))
+    call("train --data pcb --config noise.yaml --steps 2")
+    made = call("generate --n 2 --candidates 1 --out made")
+    assert "2 images: made" in made.stdout
+    said = " ".join(made.stderr.split())
+    assert "makes whole images from noise: the mask of each is all of it" in said
+    assert "cover more than" not in said
+    refused = call("generate --normal imgs", code=2).stderr
+    assert "nothing to paint on" in " ".join(refused.replace("│", " ").split())
+    for what in ("", " made"):
+        call(f"inspect-masks{what}", code=3)
+
+
+def test_a_model_that_paints_asks_for_good_images_by_the_option(place: Path) -> None:
+    call("train --data pcb --steps 1")
+    refused = call("generate", code=2).stderr.replace("│", " ")
+    assert "no good images to paint on: name them: --normal FOLDER" in " ".join(refused.split())

@@ -126,10 +126,10 @@ def test_a_split_gives_the_same_index_again_also_where_the_data_has_moved(
     write_split(tmp_path / "split.json", index)
     assert read_split(tmp_path / "split.json") == index
     moved = shutil.copytree(boards, tmp_path / "moved")
-    assert read_split(tmp_path / "split.json", root=moved).counts() == index.counts()
+    assert read_split(tmp_path / "split.json", roots=[moved]).counts() == index.counts()
     (moved / "tin" / index.members[3][0].file.name).unlink()
     with pytest.raises(DataError, match="1 of the images of this run are gone"):
-        read_split(tmp_path / "split.json", root=moved)
+        read_split(tmp_path / "split.json", roots=[moved])
 
 
 def test_an_image_is_the_file_at_training_size(boards: Path) -> None:

@@ -8,39 +8,63 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from defectgan.data.index import index_data
+from defectgan.data.index import Index, index_data
+from defectgan.errors import DataError, ModelError
 from defectgan.export import Exported, available_formats, example, export
-from defectgan.generation.plan import find_sources
+from defectgan.generation.plan import Sources, find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
 from defectgan.images import read_mask
 from defectgan.inspection.inspect_masks import inspect
+from defectgan.inspection.subject import RESTORED
 from defectgan.manifest import read_manifest
+from defectgan.methods.base import CRITIC as KNOWS
 from defectgan.methods.config import Config, parse_config
-from defectgan.methods.registry import METHODS
+from defectgan.methods.registry import METHODS, method_named
 from defectgan.model.file import load_model, load_tensors
 from defectgan.runs import RunFolder
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job
-from tests.conftest import CLASSES, CPU, TINY, StopAfter, go_on, run_job, start
+from defectgan.training.watch import Outcome
+from tests.conftest import CLASSES, CPU, TINY, StopAfter, go_on, run_job
 from tests.test_inspection import target_of
 
 SMALL: dict[str, dict[str, Any]] = {
     "defectgan": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "noise_scale": 0.3},
     "robust": {"width": 4, "residual_blocks": 1, "spade_hidden": 4, "tower_width": 8},
     "stargan": {"width": 4, "residual_blocks": 1},
+    "starganv2": {"width": 4, "stages": 1, "residual_blocks": 0, "latent": 4, "mapping_width": 8},
+    "spade": {"width": 4, "stages": 1, "spade_hidden": 4, "style_layers": 3, "scales": 2},
+    "pix2pixhd": {"width": 4, "stages": 1, "residual_blocks": 0, "local_blocks": 1, "scales": 2}
+    | {"perceptual": 0},
 }
 SMALL["exemplar"] = SMALL["robust"]
+SMALL |= {"pix2pix": {"width": 4}, "cyclegan": {"width": 4, "residual_blocks": 1, "pool": 2}}
+FROM_NOISE = ("acgan", "cgan", "gan", "wgan", "wgan-gp")
+SMALL |= {name: {"width": 4, "latent": 6} for name in FROM_NOISE}
 CRITIC = {"critic_width": 4, "critic_layers": 3, "n_critic": 1}
 
 
 def config_of(name: str, **training: Any) -> Config:
+    method = method_named(name)
+    sizes = {k: v for k, v in CRITIC.items() if k in method.Settings.model_fields}
     tree = TINY | {
-        "augment": {"adaptive": True},
-        "method": {"name": name} | CRITIC | SMALL[name],
+        "augment": {"adaptive": KNOWS in method.judging},
+        "method": {"name": name} | sizes | SMALL[name],
         "training": TINY["training"] | {"steps": 3} | training,
     }
     return parse_config(tree, origin="tests")
+
+
+def index_of(name: str, boards: Path, *classes: str) -> Index:
+    """As many classes as the method can learn, and the true masks as twins where it needs some."""
+    method = method_named(name)
+    pairs = str(boards / "masks") if method.paired else None
+    return index_data(boards, DataConfig(classes=classes[: method.most_defects], pairs=pairs))
+
+
+def begun(name: str, boards: Path, runs: Path, **options: Any) -> Outcome:
+    return run_job(Job(config_of(name), index_of(name, boards, *CLASSES)), runs, **options)
 
 
 def test_every_method_has_a_tiny_form_here() -> None:
@@ -53,7 +77,7 @@ def trained(
 ) -> RunFolder:
     """A finished run of a method; tests only read it."""
     folder = tmp_path_factory.mktemp(request.param)
-    return RunFolder(start(config_of(request.param), boards, folder).run)
+    return RunFolder(begun(request.param, boards, folder).run)
 
 
 def method_of(run: RunFolder) -> str:
@@ -66,7 +90,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     # Steps of the warm-up come first, four for each that follows.
     warmed = 4 * 3 if method_of(trained) in ("robust", "exemplar") else 0
     stop = StopAfter(warmed + 2)
-    stopped = start(config_of(method_of(trained)), boards, tmp_path, stop=stop)
+    stopped = begun(method_of(trained), boards, tmp_path, stop=stop)
     assert stopped.interrupted and stopped.steps == 2
     go_on(stopped.run)
     ours, theirs = (load_tensors(r.state)[0] for r in (RunFolder(stopped.run), trained))
@@ -78,17 +102,28 @@ def test_it_generates_images_with_masks_that_are_inspected(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
     model = load_model(trained.path)
-    job = GenerateJob(
-        find_sources(str(boards / "normal")), ("tin",), 3, 0, binary_masks=False, candidates=2
-    )
-    generate(job, model, tmp_path / "set", device=CPU, batch_size=2)
-    rows = read_manifest(tmp_path / "set")
-    assert len(rows) == 3 and all(0 <= (row.class_confidence or 0) <= 1 for row in rows)
-    areas = [float(np.mean(read_mask(tmp_path / "set" / row.mask))) for row in rows]
-    if method_of(trained) == "stargan":  # all of the image
-        assert min(areas) == np.max(read_mask(tmp_path / "set" / rows[0].mask))
-    for target in (target_of(tmp_path / "set"), target_of(trained.path)):
-        assert inspect(target).findings.images
+    method, folder = model.painter.method, tmp_path / "set"
+    good = find_sources(str(boards / "normal")) if method.paints_on_images else Sources()
+    defect = model.info.made[-1]
+    candidates = 2 if model.painter.could_choose else 1
+    job = GenerateJob(good, (defect,), 3, 0, binary_masks=False, candidates=candidates)
+    generate(job, model, folder, device=CPU, batch_size=2)
+    rows = read_manifest(folder)
+    assert len(rows) == 3 and {row.defect for row in rows} == {defect}
+    assert all((row.class_confidence is None) != model.painter.could_choose for row in rows)
+    assert {row.mask_kind for row in rows} == {method.mask_kind}
+    if method.mask_kind == "whole":
+        assert all(np.min(read_mask(folder / row.mask)) == 255 for row in rows)
+    if method.paints_on_images:
+        for target in (target_of(folder), target_of(trained.path)):
+            seen = inspect(target).findings
+            assert seen.images
+        assert (RESTORED in {direction for _, direction in seen.groups}) == method.restores
+        return
+    with pytest.raises(DataError, match="made whole, from noise: the mask of each is all of it"):
+        target_of(folder)
+    with pytest.raises(ModelError, match="makes whole images from noise: it paints on none and"):
+        target_of(trained.path)
 
 
 def test_it_is_exported_and_the_exported_weights_paint(trained: RunFolder, tmp_path: Path) -> None:
@@ -104,6 +139,7 @@ def test_it_is_exported_and_the_exported_weights_paint(trained: RunFolder, tmp_p
 def test_another_training_begins_from_it_with_other_classes(
     trained: RunFolder, boards: Path, tmp_path: Path
 ) -> None:
-    config = config_of(method_of(trained), steps=1, init_from=str(trained.path))
-    job = Job(config, index_data(boards, DataConfig(classes=("tin", "thread"))))
+    name = method_of(trained)
+    config = config_of(name, steps=1, init_from=str(trained.path))
+    job = Job(config, index_of(name, boards, "tin", "thread"))
     assert len(CLASSES) > 2 and run_job(job, tmp_path).steps == 1

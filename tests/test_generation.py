@@ -571,6 +571,7 @@ def test_in_the_place_of_a_damaged_source_the_next_one_is_painted_on(
     folder = shutil.copytree(boards / "normal", tmp_path / "imgs")
     sources = find_sources(str(folder))
     victim = list(make_plan(sources.files, ["tin"], n=6, seed=0))[4][0].source
+    assert victim is not None
     spoil(victim)
     job = GenerateJob(sources, ("tin",), n=6, seed=0, binary_masks=False, candidates=1)
     out = tmp_path / "set"

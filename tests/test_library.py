@@ -100,7 +100,7 @@ def test_a_training_without_images_names_what_is_missing() -> None:
 
 
 def test_classes_with_few_images_are_found(place: Path) -> None:
-    job = find_job(TrainRequest(place / "pcb", "tiny.yaml"), device="cpu")
+    job = find_job(TrainRequest([place / "pcb"], "tiny.yaml"), device="cpu")
     assert few_images(job) == {"normal": 6, **dict.fromkeys(CLASSES, 4)}
 
 

@@ -85,7 +85,7 @@ def test_a_set_of_the_first_format_goes_on_as_one(old: Path, kind: str, run: Pat
     after = read_json_lines(old / kind / MANIFEST)
     assert after[:4] == before
     assert [row["format"] for row in after[4:]] == [FORMAT] * 2
-    assert {*after[4]} == {*before[0], "format"}
+    assert {*after[4]} == {*before[0], "format", "mask_kind"}
 
 
 def test_a_set_of_the_first_format_is_inspected(old: Path) -> None:

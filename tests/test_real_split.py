@@ -116,7 +116,7 @@ def test_a_training_on_the_table_learns_from_exactly_the_training_images(
 ) -> None:
     real = split_real(boards, DataConfig(), replace(QUARTERS, shots=1))
     (tmp_path / "labels.csv").write_text(as_table(real.index))
-    job = new_job(tmp_path / "labels.csv", "quick", {})
+    job = new_job([tmp_path / "labels.csv"], "quick", {})
     assert {s.file for s in job.index.samples} == {s.file for s in real.index.samples}
     assert {(s.file, s.split) for s in job.index.held_out} == {
         (s.file, s.split) for s in real.index.held_out

@@ -199,7 +199,7 @@ def test_a_window_shows_the_defect_that_it_was_drawn_for_and_has_its_class_alone
     rng = np.random.default_rng(0)
     for k, value in ((1, 100), (2, 200)):
         for sample in made.index.members[k]:
-            seen, numbers, _ = made.view(sample, made.image(sample), k, rng=rng)
+            seen, numbers, *_ = made.view(sample, made.image(sample), k, rng=rng)
             assert (seen == value).sum() == 100 and numbers == [k]
 
 
@@ -207,7 +207,7 @@ def test_a_window_is_scaled_from_its_size_in_image_pixels(tmp_path: Path) -> Non
     """Windows of 32 image pixels in frames of 16: a square of 10 is one of 5, its rim blurred."""
     made = marked(tmp_path / "data", crop_size=32)
     sample = made.index.members[1][0]
-    seen, numbers, _ = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
+    seen, numbers, *_ = made.view(sample, made.image(sample), 1, rng=np.random.default_rng(0))
     assert seen.shape == (16, 16, 1) and numbers == [1]
     assert 16 <= (seen == 100).sum() <= 25
     assert seen.sum() == pytest.approx(2500, rel=0.02)

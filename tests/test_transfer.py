@@ -18,8 +18,13 @@ from defectgan.model.transfer import Classes, take_over
 from defectgan.networks.critic import PatchCritic, TowerCritic
 from defectgan.networks.exemplars import ExemplarGenerator
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
+from defectgan.networks.multiscale import MultiScaleCritic
+from defectgan.networks.pix2pix import PairCritic, UNet
+from defectgan.networks.pix2pixhd import CoarseToFineGenerator
 from defectgan.networks.slices import class_slices
+from defectgan.networks.spade import SpadeGenerator
 from defectgan.networks.stargan import StarCritic, StarGenerator
+from defectgan.networks.starganv2 import BranchCritic, MappingNetwork, StyleEncoder
 from defectgan.settings.base import part
 from defectgan.settings.data import DataConfig
 from defectgan.training.job import Job, new_job
@@ -123,6 +128,16 @@ def test_where_the_class_stands_beside_the_image_its_channel_follows() -> None:
         lambda k: TowerCritic(3, k, width=4, layers=3, tower_width=8),
         lambda k: StarGenerator(3, k, width=4, residual_blocks=1),
         lambda k: StarCritic(3, k, width=4, layers=3, size=(16, 16)),
+        lambda k: UNet(3, k, width=4, size=(16, 16)),
+        lambda k: PairCritic(3, k, width=4),
+        lambda k: StarGenerator(3, k, width=4, residual_blocks=1, sets=((0, 1), (0, 2))),
+        lambda k: MappingNetwork(k, latent=4, style=4, width=8),
+        lambda k: StyleEncoder(3, k, width=4, layers=2, size=(16, 16), style=4),
+        lambda k: BranchCritic(3, k, width=4, layers=2, size=(16, 16)),
+        lambda k: MultiScaleCritic(3, k, width=4, layers=2, scales=2, edges=True),
+        lambda k: MultiScaleCritic(3, k, width=4, layers=2, scales=1, spectral=True),
+        lambda k: SpadeGenerator(3, k, width=4, stages=2, hidden=4, style=4, size=(16, 16)),
+        lambda k: CoarseToFineGenerator(3, k, width=4, stages=1, residual_blocks=1, local_blocks=1),
     ],
 )
 def test_every_parameter_whose_shape_follows_the_classes_says_so(
@@ -182,12 +197,12 @@ def test_other_classes_train_on(run: Path, boards: Path, tmp_path: Path, tiny: C
 def test_the_networks_are_of_the_form_of_the_weights(
     run: Path, boards: Path, tmp_path: Path, tiny: Config
 ) -> None:
-    job = new_job(boards, "table-full", {"training": {"init_from": str(run)}})
+    job = new_job([boards], "table-full", {"training": {"init_from": str(run)}})
     shape = method_named("robust").Shape
     assert part(shape, job.config.method) == part(shape, tiny.method)
     assert job.config.method.sd_con == load_config("table-full", {}).method.sd_con
     with pytest.raises(ModelError, match="no weights at"):
-        new_job(boards, "quick", {"training": {"init_from": str(tmp_path / "none")}})
+        new_job([boards], "quick", {"training": {"init_from": str(tmp_path / "none")}})
 
 
 def test_a_shape_that_was_asked_for_and_the_weights_have_not_is_refused(
@@ -207,7 +222,7 @@ def test_a_shape_that_was_asked_for_and_the_weights_have_not_is_refused(
 
 def test_weights_of_another_method_are_refused(run: Path, boards: Path) -> None:
     with pytest.raises(SettingError, match=r"weights of the method robust, and paper trains defec"):
-        new_job(boards, "paper", {"training": {"init_from": str(run)}})
+        new_job([boards], "paper", {"training": {"init_from": str(run)}})
 
 
 def test_a_generator_alone_begins_with_a_critic_at_random(boards: Path, tiny: Config) -> None:

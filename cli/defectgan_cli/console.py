@@ -33,6 +33,10 @@ SECONDS_A_LINE = 10
 SHOWN = (
     "wgan",
     "gp",
+    "d_real",
+    "d_fake",
+    "grad_minimax",
+    "grad_non_saturating",
     "cls_r",
     "cls_chance",
     "cls_f",

@@ -25,11 +25,14 @@ MORE = 4
 
 def generate(
     normal: Annotated[
-        str,
+        str | None,
         setting(
-            DATA, "Good images to paint on: a folder, a file or a quoted pattern.", env="NORMAL"
+            DATA,
+            "Good images to paint on: a folder, a file or a quoted pattern; none for a model that "
+            "makes whole images.",
+            env="NORMAL",
         ),
-    ],
+    ] = None,
     defect: Annotated[
         list[str] | None,
         setting(
@@ -61,6 +64,16 @@ def generate(
         ),
     ] = False,
     candidates: options.Candidates = None,
+    style: Annotated[
+        Path | None,
+        setting(
+            METHOD,
+            "Paint in the manner of this picture of a defect, with a model whose method has a "
+            "style encoder (starganv2, spade).",
+            env="STYLE",
+            default="the seed varies it",
+        ),
+    ] = None,
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -88,6 +101,7 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        style=style,
         device=device,
     )
     rejected = job.job.sources.rejected
@@ -128,9 +142,10 @@ def _announce(job: "Prepared", reporter: Reporter, *, all_in: str) -> None:
     sources = job.job.sources
     head = f"left out {counted(len(sources.rejected), 'file')}:"
     reporter.warn_of(grouped(sources.rejected), all_in=all_in, head=head)
+    on = f" on {counted(len(sources.files), 'source')}" if sources.files else ""
     reporter.say(
-        f"{counted(job.job.n, 'image')} of {', '.join(job.job.defects)} on "
-        f"{counted(len(sources.files), 'source')} with {job.model.path}, into {job.out}"
+        f"{counted(job.job.n, 'image')} of {', '.join(job.job.defects)}{on} with "
+        f"{job.model.path}, into {job.out}"
     )
     reporter.say(_choice(job))
     if looks := job.first_paintings:
@@ -145,10 +160,13 @@ def _choice(job: "Prepared") -> str:
         paintings = counted(job.paintings, "painting")
         return f"of {job.order.candidates} candidates the surest is kept: {paintings}"
     if not job.model.painter.has_critic:
-        return (
-            "each image is painted once and kept as it comes: these weights hold no critic that "
-            f"could choose, those of a run choose the surest of {CANDIDATES}"
+        better = (
+            f"these weights hold no critic that could choose, those of a run choose the surest of "
+            f"{CANDIDATES}"
         )
+        if not job.model.painter.could_choose:
+            better = "a critic of this method knows no classes and could not choose"
+        return f"each image is painted once and kept as it comes: {better}"
     return "each image is painted once and kept as it comes"
 
 
@@ -205,7 +223,7 @@ def _look(job: "Prepared", reporter: Reporter) -> int:
             f"the critic doubts the class of {found.doubted} of {counted(found.images, 'image')}: "
             f"--candidates {more} keeps better ones{besides}"
         )
-    if found.full:
+    if found.full and job.job.sources.files:
         reporter.warn(
             f"{found.full} of {counted(found.images, 'mask')} cover more than "
             f"{flags.FULL_AREA * 100:g} % of the image: look at inspect-masks before you train on "

@@ -18,14 +18,18 @@ def print_json(result: dict[str, Any]) -> None:
     typer.echo(json.dumps(result, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout: framed on a terminal, plain aligned columns in a pipe."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: bool = True
+) -> None:
+    """A table on stdout: framed on a terminal, plain aligned columns in a pipe; of ``numbers``
+    behind the first column, or of words.
+    """
     # Rich takes a pipe for 80 columns and would cut paths.
     width = None if sys.stdout.isatty() else 1000
     console = Console(file=sys.stdout, highlight=False, width=width)
     table = Table(box=None if not console.is_terminal else Table().box, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if i == 0 else "right")
+        table.add_column(Text(column), justify="right" if i and numbers else "left")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     with console.capture() as captured:

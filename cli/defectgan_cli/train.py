@@ -9,8 +9,8 @@ from defectgan.words import counted
 from defectgan_cli import options
 from defectgan_cli.console import Reporter, TrainingReport, grouped
 from defectgan_cli.launch import gpus_asked_for, launch
-from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting
-from defectgan_cli.results import print_facts, print_json
+from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, PRESET, TRAINING, setting, switch
+from defectgan_cli.results import print_facts, print_json, print_table
 from defectgan_cli.train_plan import facts_of
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ LOG = "the run's log.txt"
 
 def train(
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         setting(
             DATA,
-            "Folder with one folder a class, or of another known form, or its table.",
+            "Folder with one folder a class, or of another known form, or its table; again for "
+            "each further data set, for a method that learns from several (stargan).",
             env="DATA",
         ),
     ] = None,
@@ -69,6 +70,17 @@ def train(
             env="NORMAL_FROM_BACKGROUND",
         ),
     ] = False,
+    pairs: Annotated[
+        Path | None,
+        setting(
+            DATA,
+            "Folder with each image of a defect as it is without it, called alike: for methods "
+            "that learn from pairs.",
+            env="PAIRS",
+            default="none",
+            metavar="FOLDER",
+        ),
+    ] = None,
     mask_values: Annotated[
         str | None,
         setting(
@@ -174,6 +186,12 @@ def train(
             TRAINING, "Go on with this run; alone: with the newest.", env="RESUME", metavar="[RUN]"
         ),
     ] = None,
+    list_presets: Annotated[
+        bool,
+        switch(
+            METHOD, "list-presets", "Say what presets there are and what data each needs; no more."
+        ),
+    ] = False,
     dry_run: options.DryRun = False,
     preview: Annotated[
         Path | None,
@@ -191,6 +209,9 @@ def train(
 
     Example: defectgan train --data ./pcb --classes thread brushing tin wound
     """
+    if list_presets:
+        _list_presets(as_json=as_json)
+        return
     from defectgan.errors import SettingError
     from defectgan.training.distributed import join_world, own_device
     from defectgan.training.start import TrainRequest
@@ -214,6 +235,7 @@ def train(
             "holdout": holdout,
             "group_regex": group_regex,
             "normal_from_background": normal_from_background or None,
+            "pairs": str(pairs) if pairs is not None else None,
             "mask_values": mask_values,
             "strict": strict or None,
         },
@@ -227,7 +249,7 @@ def train(
             "init_from": init_from,
         },
     }
-    request = TrainRequest(data, config, settings, resume, out, name)
+    request = TrainRequest(tuple(data or ()), config, settings, resume, out, name)
     reporter = Reporter(quiet=quiet, silent=not world.first)
     if dry_run:
         processes = max(world.size, len(numbers))
@@ -236,6 +258,16 @@ def train(
         world.leave()
     else:
         _train(request, place, world, reporter, as_json=as_json)
+
+
+def _list_presets(*, as_json: bool) -> None:
+    from defectgan.methods.presets import Preset, presets
+
+    found = presets()
+    if as_json:
+        print_json({"presets": [preset._asdict() for preset in found]})
+    else:
+        print_table([name.replace("_", " ") for name in Preset._fields], found, numbers=False)
 
 
 def _plan(

@@ -28,11 +28,13 @@ class Seen(NamedTuple):
     """What the networks see of a sample: ``image`` [H, W, C], the numbers of the ``classes`` in it,
     and its true mask ``truth`` [H, W, 1] in 0..255, None where it is unknown or nobody asks. The
     whole range of the image's type, which is that of its file, lies between black and white.
+    ``twin`` [H, W, C] is the same part of its twin, where it has one.
     """
 
     image: Kept
     classes: list[int]
     truth: NDArray[np.uint8] | None = None
+    twin: Kept | None = None
 
 
 class ImageSet:
@@ -70,6 +72,7 @@ class ImageSet:
         if truths:
             slots |= {s.mask: (self._shape(s, 1), BYTE) for s in samples if s.mask is not None}
         self.truths = truths
+        self._good = {sample.file: sample for sample in index.members[0]}
         self._number = {file: i for i, file in enumerate(slots)}
         shapes, depths = [s for s, _ in slots.values()], [d for _, d in slots.values()]
         self.store = Store(shapes, config, folder, depths)
@@ -104,6 +107,14 @@ class ImageSet:
             return None
         decode = partial(self._decode_truth, threshold=sample.threshold)
         return self._kept(sample.mask, self._shape(sample, 1), BYTE, decode)
+
+    def twin(self, sample: Sample) -> Kept | None:
+        """The image of a sample's twin; None where it has none.
+
+        Raises:
+            DataError: as ``image``.
+        """
+        return None if sample.twin is None else self.image(self._good[sample.twin])
 
     def _kept(
         self, file: Path, shape: Shape, depth: np.dtype[Any], decode: Callable[[Path], Kept]
@@ -148,9 +159,9 @@ class ImageSet:
         A window lies round a defect of class k where that is known, and anywhere else at random;
         without ``rng`` it lies in the middle of where it may.
         """
-        truth = self.truth(sample)
+        truth, twin = self.truth(sample), self.twin(sample)
         if self._viewer.whole:
-            return Seen(image, self.index.numbers(sample.labels), truth)
+            return Seen(image, self.index.numbers(sample.labels), truth, twin)
         name, chosen = self.index.classes[k], self._mark(sample, k, rng)
         view = self._viewer(image.shape[:2], rng=rng, around=chosen and chosen.box)
         labels: Iterable[str] = sample.labels
@@ -161,6 +172,7 @@ class ImageSet:
             view.see(image),
             self.index.numbers(labels),
             None if truth is None else view.see(truth),
+            None if twin is None else view.see(twin),
         )
 
     def _mark(self, sample: Sample, k: int, rng: np.random.Generator | None) -> Mark | None:
@@ -185,15 +197,23 @@ class ImageSet:
             DataError: if all of the class are damaged, or the settings are strict.
         """
         members = self.index.members[k]
+        if self.index.sets:  # a damaged one gives way to one of its own set
+            own = self.index.ranges[k][members[i].dataset]
+            members, i = members[own.start : own.stop], i - own.start
         if self._strict:
             return members[i], self.image(members[i])
-        found = first_sound(members, i, attrgetter("file"), self.image, self.damaged)
+        found = first_sound(members, i, attrgetter("file"), self._with_twin, self.damaged)
         if found is not None:
             return found
         raise DataError(
             f"all images of class {self.index.classes[k]} are damaged, the last: "
             f"{self.damaged[members[i].file]}"
         )
+
+    def _with_twin(self, sample: Sample) -> Kept:
+        """The image of a sample whose twin, if it has one, is sound, too."""
+        self.twin(sample)
+        return self.image(sample)
 
 
 def _depth(sample: Sample) -> np.dtype[Any]:
@@ -207,6 +227,7 @@ class Example(NamedTuple):
     image: NDArray[np.float32]
     classes: list[int]
     truth: NDArray[np.float32] | None
+    twin: NDArray[np.float32] | None
 
 
 def to_tensor(images: Sequence[NDArray[np.float32]]) -> Tensor:
@@ -265,21 +286,46 @@ class Batches:
         members = self.images.index.members
         # Drawn for the whole batch, of which a process makes its own rows.
         drawn = [(k, int(rng.integers(len(members[k]))), int(rng.integers(2**31))) for k in classes]
-        normal, defects = (
-            [self._example(*one) for one in half[self._rows]]
-            for half in (drawn[: self._half], drawn[self._half :])
-        )
+        sets = [members[k][i].dataset for k, i, _ in drawn[self._half :]]
+        if self.images.index.sets:
+            drawn[: self._half] = self._beside(sets, drawn[: self._half], rng)
+        defects = [self._example(*one) for one in drawn[self._half :][self._rows]]
+        normal = self._twins(defects) or [
+            self._example(*one).image for one in drawn[: self._half][self._rows]
+        ]
         batch = Batch(
-            to_tensor([one.image for one in normal]),
+            to_tensor(normal),
             to_tensor([one.image for one in defects]),
             self._labels([one.classes for one in defects]),
             self._truths([one.truth for one in defects]),
+            known=self._known(sets[self._rows]),
         )
         if part not in self._drawn:
             return batch
         shown = normal[: max(1, len(normal) // 2)]
         seeds = [seed for _, _, seed in drawn[: self._half][self._rows][: len(shown)]]
-        return batch._replace(**drawn_on([one.image for one in shown], seeds))
+        return batch._replace(**drawn_on(shown, seeds))
+
+    @staticmethod
+    def _twins(defects: Sequence[Example]) -> list[NDArray[np.float32]]:
+        """The twin of each image, or none."""
+        return [one.twin for one in defects if one.twin is not None]
+
+    def _beside(
+        self, sets: Sequence[int], drawn: Sequence[tuple[int, int, int]], rng: np.random.Generator
+    ) -> list[tuple[int, int, int]]:
+        """In the place of normal images others, each of the set of the defect in its row."""
+        own = [self.images.index.ranges[0][number] for number in sets]
+        return [
+            (0, int(rng.integers(one.start, one.stop)), seed)
+            for one, (_, _, seed) in zip(own, drawn, strict=True)
+        ]
+
+    def _known(self, sets: Sequence[int]) -> Tensor:
+        """The classes that the labels of each row's set tell of, as in ``Batch``."""
+        if not self.images.index.sets:
+            return torch.empty(0)
+        return self._labels([[*self.images.index.known[number]] for number in sets])
 
     def _example(self, k: int, i: int, seed: int) -> Example:
         """Image i of class k as the networks see it, augmented."""
@@ -287,7 +333,9 @@ class Batches:
         seen = self.images.view(*self.images.sound(k, i), k, rng=rng)
         truth = None if seen.truth is None else unit(seen.truth)
         image, truth = self._augment.together(unit(seen.image), truth, seed=seed)
-        return Example(image, seen.classes, truth)
+        # What is drawn for an image follows from the seed alone: its twin moves as it does.
+        twin = None if seen.twin is None else self._augment(unit(seen.twin), seed=seed)
+        return Example(image, seen.classes, truth, twin)
 
     def _labels(self, rows: Sequence[Sequence[int]]) -> Tensor:
         label = torch.zeros(len(rows), len(self.images.index.classes))
@@ -302,21 +350,21 @@ class Batches:
         known = np.stack([unknown if mask is None else mask for mask in masks])
         return torch.from_numpy(np.ascontiguousarray(known.transpose(0, 3, 1, 2)))
 
-    def fixed(self, k: int, count: int) -> Tensor:
+    def fixed(self, k: int, count: int, *, beside: int | None = None) -> Tensor:
         """Images of class k spread over its files, not augmented, [count, C, H, W]; a class with
-        fewer images repeats them.
+        fewer images repeats them. Of several data sets those that have the class ``beside``.
         """
-        drawn = self._spread(k, count)
+        drawn = self._spread(k, count, k if beside is None else beside)
         return to_tensor([unit(self.images.view(*one, k).image) for one in drawn])
 
     def finer(self, k: int, count: int, times: int) -> Tensor:
         """The same images with so many pixels for each, each way."""
-        drawn = self._spread(k, count)
+        drawn = self._spread(k, count, k)
         return to_tensor([unit(self.images.finer(sample, k, times)) for sample, _ in drawn])
 
-    def _spread(self, k: int, count: int) -> list[tuple[Sample, Kept]]:
-        total = len(self.images.index.members[k])
-        return [self.images.sound(k, i * total // count) for i in range(count)]
+    def _spread(self, k: int, count: int, beside: int) -> list[tuple[Sample, Kept]]:
+        places = self.images.index.beside(k, beside)
+        return [self.images.sound(k, places[i * len(places) // count]) for i in range(count)]
 
     def _classes(self, rng: np.random.Generator) -> list[int]:
         """Defect classes drawn evenly: every class once before any comes twice, in random order."""

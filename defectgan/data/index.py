@@ -1,10 +1,13 @@
 """The index: the images that a training learns from, checked, with their classes."""
 
 import json
+import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from defectgan.data.facts import Facts, digests
 from defectgan.data.layouts import Listing, read_layout
 from defectgan.data.levels import LEVEL_IMAGES, about_dim, find_levels
 from defectgan.data.outlines import is_outlined, with_masks
-from defectgan.data.samples import PLAIN, SPLITS, TEST, TRAIN, VAL, Cut, Mark, Sample
+from defectgan.data.samples import PLAIN, SPLITS, TEST, TRAIN, VAL, Cut, DataSet, Mark, Sample
 from defectgan.data.truths import with_mask, with_truths
+from defectgan.data.twins import held_together, whole_pairs, with_twins
 from defectgan.errors import DataError
 from defectgan.files import read_json, write_atomically
 from defectgan.heads import EXPECTED, Header
@@ -33,7 +37,8 @@ class Index:
     ``held_out`` are kept for validation or testing; ``channels`` is 1 where every image is gray;
     ``levels`` are the pixel values that are black and white, None for each file's full range;
     ``skipped`` lists files that could not be used, each with its reason; ``notes`` are sentences
-    for a person.
+    for a person; ``sets`` are the data sets that are learned from jointly, none where there is one,
+    the samples of each in succession.
     """
 
     root: Path
@@ -45,6 +50,7 @@ class Index:
     held_out: tuple[Sample, ...] = ()
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+    sets: tuple[DataSet, ...] = ()
 
     @cached_property
     def members(self) -> tuple[tuple[Sample, ...], ...]:
@@ -53,6 +59,26 @@ class Index:
         return normal, *(
             tuple(s for s in self.samples if name in s.labels) for name in self.classes[1:]
         )
+
+    @cached_property
+    def known(self) -> tuple[tuple[int, ...], ...]:
+        """The numbers of the classes that the labels of each of several sets tell of."""
+        return tuple(tuple(map(self.classes.index, one.classes)) for one in self.sets)
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[range, ...], ...]:
+        """Of each class, which of its members are of each of several sets."""
+        ends = range(len(self.sets) + 1)
+        numbers = [[sample.dataset for sample in members] for members in self.members]
+        cuts = [[bisect_left(one, end) for end in ends] for one in numbers]
+        return tuple(tuple(range(*pair) for pair in pairwise(one)) for one in cuts)
+
+    def beside(self, k: int, other: int) -> list[int]:
+        """Which of the members of class k are of a set that has the class ``other``, too."""
+        if not self.sets:
+            return list(range(len(self.members[k])))
+        having = (r for r, known in zip(self.ranges[k], self.known, strict=True) if other in known)
+        return [i for one in having for i in one]
 
     @property
     def all_samples(self) -> tuple[Sample, ...]:
@@ -63,6 +89,11 @@ class Index:
     def multi_label(self) -> bool:
         """Whether any image shows defects of several classes."""
         return any(len(s.labels) > 1 for s in self.samples)
+
+    @property
+    def paired(self) -> bool:
+        """Whether images of defects have twins."""
+        return any(sample.twin is not None for sample in self.samples)
 
     def numbers(self, labels: Iterable[str]) -> list[int]:
         """The class numbers of a sample's labels, [0] for a normal one's."""
@@ -113,6 +144,11 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     names = _chosen(listing, config.classes)
     samples = [_with_labels(s, names) for s in listing.samples if not s.labels or _any(s, names)]
     facts = Facts()
+    lone: checks.Skipped = []
+    about_pairs: list[str] = []
+    if config.pairs is not None:
+        place = root if root.is_dir() else listing.root
+        samples, lone, about_pairs = with_twins(samples, place, Path(config.pairs))
     samples, skipped = checks.usable(samples, facts)
     about_turned = checks.about_turned(samples)
     samples, unmasked, about_truths = with_truths(samples, facts, config.mask_values)
@@ -120,17 +156,31 @@ def index_data(root: Path, config: DataConfig, *, seed: int = 0, good_only: bool
     samples, damaged, about_masks = checks.with_marks(samples, facts)
     if config.normal_from_background:
         samples = background(samples, config)
-    skipped = [*listing.skipped, *skipped, *unmasked, *damaged]
-    notes = [*listing.notes, *_alike(names), *about_turned, *about_truths, *about_masks]
+    skipped = [*listing.skipped, *lone, *skipped, *unmasked, *damaged]
+    notes = [
+        *listing.notes,
+        *about_pairs,
+        *_alike(names),
+        *about_turned,
+        *about_truths,
+        *about_masks,
+    ]
     notes += [f"{path}: {reason}" for path, reason in unclear]
     notes += checks.about_files(samples)
     notes += checks.about_marks(samples, windows=config.fit == "crop")
     if config.group_regex is not None:
         samples = splits.group_by_name(samples, config.group_regex)
-    twins = splits.duplicates(samples, facts)
+    if config.pairs is not None:
+        samples = held_together(samples)
+    # Two pairs are not the same for beginning with the same image, such as a bare board.
+    told_apart = [s for s in samples if s.labels] if config.pairs is not None else samples
+    twins = splits.duplicates(told_apart, facts)
     notes += splits.leaks(twins)
     samples, straddlers = splits.without_straddlers(samples, twins)
     skipped += straddlers
+    if config.pairs is not None:
+        samples, torn = whole_pairs(samples)
+        skipped += torn
     for fraction, split in ((config.holdout, TEST), (config.val_fraction, VAL)):
         if fraction:
             samples = splits.keep_out(samples, twins, fraction=fraction, split=split, seed=seed)
@@ -243,26 +293,37 @@ def write_split(path: Path, index: Index) -> None:
         DataError: if a file cannot be read.
     """
     before = _recorded(path)["samples"] if path.is_file() else []
-    content = {row["file"]: set(row.get("sha256", ())) for row in before}
-    there = [s.file for s in index.all_samples if s.file.is_file()]
-    for file, digest in digests(there).items():
-        content.setdefault(_relative(file, index.root), set()).add(digest)
+    content = {(row["file"], row.get("dataset", 0)): set(row.get("sha256", ())) for row in before}
+    there = {s.file: s.dataset for s in index.all_samples if s.file.is_file()}
+    for file, digest in digests([*there]).items():
+        number = there[file]
+        content.setdefault((_relative(file, _root(index, number)), number), set()).add(digest)
     record = {
         "root": str(index.root.resolve()),
         "layout": index.layout,
         "classes": index.classes,
         "channels": index.channels,
         "levels": index.levels,
-        "samples": [_record(s, index.root, content) for s in index.all_samples],
+        "samples": [_record(s, _root(index, s.dataset), content) for s in index.all_samples],
     }
+    if index.sets:
+        record["sets"] = [(str(root.resolve()), classes) for root, classes in index.sets]
     write_atomically(path, json.dumps(record, indent=1).encode())
 
 
-def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict[str, Any]:
+def _root(index: Index, number: int) -> Path:
+    """Where the data set of a number lies."""
+    return index.sets[number].root if index.sets else index.root
+
+
+Contents = Mapping[tuple[str, int], set[str]]
+
+
+def _record(sample: Sample, root: Path, content: Contents) -> dict[str, Any]:
     file = _relative(sample.file, root)
     row: dict[str, Any] = {
         "file": file,
-        "sha256": sorted(content.get(file, ())),
+        "sha256": sorted(content.get((file, sample.dataset), ())),
         "labels": list(sample.labels),
         "split": sample.split,
     }
@@ -277,10 +338,14 @@ def _record(sample: Sample, root: Path, content: Mapping[str, set[str]]) -> dict
         row["labelled"] = sample.labelled
     if sample.cut is not None:
         row["cut"] = [_relative(sample.cut.file, root), sample.cut.window]
+    if sample.dataset:
+        row["dataset"] = sample.dataset
     if sample.group is not None:
         row["group"] = sample.group
     if sample.header is not None:
         row["header"] = sample.header
+    if sample.twin is not None:
+        row["twin"] = _relative(sample.twin, root)
     return row
 
 
@@ -288,15 +353,25 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
 
 
-def read_split(path: Path, *, root: Path | None = None) -> Index:
-    """The index that ``write_split`` recorded, below another root if the data has moved.
+def read_split(path: Path, *, roots: Sequence[Path] = ()) -> Index:
+    """The index that ``write_split`` recorded, below other roots if the data has moved: one for
+    each data set, in their order.
 
     Raises:
-        DataError: if the record or one of its files is gone.
+        DataError: if the record or one of its files is gone, or there are not as many roots as
+            there are data sets.
     """
     record = _recorded(path)
-    root = root or Path(record["root"])
-    samples = [_recorded_sample(row, root) for row in record["samples"]]
+    recorded = [DataSet(Path(at), tuple(names)) for at, names in record.get("sets", ())]
+    before = [one.root for one in recorded] or [Path(record["root"])]
+    roots = roots or before
+    if len(roots) != len(before):
+        raise DataError(
+            f"{path} is of a training on {counted(len(before), 'data set')}, "
+            f"{len(roots)} {'is' if len(roots) == 1 else 'are'} named: name where each is now, in "
+            f"this order: {', '.join(map(str, before))}"
+        )
+    samples = [_recorded_sample(row, roots[row.get("dataset", 0)]) for row in record["samples"]]
     if gone := [s.file for s in samples if s.split == TRAIN and not s.file.is_file()]:
         raise DataError(
             f"{len(gone)} of the images of this run are gone, the first: {gone[0]}; bring them "
@@ -308,14 +383,20 @@ def read_split(path: Path, *, root: Path | None = None) -> Index:
     if unclear:
         raise DataError(f"{path} is damaged: {unclear[0][0]}: {unclear[0][1]}")
     return Index(
-        root=root,
+        root=common_root(roots),
         layout=record["layout"],
         classes=tuple(class_name(name, str(path)) for name in record["classes"]),
         samples=tuple(s for s in samples if s.split == TRAIN),
         channels=record["channels"],
         levels=record["levels"] and Levels(*record["levels"]),
         held_out=tuple(s for s in samples if s.split != TRAIN),
+        sets=tuple(one._replace(root=at) for one, at in zip(recorded, roots, strict=False)),
     )
+
+
+def common_root(roots: Sequence[Path]) -> Path:
+    """The folder that holds all of several; that of one is itself."""
+    return roots[0] if len(roots) == 1 else Path(os.path.commonpath([r.resolve() for r in roots]))
 
 
 def _recorded_sample(row: Mapping[str, Any], root: Path) -> Sample:
@@ -332,6 +413,8 @@ def _recorded_sample(row: Mapping[str, Any], root: Path) -> Sample:
         rule=row.get("rule", PLAIN),
         labelled=tuple(row["labelled"]) if "labelled" in row else None,
         cut=cut,
+        twin=root / row["twin"] if "twin" in row else None,
+        dataset=row.get("dataset", 0),
     )
 
 

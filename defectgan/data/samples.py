@@ -42,6 +42,15 @@ class Mark(NamedTuple):
     origin: str | None = None
 
 
+class DataSet(NamedTuple):
+    """One of several data sets that are learned from jointly: where it lies, and the classes that
+    its labels tell of, the normal one first.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+
+
 class Cut(NamedTuple):
     """A window [left, top, width, height] of an image, beside its defects."""
 
@@ -59,7 +68,9 @@ class Sample:
     ``rule`` of ``truths``; ``marks`` say where the defects lie, by the layout or by the mask, in an
     image of the size ``labelled``, width and height, where the layout says it; images of one
     ``group`` show the same piece and stay on one side of a split; ``header`` is what the file's
-    head says, None before it has been looked at; ``cut`` is what the file was cut from.
+    head says, None before it has been looked at; ``cut`` is what the file was cut from; ``twin`` is
+    the file of the same image without its defects, a sample itself, where pairs are learned from;
+    ``dataset`` numbers the data set that it is of, where several are learned from jointly.
     """
 
     file: Path
@@ -74,6 +85,8 @@ class Sample:
     rule: str = PLAIN
     labelled: tuple[int, int] | None = None
     cut: Cut | None = None
+    twin: Path | None = None
+    dataset: int = 0
 
     @property
     def piece(self) -> str:

@@ -147,7 +147,11 @@ def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.devi
     already is not made again.
 
     What is left shows all that its painting does to an image but the defect.
+
+    Raises:
+        ModelError: if it takes nothing away.
     """
+    model.must_restore()
     for name in _folders(real):
         place = folder / name
         rows = [

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from defectgan.generation.plan import PlanRow
-from defectgan.generation.shelf import Shelf, Source
+from defectgan.generation.shelf import Blank, Shelf, Source
+from defectgan.generation.style import Style
 from defectgan.memory import Portions
 from defectgan.model.file import Model
 from defectgan.model.pixels import model_view, row_noise
@@ -57,9 +58,16 @@ class Canvas:
 
 
 def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
+    shelf: Shelf | Blank,
+    portions: Portions,
+    rows: Iterable[PlanRow],
+    *,
+    model: Model,
+    device: torch.device,
+    style: Style | None = None,
 ) -> Iterator[list[Canvas]]:
-    """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
+    """The canvases of rows, as many at once as fit, while the sources of the next ones are read;
+    all in the manner of a reference, if there is one.
 
     Raises:
         OutOfMemory: if not even one image at a time fits into memory.
@@ -69,13 +77,13 @@ def paint_rows(
     for batch, sources in _read_ahead(shelf, batches):
 
         def compute(part: slice) -> list[Canvas]:
-            return _compute(model, batch[part], sources[part], device)  # noqa: B023
+            return _compute(model, batch[part], sources[part], device, style)  # noqa: B023
 
         yield from portions(len(batch), compute)
 
 
 def _read_ahead(
-    shelf: Shelf, batches: Iterable[Sequence[PlanRow]]
+    shelf: Shelf | Blank, batches: Iterable[Sequence[PlanRow]]
 ) -> Iterator[tuple[list[PlanRow], list[Source]]]:
     """Batches with the sources of their rows, each in the place of a damaged one the next."""
     ahead: deque[Sequence[PlanRow]] = deque()
@@ -97,7 +105,11 @@ def _read_ahead(
 
 @torch.no_grad()
 def _compute(
-    model: Model, rows: Sequence[PlanRow], sources: Sequence[Source], device: torch.device
+    model: Model,
+    rows: Sequence[PlanRow],
+    sources: Sequence[Source],
+    device: torch.device,
+    style: Style | None,
 ) -> list[Canvas]:
     info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
@@ -106,7 +118,9 @@ def _compute(
     noise = torch.stack([row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows])
     labels = [info.label_of(row.defect) for row in rows]
     on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
-    layer = painter.layer(on_device, painter.control(labels, device), noise.to(device))
+    reference = None if style is None else style.image.to(device).expand(len(rows), -1, -1, -1)
+    control = painter.control(labels, device)
+    layer = painter.layer(on_device, control, noise.to(device), reference)
     verdicts = _judge(model, compose(on_device, *layer), labels)
     foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
     return [
@@ -119,9 +133,9 @@ def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[V
     """What the model sees of a source: all of it, or the row's own window."""
     if source.whole is not None:
         return source.whole
-    info, picture = model.info, source.picture
+    picture = source.picture
     view = viewer(picture.size, rng=np.random.default_rng(row.seed))
-    return view, model_view(picture, view, info.channels, info.levels_of(picture))
+    return view, model_view(picture, view, model.info.channels, source.levels)
 
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:

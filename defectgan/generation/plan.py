@@ -22,25 +22,30 @@ from defectgan.names import clipped, readable_name
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``."""
+    """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``; or
+    made whole, where there is no source.
+    """
 
     number: int
-    source: Path
+    source: Path | None
     defect: str
     seed: int
 
     @property
     def name(self) -> str:
         """The file name of the image and of its mask, without the extension."""
-        return f"{self.number:06d}_{clipped(readable_name(self.source.stem))}"
+        of_source = f"_{clipped(readable_name(self.source.stem))}" if self.source else ""
+        return f"{self.number:06d}{of_source}"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The good images to paint on, and the files that were left out, each with its reason."""
+    """The good images to paint on, none for images that are made whole; and the files that were
+    left out, each with its reason.
+    """
 
-    files: tuple[Path, ...]
-    rejected: tuple[tuple[Path, str], ...]
+    files: tuple[Path, ...] = ()
+    rejected: tuple[tuple[Path, str], ...] = ()
 
 
 def find_sources(normal: str) -> Sources:
@@ -83,10 +88,12 @@ def make_plan(
     """
     order: list[int] = []
     for i in range(n):
-        lap, place = divmod(i, len(files))
-        if place == 0:
-            order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
-        sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
+        sources: list[Path | None] = [None] * CAP
+        if files:
+            lap, place = divmod(i, len(files))
+            if place == 0:
+                order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
+            sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
         row = PlanRow(i, sources[0], defects[i % len(defects)], _seed(seed, i))
         further = (
             replace(row, source=sources[c % CAP], seed=_seed(row.seed, c))

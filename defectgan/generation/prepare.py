@@ -10,9 +10,10 @@ import torch
 from defectgan.data.facts import Facts
 from defectgan.data.levels import about_dim
 from defectgan.devices import pick_device
+from defectgan.errors import SettingError
 from defectgan.generation.mask_threshold import looked_at
-from defectgan.generation.plan import find_sources
-from defectgan.generation.request import GenerateJob, Order, settle
+from defectgan.generation.plan import Sources, find_sources
+from defectgan.generation.request import GenerateJob, Order, settle, whole
 from defectgan.generation.run import run_job
 from defectgan.listener import SILENT, Listener
 from defectgan.model.file import Model, load_model
@@ -52,12 +53,17 @@ class Prepared:
         return looked_at(self.job) if self.order.thresholds is None else 0
 
     def notes(self) -> list[str]:
-        """What a person should know of the sources before they are painted on."""
+        """What a person should know before anything is made."""
+        if not self.model.painter.method.paints_on_images:
+            return [
+                f"the method {self.model.info.form.method.name} makes whole images from noise: the "
+                "mask of each is all of it, and teaches no segmenter"
+            ]
         return about_dim(self.job.sources.files, Facts()) if self.model.info.levels is None else []
 
 
 def prepare(
-    normal: str,
+    normal: str | None = None,
     *,
     defects: Sequence[str] | None = None,
     n: int = 100,
@@ -66,26 +72,40 @@ def prepare(
     seed: int = 0,
     binary_masks: bool = False,
     candidates: int | None = None,
+    style: Path | None = None,
     device: str = "auto",
 ) -> Prepared:
     """Find all that a job takes; the arguments are those of ``generate``.
 
     Raises:
-        SettingError: if there is no such device.
+        SettingError: if there is no such device, or good images are missing or named for a model
+            that makes whole ones.
         DataError: if there are no sources, or the folder holds something else.
         ModelError: if there is no model, or it cannot do it.
     """
     place = pick_device(device)
     trained = load_model(find_model(model), device=place)
-    classes = tuple(defects or trained.info.classes[1:])
-    sources = find_sources(normal)
-    job = GenerateJob(sources, classes, n, seed, binary_masks=binary_masks, candidates=candidates)
+    classes = tuple(defects or trained.info.made)
+    sources = _sources(normal, trained)
+    job = GenerateJob(
+        sources, classes, n, seed, binary_masks=binary_masks, candidates=candidates, style=style
+    )
     folder = out or _default_folder(classes)
     return Prepared(settle(job, trained, folder), trained, folder, place)
 
 
+def _sources(normal: str | None, model: Model) -> Sources:
+    if not model.painter.method.paints_on_images:
+        if normal is not None:
+            raise SettingError(f"{model.path} {whole(model)}")
+        return Sources()
+    if normal is None:
+        raise SettingError("no good images to paint on: name them", mend=("normal", "FOLDER"))
+    return find_sources(normal)
+
+
 def generate(
-    normal: str | Path,
+    normal: str | Path | None = None,
     *,
     defects: Sequence[str] | None = None,
     n: int = 100,
@@ -95,6 +115,7 @@ def generate(
     batch_size: int = BATCH,
     binary_masks: bool = False,
     candidates: int | None = None,
+    style: Path | None = None,
     device: str = "auto",
     listener: Listener = SILENT,
 ) -> Path:
@@ -104,7 +125,8 @@ def generate(
     on when it is called again with the same folder, and a larger ``n`` adds to what is there.
 
     Args:
-        normal: good images to paint on: a folder, a file or a pattern.
+        normal: good images to paint on: a folder, a file or a pattern; None for a model that makes
+            whole images.
         defects: classes to paint, in turn; None for all that the model knows.
         n: images to make, over all classes.
         model: run folder or weights, None for the newest run.
@@ -114,17 +136,20 @@ def generate(
         binary_masks: write masks of 0 and 255 instead of soft ones.
         candidates: paintings tried for each image, of which the one is kept whose class the critic
             is surest of; None for the usual number.
+        style: a picture of a defect in whose manner all are painted, by a model whose method has a
+            style encoder; None: the seed varies the manner.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         listener: who is told how it goes.
 
     Raises:
-        SettingError: if there is no such device.
+        SettingError: if there is no such device, or good images are missing or named for a model
+            that makes whole ones.
         DataError: if there are no sources, all are damaged, or the folder holds something else.
         ModelError: if there is no model, or it cannot do it.
         OutOfMemory: if not even one image at a time fits into memory.
     """
     prepared = prepare(
-        str(normal),
+        None if normal is None else str(normal),
         defects=defects,
         n=n,
         model=model,
@@ -132,6 +157,7 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        style=style,
         device=device,
     )
     with listener.counting("images", n) as done:

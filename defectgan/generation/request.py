@@ -9,6 +9,7 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
+from defectgan.generation.style import Style, read_style
 from defectgan.generation.writers import recorded_job, refuse_strange_files
 from defectgan.manifest import JOB
 from defectgan.model.file import MODEL, Model
@@ -20,7 +21,7 @@ class GenerateJob:
 
     With several ``candidates`` each image is painted so many times, on up to ``CAP`` good images,
     and the one is kept whose class the critic is surest of; None leaves the number to the folder's
-    earlier images, then to the model.
+    earlier images, then to the model. ``style`` is a picture in whose manner all are painted.
     """
 
     sources: Sources
@@ -29,18 +30,20 @@ class GenerateJob:
     seed: int
     binary_masks: bool
     candidates: int | None = None
+    style: Path | None = None
 
 
 @dataclass(frozen=True)
 class Order:
     """A job in its folder: how many candidates there are, and the opacity of each class above
     which a pixel of its masks is defect, the same for all images of a folder; None where that is
-    still to be found.
+    still to be found; and the reference of its style, if it has one.
     """
 
     job: GenerateJob
     candidates: int
     thresholds: dict[str, float] | None
+    style: Style | None = None
 
     def record(self, model: Model) -> dict[str, Any]:
         """What tells this job from another one in the same folder; how many images it has does
@@ -55,16 +58,40 @@ class Order:
             "candidates": self.candidates,
             "sources": len(self.job.sources.files),
             "sources_sha256": digest(os.fsencode(listed)),
+            "style_sha256": self.style and self.style.sha256,
         }
+
+
+def whole(model: Model) -> str:
+    """Why there is nothing to paint on."""
+    return (
+        f"makes whole images from noise (method {model.info.form.method.name}): there is nothing "
+        "to paint on, and it takes no good images"
+    )
+
+
+def no_choice(model: Model) -> str:
+    """Why none of several candidates can be chosen."""
+    if model.painter.could_choose:
+        return (
+            f"{model.path} holds the generator alone, and it takes the critic to choose: take the "
+            "weights of a run"
+        )
+    return (
+        f"the critic of the method {model.info.form.method.name} knows no classes and cannot choose"
+    )
 
 
 def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     """What a job means for this model and this folder; nothing is made.
 
     Raises:
-        DataError: if the folder holds something else.
-        ModelError: if the model does not know a class, or has no critic to choose with.
+        DataError: if the folder holds something else, or the style cannot be read.
+        ModelError: if the model does not know a class, has no critic to choose with, makes whole
+            images and is to paint on some, or has no style encoder for a style.
     """
+    if job.sources.files and not model.painter.method.paints_on_images:
+        raise ModelError(f"{model.path} {whole(model)}")
     for name in job.defects:
         model.info.label_of(name)
     there = recorded_job(out, model)
@@ -72,12 +99,12 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     thresholds = (there or {}).get("thresholds")
     if thresholds is None and model.info.calibrated is not None:
         thresholds = dict.fromkeys(job.defects, model.info.calibrated)
+    if thresholds is None and model.painter.method.mask_kind == "whole":
+        thresholds = dict.fromkeys(job.defects, model.info.threshold)
     if candidates > 1 and not model.painter.has_critic:
-        raise ModelError(
-            f"{model.path} holds the generator alone, and it takes the critic to choose among "
-            f"{candidates} candidates: take the weights of a run, or one candidate"
-        )
-    order = Order(job, candidates, thresholds)
+        raise ModelError(f"{no_choice(model)}, or one candidate instead of {candidates}")
+    style = None if job.style is None else read_style(job.style, model)
+    order = Order(job, candidates, thresholds, style)
     if there is None:
         refuse_strange_files(out)
     elif other := [name for name, value in order.record(model).items() if there.get(name) != value]:

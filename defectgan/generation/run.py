@@ -24,7 +24,8 @@ from defectgan.generation.layer import paint_source
 from defectgan.generation.mask_threshold import find_thresholds
 from defectgan.generation.plan import PlanRow, make_plan
 from defectgan.generation.request import GenerateJob, Order, settle
-from defectgan.generation.shelf import Shelf
+from defectgan.generation.shelf import Blank, Shelf
+from defectgan.generation.style import Style
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
 from defectgan.manifest import FORMAT, Box, ManifestRow
@@ -85,9 +86,10 @@ def run_job(
     with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
         order = settle(job, model, out)
         writer = FolderWriter(out, job.binary_masks, model)
-        shelf = Shelf(job.sources.files, model.info, pool)
+        files, info = job.sources.files, model.info
+        shelf = Shelf(files, info, pool) if files else Blank(info)
         portions = Portions(batch_size, "images", say)
-        paint = partial(paint_rows, shelf, portions, model=model, device=device)
+        paint = partial(paint_rows, shelf, portions, model=model, device=device, style=order.style)
         thresholds = order.thresholds or find_thresholds(job, paint)
         finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
         begun = sum(number < job.n for number in finished)
@@ -99,7 +101,7 @@ def run_job(
 
         tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
         tasks = (
-            pool.submit(_finish, writer, model, device, thresholds, canvas.apart())
+            pool.submit(_finish, writer, model, device, thresholds, canvas.apart(), order.style)
             for canvas in surest(tries, order.candidates, attrgetter("confidence"))
         )
         _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
@@ -160,27 +162,29 @@ def _finish(
     device: torch.device,
     thresholds: Mapping[str, float],
     canvas: Canvas,
+    style: Style | None,
 ) -> ManifestRow:
     """Compose at the source's own size, write, and return the manifest's row."""
     row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
-    levels = model.info.levels_of(source.picture)
     painted = paint_source(
         source.picture,
         canvas.view,
         canvas.image,
         canvas.foreground,
         canvas.mask,
-        levels,
+        source.levels,
         canvas.detail(model, device),
     )
     found = is_defect(painted.mask, threshold)
     picture = replace(source.picture, pixels=painted.pixels)
     files = writer.write(row, picture, painted.mask, found)
+    if style is not None:
+        files |= {"style": str(style.path), "style_sha256": style.sha256}
     return ManifestRow(
         format=FORMAT,
         number=row.number,
         **files,
-        source=str(row.source),
+        source=row.source and str(row.source),
         source_sha256=source.sha256,
         defect=row.defect,
         seed=row.seed,
@@ -188,6 +192,7 @@ def _finish(
         threshold=threshold,
         box=_box(found),
         mask_area=round(float(found.mean()), 6),
+        mask_kind=model.painter.method.mask_kind,
         **canvas.verdict,
         model_sha256=model.sha256,
         defectgan=__version__,

@@ -6,13 +6,15 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from defectgan.errors import DataError
-from defectgan.images import Picture, first_sound, read_hashed
+from defectgan.images import Levels, Picture, first_sound, read_hashed
 from defectgan.model.info import ModelInfo
 from defectgan.model.pixels import model_view
-from defectgan.views import View, Viewer
+from defectgan.views import View, Viewer, Window
 
 # Decoded images that are kept, in bytes. The candidates of neighbouring images share their sources,
 # so a few suffice; a folder that fits is decoded once however many images are made.
@@ -21,13 +23,15 @@ ROOM = 512 * 2**20
 
 @dataclass(frozen=True)
 class Source:
-    """A decoded good image: its file with the SHA-256, its pixels, and where the model sees an
-    image whole, that view of it, [C, h, w] in [-1, 1].
+    """A decoded good image: its file with the SHA-256, its pixels, the values of them that are -1
+    and 1, and where the model sees an image whole, that view of it, [C, h, w] in [-1, 1]. A blank
+    one has no file.
     """
 
-    path: Path
-    sha256: str
+    path: Path | None
+    sha256: str | None
     picture: Picture
+    levels: Levels
     whole: tuple[View, Tensor] | None
 
     @property
@@ -36,6 +40,28 @@ class Source:
         alpha = self.picture.alpha
         seen = 0 if self.whole is None else self.whole[1].nbytes
         return self.picture.pixels.nbytes + seen + (0 if alpha is None else alpha.nbytes)
+
+
+class Blank:
+    """What whole images are made over, in the place of a shelf of good images: black ones of the
+    size that the model makes, of 8 bits.
+    """
+
+    def __init__(self, info: ModelInfo) -> None:
+        height, width = frame = info.form.view.image_size
+        everything = Window(0, 0, width, height)
+        picture = Picture(np.zeros((height, width, info.channels), np.uint8))
+        image = torch.full((info.channels, height, width), -1.0)
+        view = View(everything, everything, frame)
+        self._blank = Source(None, None, picture, picture.full, (view, image))
+        self.damaged: dict[Path, str] = {}
+
+    def ask(self, path: Path | None) -> None:
+        """There is nothing to read."""
+
+    def take(self, path: Path | None) -> Source:
+        """The blank."""
+        return self._blank
 
 
 class Shelf:
@@ -54,17 +80,19 @@ class Shelf:
         # What was left out, each with its reason.
         self.damaged: dict[Path, str] = {}
 
-    def ask(self, path: Path) -> None:
+    def ask(self, path: Path | None) -> None:
         """Begin to read a source that will be taken."""
+        assert path is not None
         if path not in self._kept and path not in self._reading:
             self._reading[path] = self._pool.submit(self._read, path)
 
-    def take(self, path: Path) -> Source:
+    def take(self, path: Path | None) -> Source:
         """The source, or the one in its place.
 
         Raises:
             DataError: if all sources are damaged.
         """
+        assert path is not None
         self.ask(path)
         if path in self._reading:
             self._keep(path, self._reading.pop(path).result())
@@ -84,10 +112,11 @@ class Shelf:
         if found is None:
             raise DataError(f"all sources are damaged, the last: {self.damaged[path]}")
         sound, (picture, sha256) = found
-        return Source(sound, sha256, picture, self._seen_whole(picture))
+        levels = self._info.levels_of(picture)
+        return Source(sound, sha256, picture, levels, self._seen_whole(picture, levels))
 
-    def _seen_whole(self, picture: Picture) -> tuple[View, Tensor] | None:
+    def _seen_whole(self, picture: Picture, levels: Levels) -> tuple[View, Tensor] | None:
         if not self._viewer.whole:
             return None
-        info, view = self._info, self._viewer(picture.size)
-        return view, model_view(picture, view, info.channels, info.levels_of(picture))
+        view = self._viewer(picture.size)
+        return view, model_view(picture, view, self._info.channels, levels)

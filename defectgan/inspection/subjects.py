@@ -46,7 +46,7 @@ NORMAL = 0
 class RealImages:
     """A model on real images: each defect restored, its mask and what it changed, means over all
     learned poses, held against the true mask, and each class painted on good images and taken away
-    again.
+    again; of a method that takes nothing away, painted alone.
 
     Args:
         model: the model, on the device.
@@ -61,7 +61,10 @@ class RealImages:
         height, width = self._viewer.frame
         self._poses = learned_poses(model.info.form.poses, square=height == width)
         names = list(enumerate(index.classes[1:], start=1))
-        self._real = [(s, name) for k, name in names for s in index.spread(k, per_class)]
+        self._restores = model.painter.method.restores
+        self._real = [
+            (s, name) for k, name in names for s in index.spread(k, per_class) if self._restores
+        ]
         self._good = [(s, name) for _, name in names for s in index.spread(NORMAL, per_class)]
         self.damaged: dict[Path, str] = {}
 
@@ -69,11 +72,17 @@ class RealImages:
         return len(self._real) + len(self._good)
 
     def __iter__(self) -> Iterator[Subject]:
-        yield from self.restored()
+        if self._restores:
+            yield from self.restored()
         yield from self._sound(self._good, self._deface)
 
     def restored(self) -> Iterator[Subject]:
-        """The defects taken away."""
+        """The defects taken away.
+
+        Raises:
+            ModelError: if the model takes none away.
+        """
+        self._model.must_restore()
         yield from self._sound(self._real, self._restore)
 
     def _sound(
@@ -108,10 +117,10 @@ class RealImages:
         picture, view = self._look(sample, name)
         image = self._seen(picture, view)
         painted, mask = self._paint(image, self._model.info.label_of(name))
-        _, again = self._paint(painted, NORMAL)
+        again = _plane(self._paint(painted, NORMAL)[1]) if self._restores else None
         change = _gone(image, painted)
         subject = self._subject(sample, name, DEFACED, image, painted, mask, change)
-        return replace(subject, place=_place(view.window, picture.size), again=_plane(again))
+        return replace(subject, place=_place(view.window, picture.size), again=again)
 
     def _look(self, sample: Sample, name: str) -> tuple[Picture, View]:
         picture = read_picture(sample.file)

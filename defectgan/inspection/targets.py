@@ -9,18 +9,22 @@ from defectgan.data.layouts import is_annotated
 from defectgan.data.samples import Sample
 from defectgan.data.walk import find_images
 from defectgan.devices import pick_device
-from defectgan.errors import DataError, SettingError
+from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.heads import EXPECTED
 from defectgan.inspection.subjects import GeneratedSet, RealImages
 from defectgan.manifest import JOB, MANIFEST, present_rows
 from defectgan.model.file import Model, load_model
-from defectgan.model.info import MASK_THRESHOLD
+from defectgan.model.info import MASK_THRESHOLD, UNLABELLED
 from defectgan.runs import RunFolder, beside, find_model, unused
 from defectgan.settings.data import DataConfig
 
 FOLDER = "inspection"
-# The class of images that nobody has labelled.
-UNLABELLED = "unlabelled"
+# What the masks of a model are, see ``Method.mask_kind``.
+KINDS = {
+    "layer": "the opacity of the layer that is painted over an image",
+    "whole": "all of the image, which is painted anew",
+    "difference": "where an image that is painted anew differs from the one before",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def find_target(
     Raises:
         SettingError: if the same thing is named twice.
         DataError: if there is nothing there that can be inspected.
-        ModelError: if there is no model.
+        ModelError: if there is no model, or it paints on no images.
     """
     if what is None:
         return _model_target(find_model(model), data, per_class, device)
@@ -83,6 +87,11 @@ def _generated_target(folder: Path) -> Target:
             f"{MANIFEST} in {folder} names no image that is there: the job has not made any yet, "
             "or they were taken away; the same job makes them"
         )
+    if all(row.mask_kind == "whole" and row.source is None for row in rows):
+        raise DataError(
+            f"the images in {folder} were made whole, from noise: the mask of each is all of it, "
+            "and there is nothing to inspect"
+        )
     digests = sorted({row.model_sha256[:12] for row in rows if row.model_sha256 is not None})
     return Target(
         title=f"generated set {folder}",
@@ -101,13 +110,28 @@ def _generated_target(folder: Path) -> Target:
 def _model_target(path: Path, data: Path | None, per_class: int, device: str) -> Target:
     place = pick_device(device)
     model = load_model(path, device=place)
+    if not model.painter.method.paints_on_images:
+        raise ModelError(
+            f"{path} is of the method {model.info.form.method.name}, which makes whole images from "
+            "noise: it paints on none and takes nothing away, so there is no mask to inspect; look "
+            "at its sample sheets, or at the images that it makes"
+        )
     index, images = _own_images(path) if data is None else (_images(data, model), str(data))
+    method, notes = model.painter.method, list(index.notes)
+    if not method.restores:
+        if not index.members[0]:  # there is nothing to paint on
+            model.must_restore()
+        notes.append(
+            f"{model.info.form.method.name} has no way back to normal: no defect is restored, what "
+            "it paints is inspected alone"
+        )
     facts = {
         "model": str(model.path),
         "trained": f"{model.info.step} steps, SHA-256 {model.sha256[:12]}",
         "images": str(index.root.resolve()) if data else f"{images}, {index.root.resolve()}",
         "what it sees": " x ".join(map(str, reversed(model.info.form.view.image_size)))
         + f" pixels, {model.info.form.view.fit}",
+        "masks": KINDS[method.mask_kind],
     }
     return Target(
         title=f"{path} on {images}",
@@ -117,7 +141,7 @@ def _model_target(path: Path, data: Path | None, per_class: int, device: str) ->
         folder=unused(beside(path) / FOLDER),
         thresholds=dict.fromkeys(index.classes[1:], model.info.threshold),
         weights=model.path,
-        notes=(*index.notes, *(f"left out {file}: {reason}" for file, reason in index.skipped)),
+        notes=(*notes, *(f"left out {file}: {reason}" for file, reason in index.skipped)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import create_model, model_validator
 
-from defectgan.methods.base import MethodShape
+from defectgan.methods.base import CRITIC, MethodShape
 from defectgan.methods.registry import method_named
 from defectgan.settings.base import Settings
 from defectgan.settings.data import AugmentConfig, DataConfig
@@ -34,6 +34,12 @@ class Config(Settings):
     @model_validator(mode="after")
     def _method_fits(self) -> Self:
         self.method.check(self.data.image_size, self.optim.final_lr)
+        name = self.method.name
+        if self.augment.adaptive and CRITIC not in method_named(name).judging:
+            raise ValueError(
+                "adaptive augmentation (augment.adaptive) follows how sure the classifier is, and "
+                f"the method {name} has none: leave it out"
+            )
         return self
 
 

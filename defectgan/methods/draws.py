@@ -25,12 +25,14 @@ class Draws:
         rows: Callable[[int], slice] = lambda count: slice(count),
         processes: int = 1,
         strength: Tensor | None = None,
+        gathered: Callable[[Tensor], Tensor] = lambda own: own,
     ) -> None:
         """Args: where randomness comes from, and on which device; the step; this process's rows of
         so many; how many processes share a batch; the strength of the augmentation of what critics
-        are shown, None: they are shown images as they are.
+        are shown, None: they are shown images as they are; what brings together the rows of all
+        processes, in their order.
         """
-        self.step = step
+        self.step, self.gathered = step, gathered
         self._rng, self._rows, self._processes = rng, rows, processes
         self._strength = strength
 
@@ -38,23 +40,28 @@ class Draws:
         """[count], or [count, each], from U[0, 1)."""
         size = (self._all(count),) if each is None else (self._all(count), each)
         drawn = torch.rand(size, generator=self._rng, device=self._rng.device)
-        return self._own(drawn, halves)
+        return self.own(drawn, halves)
+
+    def shared(self, count: int, each: int) -> Tensor:
+        """[count, each] from U[0, 1), the same in all processes."""
+        return torch.rand(count, each, generator=self._rng, device=self._rng.device)
 
     def noise(self, count: int, size: int, *, halves: int = 2) -> Tensor:
         """[count, size], standard normal."""
-        return self._own(draw_noise(self._all(count), size, self._rng), halves)
+        return self.own(draw_noise(self._all(count), size, self._rng), halves)
 
     def shown(self, images: Tensor) -> Tensor:
         """What a critic is shown of a batch's images [B, C, H, W]; gradients flow through."""
         if self._strength is None:
             return images
         drawn = draw_augmentation(self._all(len(images)), self._rng)
-        return augment(images, self._own(drawn, 2), self._strength)
+        return augment(images, self.own(drawn, 2), self._strength)
 
     def _all(self, count: int) -> int:
         return count * self._processes
 
-    def _own(self, drawn: Tensor, halves: int) -> Tensor:
+    def own(self, drawn: Tensor, halves: int) -> Tensor:
+        """This process's rows of what was drawn, or gathered, for all."""
         return torch.cat([half[self._rows(len(half))] for half in drawn.chunk(halves)])
 
 

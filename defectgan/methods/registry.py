@@ -11,10 +11,20 @@ if TYPE_CHECKING:
 
 # The module of each, in this package, and its class there.
 METHODS = {
+    "acgan": "ACGAN",
+    "cgan": "CGAN",
+    "cyclegan": "CycleGAN",
     "defectgan": "DefectGAN",
     "exemplar": "Exemplar",
+    "gan": "GAN",
+    "pix2pix": "Pix2Pix",
+    "pix2pixhd": "Pix2PixHD",
     "robust": "Robust",
+    "spade": "SPADE",
     "stargan": "StarGAN",
+    "starganv2": "StarGANv2",
+    "wgan": "WGAN",
+    "wgan-gp": "WGANGP",
 }
 
 
@@ -26,7 +36,7 @@ def method_named(name: Any) -> "type[Method]":
     """
     if not isinstance(name, str) or name not in METHODS:
         raise SettingError(f"no method {name}{found(tuple(METHODS), str(name))}")
-    module = import_module(f"defectgan.methods.{name}")
+    module = import_module(f"defectgan.methods.{name.replace('-', '_')}")
     kind: type[Method] = getattr(module, METHODS[name])
     return kind
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Networks, PatchShape, Player, Terms, WarmUp
+from defectgan.methods.base import CRITIC, MaskKind, Networks, PatchShape, Player, Terms, WarmUp
 from defectgan.methods.draws import Draws
 from defectgan.methods.layered import (
     Layered,
@@ -99,8 +99,12 @@ class Robust(Layered):
             ),
         }
 
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "layer" if self.shape.layered else "whole"
+
     def players(self) -> tuple[Player, ...]:
-        rates = {"tower.": self.shape.tower_lr}
+        rates = {f"{CRITIC}.tower.": self.shape.tower_lr}
         return (
             Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes, rates),
             Player("generator", ("generator",), self._generator),

@@ -7,7 +7,13 @@
 
 D(x) is the mean over P patches; as in its authors' code GP is taken of their sum, which holds the
 slope of the mean at 1 / P. There images go from any domain to any other; here, as with the other
-methods, from normal to a defect and back. There is no layer: its mask is the whole image.
+methods, from normal to a defect and back. There is no layer: its mask says what has changed.
+
+Several data sets with different classes are learned from jointly: the label has the classes of all,
+and beside it stands the mask vector, which says whose labels tell of what is asked for. CE is taken
+among the classes that the labels of an image's own set tell of, so that the others get no gradient;
+an image goes to classes of its own set alone. What is good is one class for all: every set's labels
+tell of it, and an image that is to be restored need not say which set it is of.
 
 Source: Choi et al., "StarGAN: Unified Generative Adversarial Networks for Multi-Domain
     Image-to-Image Translation", CVPR 2018, and its authors' code.
@@ -22,7 +28,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.base import CRITIC, MaskKind, Method, Networks, PatchShape, Player, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
@@ -61,12 +67,18 @@ class StarGAN(Method):
 
     Shape, Settings = Shape, Settings
     averaged = ()
+    needs = "good images, and images of each defect; of several data sets, if need be"
+    joint = True
 
     def networks(self) -> dict[str, nn.Module]:
         s, (channels, classes, size) = self.shape, self.task[:3]
         return {
             "generator": StarGenerator(
-                channels, classes, width=s.width, residual_blocks=s.residual_blocks
+                channels,
+                classes,
+                width=s.width,
+                residual_blocks=s.residual_blocks,
+                sets=self.task.sets,
             ),
             CRITIC: StarCritic(
                 channels, classes, width=s.critic_width, layers=s.critic_layers, size=size
@@ -79,12 +91,15 @@ class StarGAN(Method):
             Player("generator", ("generator",), self._generator),
         )
 
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "difference"
+
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
-        painted = networks["generator"](image, control)
-        return Layer(painted, torch.ones_like(painted[:, :1]))
+        return Layer.of_difference(image, networks["generator"](image, control))
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor
@@ -100,10 +115,11 @@ class StarGAN(Method):
                 lambda x: critic.patches * critic.scores(x, batch.target),
                 losses.interpolate(real, fake, t),
             ),
-            "cls_r": self.classification(on_real.logits, batch.source),
+            "cls_r": self.classification(on_real.logits, batch.source, batch.told),
         }
         total = terms["wgan"] + s.gp * terms["gp"] + s.cls * terms["cls_r"]
-        return total, terms | {"sureness": self.sureness(on_real.logits, batch.source)}
+        sureness = self.sureness(on_real.logits, batch.source, batch.told)
+        return total, terms | {"sureness": sureness}
 
     def _generator(
         self, networks: Networks, batch: Batch, draws: Draws, _: Any
@@ -114,7 +130,7 @@ class StarGAN(Method):
         verdict = networks[CRITIC](draws.shown(there), batch.target)
         terms = {
             "adv": losses.wasserstein_generator(verdict.score),
-            "cls_f": self.classification(verdict.logits, batch.target),
+            "cls_f": self.classification(verdict.logits, batch.target, batch.told),
             "rec": losses.reconstruction(images, back),
         }
         return terms["adv"] + s.cls * terms["cls_f"] + s.rec * terms["rec"], terms

@@ -6,7 +6,7 @@ step ahead of the other after a kill. Nothing is ever unpickled.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +22,6 @@ from defectgan.devices import place
 from defectgan.errors import ModelError, SettingError
 from defectgan.files import sha256, write_atomically
 from defectgan.images import Levels
-from defectgan.methods.base import CRITIC
 from defectgan.model.form import form_of
 from defectgan.model.formats import as_today
 from defectgan.model.info import ModelInfo
@@ -90,16 +89,17 @@ def _info(path: Path, file: Any) -> ModelInfo:
     try:
         header = as_today(file.metadata() or {})
         facts = {name: _parsed(name, header[name]) for name in FACTS}
-        levels = facts["levels"]
+        levels, classes = facts["levels"], _classes(facts["classes"])
         return ModelInfo(
             form=form_of(facts["form"], origin=str(path)),
-            classes=_classes(facts["classes"]),
+            classes=classes,
             channels=_checked("channels", facts["channels"], facts["channels"] in (1, 3)),
             step=_checked("step", facts["step"], isinstance(facts["step"], int)),
             multi_label=bool(facts["multi_label"]),
             levels=levels and Levels(*levels),
             calibrated=_opacity(facts["calibrated"]),
             taught_by=tuple(_parsed("taught_by", header.get("taught_by", "[]"))),
+            sets=_sets(_parsed("sets", header.get("sets", "[]")), classes),
             training=header["training"],
         )
     except KeyError as error:
@@ -145,6 +145,18 @@ def _classes(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _sets(sets: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The classes of each data set of a header.
+
+    Raises:
+        ValueError: if they are none of the model's.
+    """
+    sound = isinstance(sets, list) and all(
+        isinstance(known, list) and set(known) <= {*classes} for known in sets
+    )
+    return tuple(map(tuple, _checked("sets", sets, sound)))
+
+
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """``{prefix.name: tensor}``."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
@@ -184,6 +196,19 @@ class Model:
     painter: Painter
     path: Path
     sha256: str
+
+    def must_restore(self) -> None:
+        """Go on only with a model that takes defects away, too.
+
+        Raises:
+            ModelError: if its method has no way back to normal.
+        """
+        if not self.painter.method.restores:
+            raise ModelError(
+                f"{self.path} is of the method {self.info.form.method.name}, which has no way back "
+                "to normal: it takes no defect away; take a model of another method, such as "
+                "cyclegan"
+            )
 
     def recognised(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """A record of what was made by a model, with the identity of this one where it was this
@@ -256,7 +281,7 @@ def load_model(path: Path, *, device: torch.device = CPU) -> Model:
     for name, network in method.networks().items():
         kept = below_prefix(name, tensors)
         # An exported file holds the networks that paint alone.
-        if kept or name != CRITIC:
+        if kept or name not in method.judging:
             _fill(network, kept, file)
             networks[name] = place(network, device).eval().requires_grad_(False)
     return Model(info, Painter(method, networks), file, tensors_digest(tensors))

@@ -35,18 +35,30 @@ class Painter:
 
     @property
     def has_critic(self) -> bool:
-        """Whether it can say how sure a critic is: an exported model cannot."""
+        """Whether it can say how sure a critic is of a class: an exported model cannot, nor can one
+        of a method whose critic knows no classes.
+        """
         return CRITIC in self.networks
+
+    @property
+    def could_choose(self) -> bool:
+        """Whether the whole model, with all that judges, has such a critic."""
+        return CRITIC in self.method.judging
 
     def noise_size(self, height: int, width: int) -> int:
         """N: how many noise values an image of that size takes."""
         return self.method.noise_size(self.networks, height, width)
 
-    def layer(self, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
+    def layer(
+        self, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor | None = None
+    ) -> Layer:
         """The layer that brings images [B, C, H, W] in [-1, 1] to the classes of a control map
-        [B, K, h, w], from noise [B, N].
+        [B, K, h, w], from noise [B, N]; in the manner of ``reference`` images of the same shape, of
+        a method that is ``styled``.
         """
-        return self.method.paint(self.networks, image, control, noise)
+        if reference is None:
+            return self.method.paint(self.networks, image, control, noise)
+        return self.method.paint_like(self.networks, image, control, noise, reference)
 
     def detail(self, image: Tensor, control: Tensor, noise: Tensor) -> Tensor | None:
         """What belongs to ``layer`` of the same and is finer than the networks see, None where
@@ -77,16 +89,28 @@ class Painter:
 
     def opinion(self, images: Tensor, labels: Sequence[int]) -> Opinion:
         """The critic's opinion of images [B, C, H, W] that are meant to be of a class each."""
-        wanted = self._label(labels, images.device)
+        wanted, task = self._label(labels, images.device), self.method.task
         verdict: Verdict = self.networks[CRITIC](images, wanted)
-        multi_label = self.method.task.multi_label
-        return Opinion(
-            verdict.score, losses.probability(verdict.logits, wanted, multi_label=multi_label)
-        )
+        known = self._beside(labels, images.device) if task.sets else None
+        sure = losses.probability(verdict.logits, wanted, multi_label=task.multi_label, known=known)
+        return Opinion(verdict.score, sure)
 
     def classify(self, images: Tensor) -> Tensor:
         """The critic's class logits [B, K]."""
         return cast(Critic, self.networks[CRITIC]).classify(images)
+
+    def names(self, images: Tensor, label: int) -> Tensor:
+        """Whether a class is the likeliest of those that it can be told from, [B]."""
+        known = self._beside([label] * len(images), images.device)
+        return losses.among(self.classify(images), known).argmax(1) == label
+
+    def _beside(self, labels: Sequence[int], device: torch.device) -> Tensor:
+        """The classes that each label can be told from, [B, K] in {0, 1}: of several data sets
+        those of the sets that have it; nobody has taught the critic to tell others apart.
+        """
+        task = self.method.task
+        rows = [one_hot(task.beside(k), task.classes).amax(0) for k in labels]
+        return torch.stack(rows).to(device)
 
     def _label(self, labels: Sequence[int], device: torch.device) -> Tensor:
         return one_hot(list(labels), self.method.task.classes).to(device)

@@ -5,7 +5,7 @@ B batch, C image channels, K classes, H x W pixels, h x w patches, F features.
 
 import itertools
 from abc import ABC, abstractmethod
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,16 @@ class Verdict(NamedTuple):
     logits: Tensor
 
 
+def trunk(channels: int, widths: Sequence[int], *, repeat_edge: bool = True) -> nn.Sequential:
+    """Convolutions without normalization, each of which halves the size, to so many channels."""
+    return nn.Sequential(
+        *(
+            nn.Sequential(Conv(cin, cout, 4, stride=2, repeat_edge=repeat_edge), nn.LeakyReLU(LEAK))
+            for cin, cout in zip([channels, *widths[:-1]], widths, strict=True)
+        )
+    )
+
+
 class Critic(nn.Module, ABC):
     """A PatchGAN critic: a trunk without normalization, whose patches are scored; any image size.
 
@@ -37,15 +47,9 @@ class Critic(nn.Module, ABC):
         size; what is seen beyond the image: its edge, or zeros.
         """
         super().__init__()
-        conv = partial(Conv, repeat_edge=repeat_edge)
         widths = [width * 2**i for i in range(layers)]
-        self.trunk = nn.Sequential(
-            *(
-                nn.Sequential(conv(cin, cout, 4, stride=2), nn.LeakyReLU(LEAK))
-                for cin, cout in zip([channels, *widths[:-1]], widths, strict=True)
-            )
-        )
-        self.score = conv(widths[-1], 1, 3, bias=False)
+        self.trunk = trunk(channels, widths, repeat_edge=repeat_edge)
+        self.score = Conv(widths[-1], 1, 3, bias=False, repeat_edge=repeat_edge)
         self.out_channels = widths[-1]
 
     def forward(self, image: Tensor, label: Tensor) -> Verdict:

@@ -26,6 +26,10 @@ from defectgan.networks.layers import (
 )
 from defectgan.networks.slices import ChannelSlice, ClassSlice
 
+# How far a pixel of a repainted image goes, in [0, 2], up to which it counts as the same, and from
+# which on as another.
+SAME, CHANGED = 0.1, 0.2
+
 
 def _stage(conv: Conv, channels: int) -> nn.Sequential:
     return nn.Sequential(conv, InstanceNorm(channels), nn.ReLU(inplace=True))
@@ -66,6 +70,15 @@ class Layer(NamedTuple):
     def over(self, image: Tensor) -> Painted:
         """Composed over images [B, C, H, W] in [-1, 1]."""
         return Painted(compose(image, self.foreground, self.mask), self.mask)
+
+    @classmethod
+    def of_difference(cls, image: Tensor, painted: Tensor) -> "Layer":
+        """That of an image which was painted anew, [B, C, H, W] in [-1, 1]: opaque where it has
+        changed, and nothing where it differs no more than any repainted image does. What is 0 in
+        the mask stays as it was.
+        """
+        away = (painted - image).abs().amax(1, keepdim=True)
+        return cls(painted, ((away - SAME) / (CHANGED - SAME)).clamp(0, 1))
 
 
 class Generator(nn.Module):

@@ -1,14 +1,17 @@
 """StarGAN's networks: the class beside the image, all of the image painted anew.
 
-B batch, C image channels, K classes, H x W pixels.
+B batch, C image channels, K classes, S data sets, H x W pixels.
 
 Source: Choi et al., "StarGAN", CVPR 2018, and its authors' code.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from defectgan.networks.control import MaskVector
 from defectgan.networks.critic import Critic
 from defectgan.networks.layers import Conv, InstanceNorm, ResidualBlock
 from defectgan.networks.slices import ClassSlice
@@ -21,12 +24,24 @@ def _conv(before: int, after: int, kernel: int, *, stride: int = 1) -> Conv:
 class StarGenerator(nn.Module):
     """G(x, c): encoder of stride 4, residual blocks, decoder of transposed convolutions."""
 
-    def __init__(self, channels: int, classes: int, *, width: int, residual_blocks: int) -> None:
-        """Args: C, K; channels at full resolution, 4 x at the bottleneck; blocks there."""
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        width: int,
+        residual_blocks: int,
+        sets: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """Args: C, K; channels at full resolution, 4 x at the bottleneck; blocks there; the numbers
+        of the classes that the labels of each of several data sets tell of.
+        """
         super().__init__()
-        self.class_slices = (ClassSlice("body.0.weight", axis=1, first=channels),)
+        self.mask_vector = MaskVector(classes, sets) if sets else None
+        first = channels + len(sets)
+        self.class_slices = (ClassSlice("body.0.weight", axis=1, first=first),)
         w = width
-        layers: list[nn.Module] = [*self._stage(_conv(channels + classes, w, 7), w)]
+        layers: list[nn.Module] = [*self._stage(_conv(first + classes, w, 7), w)]
         for wide in (w, 2 * w):
             layers += self._stage(_conv(wide, 2 * wide, 4, stride=2), 2 * wide)
         layers += [ResidualBlock(4 * w, repeat_edge=False) for _ in range(residual_blocks)]
@@ -40,8 +55,10 @@ class StarGenerator(nn.Module):
 
     def forward(self, image: Tensor, control: Tensor) -> Tensor:
         """The painted image [B, C, H, W] from one [B, C, H, W] in [-1, 1] and a control map
-        [B, K, h, w].
+        [B, K, h, w]; of several data sets its mask vector stands beside it.
         """
+        if self.mask_vector is not None:
+            control = torch.cat([self.mask_vector(control), control], dim=1)
         cells = F.interpolate(control, size=image.shape[2:]).to(image.dtype)
         return torch.tanh(self.body(torch.cat([image, cells], dim=1)).float())
 

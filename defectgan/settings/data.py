@@ -97,6 +97,11 @@ class DataConfig(ReadingConfig, ViewConfig):
         "all but the background's value or colour (any), what is opaque (alpha), what is not above "
         "half (inverted); auto: by how the masks look, and what was guessed is said",
     )
+    pairs: str | None = Field(
+        None,
+        description="folder with each image of a defect as it is without it, or with what it is to "
+        "be made from, such as its mask, called alike; these are then the good images",
+    )
     normal_from_background: bool = Field(
         False,
         description="windows from beside the defects are good images too, with the fit crop",
@@ -113,6 +118,14 @@ class DataConfig(ReadingConfig, ViewConfig):
     workers: int | None = Field(
         None, ge=0, le=256, description="processes that read ahead; None: as many as serve"
     )
+
+    @model_validator(mode="after")
+    def _good_images_are_of_one_kind(self) -> Self:
+        if self.pairs is not None and self.normal_from_background:
+            raise ValueError(
+                "pairs and normal_from_background each say what the good images are: leave one out"
+            )
+        return self
 
 
 class PoseConfig(Settings):

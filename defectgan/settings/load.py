@@ -5,7 +5,9 @@ the preset that they begin with.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,20 @@ def preset_folder() -> Path:
     package = Path(__file__).parents[1]
     inside = package / PRESETS
     return inside if inside.is_dir() else package.parent / PRESETS
+
+
+def preset_purposes() -> dict[str, str]:
+    """What each preset is for: the first words of its file, after "For", up to a colon or a full
+    stop.
+    """
+    files = {path.stem: path for path in preset_folder().glob("*.yaml")}
+    return {name: _purpose(files[name].read_text(encoding="utf-8")) for name in sorted(files)}
+
+
+def _purpose(text: str) -> str:
+    head = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    words = " ".join(line.removeprefix("#").strip() for line in head)
+    return re.split(r"[:.](?: |$)", words.removeprefix("For "), maxsplit=1)[0]
 
 
 def default_preset(device: str) -> str:

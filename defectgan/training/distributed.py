@@ -80,6 +80,15 @@ class World:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
 
+    def gathered(self, own: Tensor) -> Tensor:
+        """The rows of all processes, in the order of their ranks; each has as many."""
+        if self.size == 1:
+            return own
+        rows = [torch.empty_like(own) for _ in range(self.size)]
+        with _in_company():
+            distributed.all_gather(rows, own, group=self.gpus)
+        return torch.cat(rows)
+
     def any(self, flag: bool) -> bool:
         """Whether any process says so; all get the same answer."""
         return self.each(flag)[0]

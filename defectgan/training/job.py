@@ -1,6 +1,6 @@
 """A training as it was asked for: new, or going on with a run."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectgan.data.index import Index, index_data, read_split, write_split
+from defectgan.data.index import Index, read_split, write_split
+from defectgan.data.joint import index_sets
 from defectgan.data.masks import outline
 from defectgan.data.store import MIB
 from defectgan.errors import ModelError, SettingError
@@ -17,7 +18,7 @@ from defectgan.files import append_json_lines, write_atomically
 from defectgan.images import save_png, tile, to_bytes
 from defectgan.methods.base import Method, MethodShape
 from defectgan.methods.config import Config, dump_config, load_config, parse_config
-from defectgan.methods.registry import make_method
+from defectgan.methods.registry import METHODS, make_method, method_named
 from defectgan.model.file import first_weights, read_info
 from defectgan.model.info import ModelInfo
 from defectgan.runs import RunFolder, new_run
@@ -27,6 +28,7 @@ from defectgan.training.distributed import ALONE, World
 from defectgan.training.loop import Training
 from defectgan.training.warmup import longest
 from defectgan.training.watch import Outcome, Watcher
+from defectgan.words import counted
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -44,6 +46,23 @@ class Job:
     config: Config
     index: Index
     resumed: RunFolder | None = None
+
+    def __post_init__(self) -> None:
+        """What the method cannot learn from is refused.
+
+        Raises:
+            SettingError: if it needs pairs and there are none or the reverse, or if it cannot learn
+                so many classes.
+        """
+        name, defects = self.config.method.name, self.index.classes[1:]
+        _pairs_serve(name, paired=self.index.paired)
+        most = method_named(name).most_defects
+        if most is not None and len(defects) > most:
+            raise SettingError(
+                f"{name} learns {counted(most, 'kind')} of defect, and there are {len(defects)}, "
+                f"{', '.join(defects)}: name the one to learn",
+                mend=("classes", defects[0]),
+            )
 
     def method(self) -> Method:
         """The method, with all its settings."""
@@ -127,17 +146,25 @@ def _outlined(image: NDArray[np.uint8], truth: torch.Tensor) -> NDArray[np.uint8
     return colour
 
 
-def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
-    """A new training on a data folder, by a preset or a YAML file with overrides.
+def new_job(data: Sequence[Path], config: str | Path, overrides: Overrides) -> Job:
+    """A new training on a data folder, or on several jointly, by a preset or a YAML file with
+    overrides.
 
     Where it begins with the weights of another training, its networks are of that training's form.
 
     Raises:
-        SettingError: if a setting cannot be.
-        DataError: if the folder cannot be learned from.
+        SettingError: if a setting cannot be, or the method cannot learn from several folders.
+        DataError: if a folder cannot be learned from.
         ModelError: if there are no weights to begin with.
     """
     settings = load_config(config, overrides)
+    if len(data) > 1 and not method_named(settings.method.name).joint:
+        able = [name for name in METHODS if method_named(name).joint]
+        raise SettingError(
+            f"the method {settings.method.name} learns from one data set, and {len(data)} are "
+            f"named: train one model for each, or take {' or '.join(able)}, whose mask vector "
+            "says which classes the labels of a set tell of"
+        )
     if settings.training.start is not None:
         earlier = read_info(first_weights(settings.training.start)).form
         own = overrides.get("method", {})
@@ -148,7 +175,28 @@ def new_job(data: Path, config: str | Path, overrides: Overrides) -> Job:
         }
         method = _shaped(settings.method, earlier.method, asked, config)
         settings = parse_config({**settings.model_dump(), "method": method}, origin=str(config))
-    return Job(settings, index_data(data, settings.data, seed=settings.training.seed))
+    _pairs_serve(settings.method.name, paired=settings.data.pairs is not None)
+    return Job(settings, index_sets(data, settings.data, seed=settings.training.seed))
+
+
+def _pairs_serve(name: str, *, paired: bool) -> None:
+    """Whether a method learns from pairs, and there are pairs to learn from, or neither.
+
+    Raises:
+        SettingError: if it is the one or the other alone.
+    """
+    needed = method_named(name).paired
+    if needed and not paired:
+        raise SettingError(
+            f"{name} needs paired data: with each image of a defect the same one without it, or "
+            "its mask, called alike in another folder; name that one (data.pairs)",
+            mend=("pairs", "FOLDER"),
+        )
+    if paired and not needed:
+        raise SettingError(
+            f"{name} does not learn from pairs: leave data.pairs out, or train a method that does, "
+            "such as pix2pix"
+        )
 
 
 def _shaped(
@@ -191,7 +239,7 @@ def shared_batch(config: str | Path, overrides: Overrides, processes: int) -> in
     return None if shareable == size else shareable
 
 
-def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) -> Job:
+def resumed_job(run: Path, overrides: Overrides, *, data: Sequence[Path] = ()) -> Job:
     """Go on with a run, with more steps or another precision if asked for.
 
     The learning rate falls linearly to the last step: with more steps it is higher from here on
@@ -200,7 +248,7 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
     Args:
         run: the run folder.
         overrides: settings given anew.
-        data: where the images are now, if they have moved.
+        data: where the images are now, if they have moved, each data set in its turn.
 
     Raises:
         ModelError: if it is no run folder.
@@ -223,9 +271,9 @@ def resumed_job(run: Path, overrides: Overrides, *, data: Path | None = None) ->
         raise SettingError(
             f"{run} has done {done} steps already: name more than {config.training.steps}"
         )
-    return Job(config, read_split(folder.split, root=data), folder)
+    return Job(config, read_split(folder.split, roots=data), folder)
 
 
-def shared_job(folder: RunFolder, *, data: Path | None = None) -> Job:
+def shared_job(folder: RunFolder, *, data: Sequence[Path] = ()) -> Job:
     """The job that the first process has begun in a folder, for another one to take part."""
-    return Job(load_config(folder.config, {}), read_split(folder.split, root=data), folder)
+    return Job(load_config(folder.config, {}), read_split(folder.split, roots=data), folder)

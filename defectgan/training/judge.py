@@ -92,19 +92,21 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, painter: Painter) -> Judgement:
-        """Paint every class on the normal images, and take it away again."""
+        """Paint every class on the normal images; where the method restores, take it away again."""
         features, confirmed, agreed = [], [], []
         for k in range(1, len(self._index.classes)):
-            painted, masks = self._paint(painter, self._normal, k)
-            _, back = self._paint(painter, painted, 0)
+            painted, masks = self._paint(painter, self._normals[k], k)
             if k in self._reals:
                 features.append(self._seen(painted))
-            logits = self._each(painter.classify, painted)
-            confirmed.append((logits.argmax(1) == k).float().mean())
-            agreed.append(agreement(masks, back))
+            if painter.has_critic:
+                named = self._each(lambda part: painter.names(part, k), painted)  # noqa: B023
+                confirmed.append(named.float().mean())
+            if painter.method.restores:
+                _, back = self._paint(painter, painted, 0)
+                agreed.append(agreement(masks, back))
+        found_by = {"confirmed": confirmed, "agreement": agreed}
         measures = {
-            "confirmed": float(torch.stack(confirmed).mean()),
-            "agreement": float(torch.stack(agreed).mean()),
+            name: float(torch.stack(each).mean()) for name, each in found_by.items() if each
         }
         if self._unpainted is None:
             return Judgement(measures, None)
@@ -116,13 +118,21 @@ class Judge:
         return Judgement(measures, found)
 
     @cached_property
-    def _normal(self) -> Tensor:
-        return self._images(0)
+    def _normals(self) -> dict[int, Tensor]:
+        """The normal images that each class is painted on: of several data sets those of its own,
+        as many of each.
+        """
+        classes = range(1, len(self._index.classes))
+        if not self._index.sets:
+            return dict.fromkeys(classes, self._images(0))
+        count = min(IMAGES, *(len(self._index.beside(0, k)) for k in classes))
+        return {k: self._fixed(0, count, beside=k) for k in classes}
 
     @cached_property
     def _reals(self) -> dict[int, Tensor]:
         """The features of the real images of each class that has enough of them."""
-        if self._features is None or len(self._normal) < FEWEST_JUDGED:
+        fewest = min(map(len, self._normals.values()))
+        if self._features is None or fewest < FEWEST_JUDGED:
             return {}
         counts = {k: len(members) for k, members in enumerate(self._index.members) if k}
         return {k: self._seen(self._images(k)) for k, n in counts.items() if n >= FEWEST_JUDGED}
@@ -131,11 +141,18 @@ class Judge:
     def _unpainted(self) -> Estimate | None:
         """How far normal images lie from all defects; it is the same at every step."""
         reals = list(self._reals.values())
-        return distance(self._seen(self._normal), reals) if reals else None
+        if not reals:
+            return None
+        if not self._index.sets:
+            return distance(self._seen(self._normals[1]), reals)
+        return distance(torch.stack([self._seen(self._normals[k]) for k in self._reals]), reals)
 
     def _images(self, k: int) -> Tensor:
-        count = min(IMAGES, len(self._index.members[k]))
-        return self._batches.fixed(k, count).to(self._device, memory_format=torch.channels_last)
+        return self._fixed(k, min(IMAGES, len(self._index.members[k])))
+
+    def _fixed(self, k: int, count: int, *, beside: int | None = None) -> Tensor:
+        images = self._batches.fixed(k, count, beside=beside)
+        return images.to(self._device, memory_format=torch.channels_last)
 
     def _seen(self, images: Tensor) -> Tensor:
         assert self._features is not None

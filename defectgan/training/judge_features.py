@@ -36,10 +36,12 @@ class ClassifierFeatures:
         return with_prefix(YARDSTICK, self._reader.state_dict())
 
     @classmethod
-    def restored(cls, critic: Critic, tensors: Mapping[str, Tensor]) -> "ClassifierFeatures | None":
+    def restored(
+        cls, critic: Critic | None, tensors: Mapping[str, Tensor]
+    ) -> "ClassifierFeatures | None":
         """What ``state`` gave, in the form that a critic has; None where there was none."""
         kept = below_prefix(YARDSTICK, tensors)
-        if not kept:
+        if not kept or critic is None:
             return None
         yardstick = cls(critic.reader)
         yardstick._reader.load_state_dict(kept)
@@ -97,7 +99,7 @@ def network_features(
 
 
 def restored_features(
-    critic: Critic,
+    critic: Critic | None,
     tensors: Mapping[str, Tensor],
     *,
     device: torch.device,

@@ -81,6 +81,7 @@ class Training:
         self._info = ModelInfo.of(config, index)
         bf16 = bf16_serves(device, config.training.precision)
         method = make_method(config.method, self._info.task)
+        self._info = replace(self._info, taught_by=method.taught_by)
         self._engine = Engine(config, method, device=device, bf16=bf16, world=world)
         rows = world.part(config.training.batch_size // 2)
         self._batches = make_batches(
@@ -278,7 +279,7 @@ class Training:
         (ahead,) = done
         if ahead is False:
             self._watcher.warn(missed_goal(warm_up, steps))
-        if self._features is None:
+        if self._features is None and self._critic is not None:
             self._features = ClassifierFeatures(self._critic.reader)
         return ahead is not None
 
@@ -308,7 +309,7 @@ class Training:
             "seconds_per_step": round(seconds / interval, 4),
             "images_per_second": round(interval * self._images_per_step / seconds, 1),
             "data_wait": round(waited / seconds, 4),
-            "cls_chance": self._chance,
+            **({} if self._critic is None else {"cls_chance": self._chance}),
             **terms,
             **self._judged(),
         }
@@ -395,8 +396,9 @@ class Training:
         save_tensors(path, self._engine.state.weights(), self._now())
 
     @property
-    def _critic(self) -> Critic:
-        return cast(Critic, self._engine.state.networks[CRITIC])
+    def _critic(self) -> Critic | None:
+        """The critic that knows classes, where the method has one."""
+        return cast(Critic | None, self._engine.state.networks.get(CRITIC))
 
     def _now(self) -> ModelInfo:
         return replace(self._info, step=self._step)

@@ -1,7 +1,7 @@
 """What a person watches: averaged terms, sample sheets, a plot, and a warning when masks die."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,10 @@ from defectgan.memory import Portions
 from defectgan.methods.base import Terms
 from defectgan.model.file import below_prefix, with_prefix
 from defectgan.model.painter import Painter
+from defectgan.networks.compose import Painted
 from defectgan.training.distributed import World
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Below this mean a mask covers less than ten pixels of a 64 px image: nothing is painted.
 DEAD_MASK = 0.002
@@ -170,7 +173,8 @@ class Sampler:
     """Sample sheets of fixed images with fixed noise, so that two sheets differ by the training
     alone.
 
-    A row a class: normal | defaced | mask for each sample, then defect | restored | mask.
+    A row a class: normal | defaced | mask for each sample, then defect | restored | mask, where
+    the method restores; of a method that paints on nothing: real | made.
     """
 
     def __init__(
@@ -188,19 +192,40 @@ class Sampler:
 
     def sheet(self, path: Path, painter: Painter) -> None:
         """Paint and write the sheet."""
-        cells: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-        normal, *defects = self._images
-        for k, known in enumerate(defects, start=1):
-            for images, label in ((normal, k), (known, 0)):
-                rng = torch.Generator(self._device).manual_seed(0)
-                painted, mask = painter.paint_class(images, label, rng, portions=self._portions)
+        if not painter.method.paints_on_images:
+            self._sheet_of_made(path, painter)
+            return
+        cells: list[Pixels] = []
+        both = painter.method.restores
+        for k, (normal, known) in enumerate(self._images, start=1):
+            for images, label in ((normal, k), (known, 0))[: 1 + both]:
+                painted, mask = self._paint(painter, images, label, seed=0)
                 for image, result, opacity in zip(images, painted, mask, strict=True):
                     cells += [to_bytes(image), to_bytes(result), to_bytes(opacity * 2 - 1)]
-        save_png(path, tile(cells, columns=6 * SAMPLES_PER_CLASS))
+        save_png(path, tile(cells, columns=3 * (1 + both) * SAMPLES_PER_CLASS))
+
+    def _sheet_of_made(self, path: Path, painter: Painter) -> None:
+        cells: list[Pixels] = []
+        normal, _ = self._images[0]
+        for k, real in enumerate([normal, *(known for _, known in self._images)]):
+            # Rows of a method that is told no class would all be the same by one seed.
+            made = self._paint(painter, real, k, seed=k).image
+            for image, result in zip(real, made, strict=True):
+                cells += [to_bytes(image), to_bytes(result)]
+        save_png(path, tile(cells, columns=2 * SAMPLES_PER_CLASS))
+
+    def _paint(self, painter: Painter, images: Tensor, label: int, *, seed: int) -> Painted:
+        rng = torch.Generator(self._device).manual_seed(seed)
+        return painter.paint_class(images, label, rng, portions=self._portions)
 
     @cached_property
-    def _images(self) -> list[Tensor]:
-        """Those of each class, from the first sheet on."""
-        count = len(self._batches.images.index.classes)
-        fixed = (self._batches.fixed(k, SAMPLES_PER_CLASS) for k in range(count))
-        return [images.to(self._device) for images in fixed]
+    def _images(self) -> list[tuple[Tensor, Tensor]]:
+        """Normal images and defects of each class, of the same data sets, from the first sheet
+        on.
+        """
+        fixed, device = self._batches.fixed, self._device
+        shown = partial(fixed, count=SAMPLES_PER_CLASS)
+        return [
+            (shown(0, beside=k).to(device), shown(k, beside=k).to(device))
+            for k in range(1, len(self._batches.images.index.classes))
+        ]

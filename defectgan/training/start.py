@@ -1,6 +1,6 @@
 """The whole of ``train``: from what is asked for to a job and its run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,13 @@ FEW = 10
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What is to be trained: on the images ``data`` by a preset or a YAML file ``config``, with
-    ``settings`` over it by section and name, None for those that are as they were; or a run to go
-    on with, ``resume``. The run's folder is ``out/<time>-<name>``.
+    """What is to be trained: on the images ``data``, of one data set or of several jointly, by a
+    preset or a YAML file ``config``, with ``settings`` over it by section and name, None for those
+    that are as they were; or a run to go on with, ``resume``. The run's folder is
+    ``out/<time>-<name>``.
     """
 
-    data: Path | None = None
+    data: Sequence[Path] = ()
     config: str | None = None
     settings: Overrides = field(default_factory=dict)
     resume: Path | None = None
@@ -42,12 +43,14 @@ class TrainRequest:
     @property
     def overrides(self) -> Overrides:
         """The settings with what they imply: windows of a size, or good ones from beside defects,
-        are windows; the weights to begin with are those of a file.
+        are windows; the weights to begin with are those of a file; a folder has its whole path.
         """
         data = {**self.settings.get("data", {})}
         training = {**self.settings.get("training", {})}
         if data.get("crop_size") is not None or data.get("normal_from_background"):
             data["fit"] = data.get("fit") or "crop"
+        if data.get("pairs") is not None:
+            data["pairs"] = str(Path(data["pairs"]).resolve())
         if (start := training.get("init_from")) not in (None, HEAD_START, AT_RANDOM):
             training["init_from"] = str(find_model(Path(start)).resolve())
         return {**self.settings, "data": data, "training": training}
@@ -81,7 +84,7 @@ def find_job(
     if request.resume is not None:
         run = find_run(request.resume, runs=request.out)
         return resumed_job(run, overrides, data=request.data)
-    if request.data is None:
+    if not request.data:
         raise SettingError("no data to learn from: name the images", mend=("data", "FOLDER"))
     preset = request.preset(device)
     if batch := shared_batch(preset, overrides, processes):
@@ -115,10 +118,10 @@ def begun(
         yield job if world.first else shared_job(folder), folder
 
 
-def _title(job: Job, data: Path | None) -> str:
-    """The data folder's name, or that of the folder around a table."""
-    data = data or job.index.root
-    return (data if data.is_dir() else data.parent).resolve().name
+def _title(job: Job, data: Sequence[Path]) -> str:
+    """The data folder's name, or that of the folder around a table; those of several joined."""
+    folders = [one if one.is_dir() else one.parent for one in data or [job.index.root]]
+    return "-".join(folder.resolve().name for folder in folders)
 
 
 def few_images(job: Job) -> dict[str, int]:
@@ -127,7 +130,7 @@ def few_images(job: Job) -> dict[str, int]:
 
 
 def train(
-    data: Path | str | None = None,
+    data: Path | str | Sequence[Path | str] | None = None,
     *,
     config: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -143,7 +146,8 @@ def train(
 
     Args:
         data: the folder, with one folder of good images and one for each defect, or of another
-            known form, or its table; None for that of the run to go on with.
+            known form, or its table; several to learn from jointly, by a method that can; None for
+            that of the run to go on with.
         config: a preset or a YAML file; ``standard`` on a GPU and ``quick`` on a CPU by default.
         settings: over it, by section and name, such as ``{"training": {"steps": 2000}}``.
         resume: a run to go on with.
@@ -164,9 +168,8 @@ def train(
         TrainingError: if the training cannot go on.
     """
     place, world = pick_device(device), World()
-    request = TrainRequest(
-        None if data is None else Path(data), config, settings or {}, resume, out, name
-    )
+    named = [data] if isinstance(data, Path | str) else data or ()
+    request = TrainRequest(tuple(map(Path, named)), config, settings or {}, resume, out, name)
 
     def find() -> Job:
         job = find_job(request, device=place.type, say=listener.say)

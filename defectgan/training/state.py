@@ -14,6 +14,7 @@ from defectgan.methods.config import Config
 from defectgan.model.file import below_prefix, with_prefix
 from defectgan.model.painter import Painter
 from defectgan.model.transfer import Classes, take_over
+from defectgan.training.optimisers import RMSprop
 
 # The decay of a running average approaches its own as (1 + t) / (10 + t): early averages forget
 # their start.
@@ -36,22 +37,21 @@ class State:
         # Of the augmentation of what critics are shown.
         self.strength = torch.zeros((), device=device)
 
-    def _optimiser(self, player: Player) -> torch.optim.Adam:
+    def _optimiser(self, player: Player) -> torch.optim.Adam | RMSprop:
         optim = self.config.optim
         rates = {**player.rates, "": optim.lr}
         groups: dict[str, list[nn.Parameter]] = {start: [] for start in reversed(rates)}
         for network in player.trains:
-            for name, parameter in self.networks[network].named_parameters():
+            for name, parameter in self.networks[network].named_parameters(prefix=network):
                 groups[next(start for start in rates if name.startswith(start))].append(parameter)
-        return torch.optim.Adam(
-            [
-                {"params": params, "lr": rates[start], "first_lr": rates[start]}
-                for start, params in groups.items()
-                if params
-            ],
-            betas=optim.betas,
-            fused=True,
-        )
+        sets = [
+            {"params": params, "lr": rates[start], "first_lr": rates[start]}
+            for start, params in groups.items()
+            if params
+        ]
+        if player.optimiser == "rmsprop":
+            return RMSprop(sets)
+        return torch.optim.Adam(sets, betas=optim.betas, fused=True)
 
     @property
     def painting(self) -> Painter:
@@ -64,8 +64,8 @@ class State:
         """
         optim, last = self.config.optim, max(1, self.config.training.steps - 1)
         done = max(0.0, t / last - optim.constant) / (1 - optim.constant)
-        for adam in self.optimisers.values():
-            for group in adam.param_groups:
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
                 group["lr"] = group["first_lr"] + (optim.final_lr - group["first_lr"]) * done
 
     @torch.no_grad()
@@ -113,6 +113,8 @@ class State:
         tensors = self.weights()
         for name in self.averages:
             tensors |= with_prefix(f"raw.{name}", self.networks[name].state_dict())
+        for name, network in self.networks.items():
+            tensors |= with_prefix(f"memory.{name}", _memory(network))
         tensors["strength"] = self.strength
         for player, adam in self.optimisers.items():
             for i, slots in adam.state_dict()["state"].items():
@@ -127,6 +129,8 @@ class State:
             # Up to format 3 there was one network with an average, and its name was left out.
             raw = below_prefix(f"raw.{name}", tensors) or below_prefix("raw", tensors)
             self.networks[name].load_state_dict(raw)
+        for name, network in self.networks.items():
+            _remember(network, below_prefix(f"memory.{name}", tensors), self.device)
         self.strength = tensors["strength"].to(self.device)
         for player, adam in self.optimisers.items():
             slots: dict[int, dict[str, Tensor]] = {}
@@ -136,3 +140,21 @@ class State:
                     tensor = tensor.contiguous(memory_format=torch.channels_last)
                 slots.setdefault(int(i), {})[slot] = tensor
             adam.load_state_dict({**adam.state_dict(), "state": slots})
+
+
+def _memory(network: nn.Module) -> dict[str, Tensor]:
+    """What a network holds that belongs to its training and to no model: what its modules name in
+    ``remembered``, as far as there is any.
+    """
+    held = {
+        f"{name}.{own}" if name else own: getattr(module, own)
+        for name, module in network.named_modules()
+        for own in getattr(module, "remembered", ())
+    }
+    return {name: tensor for name, tensor in held.items() if tensor.numel()}
+
+
+def _remember(network: nn.Module, memory: Mapping[str, Tensor], device: torch.device) -> None:
+    for name, tensor in memory.items():
+        owner, _, own = name.rpartition(".")
+        setattr(network.get_submodule(owner), own, tensor.to(device))

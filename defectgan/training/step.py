@@ -115,7 +115,15 @@ class Engine:
 
     def _draws(self, rng: torch.Generator, t: int) -> Draws:
         strength = self.state.strength if self.config.augment.adaptive else None
-        return Draws(rng, t, rows=self.world.part, processes=self.world.size, strength=strength)
+        world = self.world
+        return Draws(
+            rng,
+            t,
+            rows=world.part,
+            processes=world.size,
+            strength=strength,
+            gathered=world.gathered,
+        )
 
     def _play(self, player: Player, parts: list[Batch], rng: torch.Generator, t: int) -> Terms:
         """A player's updates, one for each batch."""
@@ -128,6 +136,8 @@ class Engine:
                 with self._autocast():
                     loss, said = player.loss(networks, batch, self._draws(rng, t), given)
                 self._update(player.name, loss)
+                if player.after is not None:
+                    player.after(networks)
             terms |= {name: term.detach() for name, term in said.items()}
             if SURENESS in said:
                 terms |= self._adapt(player, terms[SURENESS])
@@ -154,18 +164,18 @@ class Engine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _update(self, player: str, loss: Tensor) -> None:
-        adam = self.state.optimisers[player]
-        adam.zero_grad(set_to_none=True)
+        optimiser = self.state.optimisers[player]
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        parameters = (p for group in adam.param_groups for p in group["params"])
+        parameters = (p for group in optimiser.param_groups for p in group["params"])
         gradients = [p.grad for p in parameters if p.grad is not None]
         loss = loss.detach().clone()
         self.world.average([loss, *gradients])
         norms = torch._foreach_norm(gradients)
         bad = torch.stack([loss, *norms]).isfinite().all().logical_not().to(torch.float32)
-        # Fused Adam leaves everything as it is where this is 1, without the host having to know.
-        adam.found_inf = bad  # type: ignore[attr-defined]
-        adam.step()
+        # It leaves everything as it is where this is 1, without the host having to know.
+        optimiser.found_inf = bad  # type: ignore[union-attr]
+        optimiser.step()
         self._skipped += bad
 
     def largest_batch(self, size: int, batches: Batches) -> int:

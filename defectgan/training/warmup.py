@@ -39,12 +39,19 @@ NO_FEATURES = (
 def chance_loss(index: Index) -> float:
     """The classification loss of a critic that knows only how often classes are drawn."""
     if not index.multi_label:
-        return math.log(2) + 0.5 * math.log(len(index.classes) - 1)
+        # Among the defects of a set; each class is drawn as often as any other.
+        sets = index.known or (range(len(index.classes)),)
+        told = [fmean(len(known) - 1 for known in sets if k in known) for k in _defects(index)]
+        return math.log(2) + 0.5 * fmean(map(math.log, told))
     shares = [0.5] + [
         0.5 * fmean(fmean(name in s.labels for s in of_class) for of_class in index.members[1:])
         for name in index.classes[1:]
     ]
     return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in shares)
+
+
+def _defects(index: Index) -> range:
+    return range(1, len(index.classes))
 
 
 def longest(warm_up: WarmUp, steps: int) -> int:
