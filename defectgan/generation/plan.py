@@ -5,7 +5,7 @@ image.
 """
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,9 +70,15 @@ def find_sources(normal: str) -> Sources:
 
 
 def make_plan(
-    files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int, candidates: int = 1
+    files: Sequence[Path],
+    defects: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    candidates: int = 1,
+    wanted: Callable[[int], bool] = lambda number: True,
 ) -> Iterator[list[PlanRow]]:
-    """The candidates of n images, over all defect classes in turn.
+    """The candidates of those of n images that are ``wanted``, over all defect classes in turn.
 
     The first candidates take every source once, in random order, before any comes twice. Candidate
     c of an image is painted on the source that comes ``c % CAP`` places later in this lap, round
@@ -86,6 +92,8 @@ def make_plan(
         lap, place = divmod(i, len(files))
         if place == 0:
             order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
+        if not wanted(i):
+            continue
         sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
         row = PlanRow(i, sources[0], defects[i % len(defects)], _seed(seed, i))
         further = (

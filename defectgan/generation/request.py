@@ -9,7 +9,7 @@ from defectgan.errors import DataError, ModelError
 from defectgan.files import digest
 from defectgan.generation.choose import usual_candidates
 from defectgan.generation.plan import Sources
-from defectgan.generation.writers import recorded_job, refuse_strange_files
+from defectgan.generation.writers import has_strange_files, recorded_job
 from defectgan.manifest import JOB
 from defectgan.model.file import MODEL, Model
 
@@ -67,6 +67,7 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
     """
     for name in job.defects:
         model.info.label_of(name)
+    strange = has_strange_files(out)  # before the record is looked for: a shard may just begin here
     there = recorded_job(out, model)
     candidates = job.candidates or (there or {}).get("candidates") or usual_candidates(model)
     thresholds = (there or {}).get("thresholds")
@@ -78,9 +79,11 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
             f"{candidates} candidates: take the weights of a run, or one candidate"
         )
     order = Order(job, candidates, thresholds)
-    if there is None:
-        refuse_strange_files(out)
-    elif other := [name for name, value in order.record(model).items() if there.get(name) != value]:
+    if there is None and strange:
+        raise DataError(f"{out} is not empty: name another folder, nothing was written")
+    if there is not None and (
+        other := [name for name, value in order.record(model).items() if there.get(name) != value]
+    ):
         raise DataError(
             f"{out} holds the images of another job (see {JOB}: {', '.join(other)}): name another "
             "folder, nothing was written"
