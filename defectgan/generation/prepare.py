@@ -9,14 +9,15 @@ import torch
 
 from defectgan.data.facts import Facts
 from defectgan.data.levels import about_dim
-from defectgan.devices import pick_device
 from defectgan.generation.mask_threshold import looked_at
 from defectgan.generation.plan import find_sources
 from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.run import run_job
+from defectgan.generation.shards import WHOLE, Shard
 from defectgan.listener import SILENT, Listener
 from defectgan.model.file import Model, load_model
 from defectgan.names import plain_name
+from defectgan.processes import own_device
 from defectgan.runs import find_model, unused
 
 # A default folder name spells out so many classes; more are counted.
@@ -75,7 +76,7 @@ def prepare(
         DataError: if there are no sources, or the folder holds something else.
         ModelError: if there is no model, or it cannot do it.
     """
-    place = pick_device(device)
+    place = own_device(device)
     trained = load_model(find_model(model), device=place)
     classes = tuple(defects or trained.info.classes[1:])
     sources = find_sources(normal)
@@ -96,6 +97,7 @@ def generate(
     binary_masks: bool = False,
     candidates: int | None = None,
     device: str = "auto",
+    shard: Shard = WHOLE,
     listener: Listener = SILENT,
 ) -> Path:
     """Paint defects onto good images; returns the folder with images, pixel masks and a manifest.
@@ -115,6 +117,8 @@ def generate(
         candidates: paintings tried for each image, of which the one is kept whose class the critic
             is surest of; None for the usual number.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        shard: the part of the images to make, beside other shards in the same ``out``; when all are
+            done, the same call without a shard joins them.
         listener: who is told how it goes.
 
     Raises:
@@ -134,13 +138,14 @@ def generate(
         candidates=candidates,
         device=device,
     )
-    with listener.counting("images", n) as done:
+    with listener.counting("images", shard.share(n)) as done:
         run_job(
             prepared.job,
             prepared.model,
             prepared.out,
             device=prepared.device,
             batch_size=batch_size,
+            shard=shard,
             done=done,
             say=listener.warn,
         )
