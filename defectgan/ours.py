@@ -24,7 +24,10 @@ def mark_own(folder: Path, what: str) -> None:
 
 
 def is_own(folder: Path) -> bool:
-    """Whether this product has made a folder."""
-    return (folder / MARKER).is_file() or any(
-        all((folder / name).is_file() for name in names) for names in _OLDER
-    )
+    """Whether this product has made a folder; of one that may not be looked into nobody knows."""
+    try:
+        return (folder / MARKER).is_file() or any(
+            all((folder / name).is_file() for name in names) for names in _OLDER
+        )
+    except PermissionError:
+        return False

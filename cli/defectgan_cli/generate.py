@@ -238,7 +238,7 @@ def _run(job: "Prepared", batch_size: int, shard: "Shard", reporter: Reporter) -
                 say=reporter.warn,
                 expect=expect,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):
             reporter.warn(
                 f"stopped after {report.done} of {counted(share, 'image')}; the same command "
                 f"with --out {job.out} goes on"

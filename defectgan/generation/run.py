@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -166,21 +167,29 @@ def _settle_in_groups(
     tasks: Iterator[Future[T]], size: int, settled: Callable[[list[T]], None]
 ) -> None:
     """Hand over the results of tasks, so many at once, while further ones are at work; whatever
-    happens, those that were begun are handed over first.
+    happens, all that were begun and end well are handed over first.
     """
     begun: deque[Future[T]] = deque()
 
     def settle_group() -> None:
-        settled([begun.popleft().result() for _ in range(min(size, len(begun)))])
+        group = [begun.popleft() for _ in range(min(size, len(begun)))]
+        failures = [error for task in group if (error := task.exception()) is not None]
+        settled([task.result() for task in group if task.exception() is None])
+        if failures:
+            raise failures[0]
 
     try:
         for task in tasks:
             begun.append(task)
             if len(begun) == (1 + AHEAD) * size:
                 settle_group()
-    finally:
+    except BaseException:
         while begun:
-            settle_group()
+            with suppress(Exception):  # the first failure is the one to tell of
+                settle_group()
+        raise
+    while begun:
+        settle_group()
 
 
 def _timed(
