@@ -62,6 +62,17 @@ def generate(
             env="BINARY_MASKS",
         ),
     ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Write the set in these formats, too: mvtec, coco, yolo, voc, table.",
+            envvar="DEFECTGAN_FORMAT",
+            show_default="folder",
+            metavar="NAME...",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     candidates: options.Candidates = None,
     device: Annotated[
         str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")
@@ -100,6 +111,7 @@ def generate(
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
     from defectgan.errors import SettingError
+    from defectgan.generation.formats import check_formats, export_set
     from defectgan.generation.prepare import prepare
     from defectgan.generation.run import join_shards
     from defectgan.manifest import MANIFEST
@@ -109,6 +121,9 @@ def generate(
     launch_on_gpus(device, gpus, out)
     crew = join_crew()
     shard_of_job = own_shard(shard, merge, crew)
+    check_formats(formats or [])
+    if shard is not None:
+        options.refuse("is written when the parts are joined: name it with --merge", format=formats)
     if out is None and not shard_of_job.whole:
         raise SettingError("several processes make one set: name its folder with --out")
     reporter = Reporter(quiet=quiet, silent=not crew.first)
@@ -150,10 +165,12 @@ def generate(
         joined = join_shards(job.job, job.model, job.out, say=reporter.warn)
         result = joined._replace(damaged=result.damaged)
     doubted = _look(job, reporter) if shard is None else None
+    written = export_set(job.out, formats or [], say=reporter.warn)
     if as_json:
         print_json(
             {
                 "out": job.out,
+                "formats": written,
                 "manifest": job.out / MANIFEST,
                 "images": result.there + result.made,
                 "made": result.made,
@@ -166,6 +183,8 @@ def generate(
     else:
         of_parts = merge or crew.size > 1
         typer.echo(f"{_outcome(result, n, joined=of_parts)}: {job.out}")
+        for name, path in written.items():
+            typer.echo(f"{name}: {path}")
 
 
 def _announce(job: "Prepared", shard: "Shard", reporter: Reporter, *, all_in: str) -> None:
