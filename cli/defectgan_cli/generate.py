@@ -27,18 +27,55 @@ MORE = 4
 
 def generate(
     normal: Annotated[
-        str,
+        str | None,
         setting(
             DATA, "Good images to paint on: a folder, a file or a quoted pattern.", env="NORMAL"
         ),
-    ],
+    ] = None,
     defect: Annotated[
         list[str] | None,
         setting(
             METHOD, "Classes to paint, in turn.", env="DEFECT", default="all", metavar="NAME..."
         ),
     ] = None,
-    n: Annotated[int, setting(METHOD, "Images to make, over all classes.", env="N", min=1)] = 100,
+    n: Annotated[
+        int | None,
+        setting(METHOD, "Images to make, over all classes.", env="N", default="100", min=1),
+    ] = None,
+    per_class: Annotated[
+        int | None,
+        setting(METHOD, "Images to make of each class.", env="PER_CLASS", default="by --n", min=1),
+    ] = None,
+    balance_to: Annotated[
+        Path | None,
+        setting(
+            DATA,
+            "Fill every class of this data set up to its largest defect class.",
+            env="BALANCE_TO",
+            default="none",
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        setting(
+            DATA,
+            "Real images to make more of, such as a detector missed: a folder with one folder a "
+            "class, or a table with file and labels. Classes come in their proportion, and the "
+            "candidates nearest to them are kept.",
+            env="LIKE",
+            default="none",
+        ),
+    ] = None,
+    jobs: Annotated[
+        Path | None,
+        setting(
+            DATA,
+            "A .jsonl or .csv file with a row a task, in the place of --normal: source, classes, "
+            "count, seed.",
+            env="JOBS",
+            default="none",
+        ),
+    ] = None,
     model: options.Model = None,
     out: Annotated[
         Path | None,
@@ -111,6 +148,7 @@ def generate(
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
     from defectgan.errors import SettingError
+    from defectgan.generation.estimate import expected_seconds
     from defectgan.generation.formats import check_formats, export_set
     from defectgan.generation.prepare import prepare
     from defectgan.generation.run import join_shards
@@ -136,6 +174,10 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        per_class=per_class,
+        balance_to=balance_to,
+        like=like,
+        jobs=jobs,
         device=device,
     )
     rejected = job.job.sources.rejected
@@ -146,6 +188,8 @@ def generate(
         if not crew.first:
             return
         counts = _counts(job)
+        each = expected_seconds(job, shard_of_job, batch_size=batch_size)
+        counts["seconds"] = round(each, 1) if as_json else f"about {minutes(each)}"
         if as_json:
             counts["rejected"] = [{"file": f, "reason": r} for f, r in rejected]
         print_json(counts) if as_json else print_facts(counts)
@@ -182,7 +226,7 @@ def generate(
         )
     else:
         of_parts = merge or crew.size > 1
-        typer.echo(f"{_outcome(result, n, joined=of_parts)}: {job.out}")
+        typer.echo(f"{_outcome(result, job.job.n, joined=of_parts)}: {job.out}")
         for name, path in written.items():
             typer.echo(f"{name}: {path}")
 
@@ -228,6 +272,7 @@ def _counts(job: "Prepared") -> dict[str, Any]:
     """What a dry run says."""
     return {
         "images": job.job.n,
+        "classes": job.job.counts(),
         "sources": len(job.job.sources.files),
         "candidates": job.order.candidates,
         "paintings": job.paintings,

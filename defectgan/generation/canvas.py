@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defectgan.generation.likeness import Likeness
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.shelf import Shelf, Source
 from defectgan.memory import Portions
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 # Batches whose sources are read ahead: they may be large.
 AHEAD = 1
-CONFIDENCE = "class_confidence"
+CONFIDENCE, NEARNESS = "class_confidence", "nearness"
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,26 @@ class Canvas:
         """How sure the critic is of the class."""
         return self.verdict[CONFIDENCE]
 
+    @property
+    def worth(self) -> float:
+        """By which the best of several candidates is chosen: how near it is to the examples that
+        more is wanted of, where there are some, else how sure the critic is of the class.
+        """
+        return self.verdict[NEARNESS if NEARNESS in self.verdict else CONFIDENCE]
+
     def apart(self) -> "Canvas":
         """Without the batch that it was computed in: it may have to wait."""
         return replace(self, foreground=self.foreground.clone(), mask=self.mask.clone())
 
 
 def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
+    shelf: Shelf,
+    portions: Portions,
+    rows: Iterable[PlanRow],
+    *,
+    model: Model,
+    device: torch.device,
+    likeness: Likeness | None = None,
 ) -> Iterator[list[Canvas]]:
     """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
 
@@ -63,7 +77,7 @@ def paint_rows(
 
         def compute(part: slice) -> list[Canvas]:
             rows, read = batch[part], sources[part]  # noqa: B023
-            return _compute(model, rows, read, device, size=portions.size)
+            return _compute(model, rows, read, device, size=portions.size, likeness=likeness)
 
         yield from portions(len(batch), compute)
 
@@ -97,6 +111,7 @@ def _compute(
     device: torch.device,
     *,
     size: int,
+    likeness: Likeness | None,
 ) -> list[Canvas]:
     """The canvases of rows, computed as a batch of ``size`` even if they are fewer: the numbers of
     another size differ by rounding, and an image must not depend on what is painted with it, be it
@@ -111,7 +126,11 @@ def _compute(
     on_device = torch.stack(_filled(images, size)).to(device, memory_format=torch.channels_last)
     noise_on_device = torch.stack(_filled(noise, size)).to(device)
     layer = painter.layer(on_device, painter.control(labels, device), noise_on_device)
-    verdicts = _judge(model, compose(on_device, *layer), labels)[: len(rows)]
+    painted = compose(on_device, *layer)
+    verdicts = _judge(model, painted, labels)[: len(rows)]
+    if likeness is not None:
+        near = likeness(painted, labels)
+        verdicts = [v | {NEARNESS: round(n, 4)} for v, n in zip(verdicts, near, strict=False)]
     foreground, mask = layer.foreground[: len(rows)].cpu(), layer.mask[: len(rows)].cpu()
     return [
         Canvas(*canvas)

@@ -23,8 +23,9 @@ from defectgan.files import sync_all
 from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
 from defectgan.generation.choose import surest
 from defectgan.generation.layer import paint_source
+from defectgan.generation.likeness import Likeness
 from defectgan.generation.mask_threshold import find_thresholds
-from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.plan import PlanRow
 from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.shards import WHOLE, Shard
 from defectgan.generation.shelf import Shelf
@@ -95,6 +96,7 @@ def run_job(
         shelf = Shelf(job.sources.files, model.info, pool)
         portions = Portions(batch_size, "images", say)
         paint = partial(paint_rows, shelf, portions, model=model, device=device)
+        likeness = None if job.like is None else Likeness(job.like, model, device)
         thresholds = order.thresholds or find_thresholds(job, paint)
         writer.begin(order.record(model) | {"thresholds": thresholds})
         if not shard.whole:  # another one may have been earlier
@@ -108,10 +110,10 @@ def run_job(
             done(len(written))
 
         left = _missing(order, shard, finished)
-        tries = _timed(paint(left), (share - begun) * order.candidates, expect)
+        tries = _timed(paint(left, likeness=likeness), (share - begun) * order.candidates, expect)
         tasks = (
             pool.submit(_finish, writer, model, thresholds, canvas.apart())
-            for canvas in surest(tries, order.candidates, attrgetter("confidence"))
+            for canvas in surest(tries, order.candidates, attrgetter("worth"))
         )
         _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
         if begun < share:
@@ -151,14 +153,8 @@ def join_shards(
 
 def _missing(order: Order, shard: Shard, finished: Collection[int]) -> Iterator[PlanRow]:
     """All candidates of the images that are not there, one image after the other."""
-    job = order.job
-    plan = make_plan(
-        job.sources.files,
-        job.defects,
-        n=job.n,
-        seed=job.seed,
-        candidates=order.candidates,
-        wanted=lambda number: shard.has(number) and number not in finished,
+    plan = order.job.plan(
+        order.candidates, lambda number: shard.has(number) and number not in finished
     )
     return itertools.chain.from_iterable(plan)
 
