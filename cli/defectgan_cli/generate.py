@@ -11,7 +11,7 @@ from defectgan.listener import LOG
 from defectgan.words import counted
 from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, grouped, minutes
-from defectgan_cli.generate_parts import launch_on_gpus, own_shard, part_of
+from defectgan_cli.generate_parts import launch_on_gpus, own_shard, part_of, take_out
 from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, setting
 from defectgan_cli.results import print_facts, print_json
 
@@ -81,6 +81,20 @@ def generate(
         Path | None,
         setting(OUTPUT, "Folder for the images.", env="OUT", default="generated/<time>-<classes>"),
     ] = None,
+    into: Annotated[
+        Path | None,
+        setting(
+            OUTPUT,
+            "Add to this folder of real images, in the place of --out; nothing in it is "
+            "overwritten.",
+            env="INTO",
+            default="none",
+        ),
+    ] = None,
+    remove: Annotated[
+        bool,
+        options.switch(OUTPUT, "remove", "Take out again what was added to the folder of --into."),
+    ] = False,
     seed: Annotated[
         int, setting(METHOD, "The same seed makes the same images.", env="SEED", min=0)
     ] = 0,
@@ -150,19 +164,23 @@ def generate(
     from defectgan.errors import SettingError
     from defectgan.generation.estimate import expected_seconds
     from defectgan.generation.formats import check_formats, export_set
+    from defectgan.generation.into import add_to
     from defectgan.generation.prepare import prepare
     from defectgan.generation.run import join_shards
     from defectgan.manifest import MANIFEST
     from defectgan.processes import join_crew
 
     started = time.perf_counter()
-    launch_on_gpus(device, gpus, out)
+    if remove:
+        take_out(into, as_json=as_json, quiet=quiet)
+        return
+    launch_on_gpus(device, gpus, out or into)
     crew = join_crew()
     shard_of_job = own_shard(shard, merge, crew)
     check_formats(formats or [])
     if shard is not None:
         options.refuse("is written when the parts are joined: name it with --merge", format=formats)
-    if out is None and not shard_of_job.whole:
+    if out is None and into is None and not shard_of_job.whole:
         raise SettingError("several processes make one set: name its folder with --out")
     reporter = Reporter(quiet=quiet, silent=not crew.first)
     job = prepare(
@@ -178,6 +196,7 @@ def generate(
         balance_to=balance_to,
         like=like,
         jobs=jobs,
+        into=into,
         device=device,
     )
     rejected = job.job.sources.rejected
@@ -209,11 +228,14 @@ def generate(
         joined = join_shards(job.job, job.model, job.out, say=reporter.warn)
         result = joined._replace(damaged=result.damaged)
     doubted = _look(job, reporter) if shard is None else None
+    if into is not None and shard is None:
+        add_to(into, job.out)
     written = export_set(job.out, formats or [], say=reporter.warn)
     if as_json:
         print_json(
             {
                 "out": job.out,
+                "into": into,
                 "formats": written,
                 "manifest": job.out / MANIFEST,
                 "images": result.there + result.made,
@@ -226,7 +248,7 @@ def generate(
         )
     else:
         of_parts = merge or crew.size > 1
-        typer.echo(f"{_outcome(result, job.job.n, joined=of_parts)}: {job.out}")
+        typer.echo(f"{_outcome(result, job.job.n, joined=of_parts)}: {into or job.out}")
         for name, path in written.items():
             typer.echo(f"{name}: {path}")
 

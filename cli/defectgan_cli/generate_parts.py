@@ -1,4 +1,4 @@
-"""A generate job on several processes or machines: which part of it this process makes."""
+"""Parts of the command generate: which part of a job this process makes, and taking images out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from defectgan.words import counted
 from defectgan_cli import options
+from defectgan_cli.console import Reporter
 from defectgan_cli.launch import gpus_asked_for, launch
+from defectgan_cli.results import print_json
 
 if TYPE_CHECKING:
     from defectgan.generation.shards import Shard
@@ -58,3 +61,23 @@ def part_of(crew: "Crew") -> Iterator[None]:
         well = True
     finally:
         crew.done(well=well)
+
+
+def take_out(into: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Take out again what was added to a folder of real images.
+
+    Raises:
+        SettingError: if none is named.
+    """
+    from defectgan.errors import SettingError
+    from defectgan.generation.into import remove_from
+
+    if into is None:
+        raise SettingError("--remove takes out what was added to a folder: name it with --into")
+    removed, changed = remove_from(into)
+    reporter = Reporter(quiet=quiet)
+    reporter.warn_of([f"was changed since and stays: {p}" for p in changed], all_in="--json")
+    if as_json:
+        print_json({"into": into, "removed": removed, "changed": changed})
+    else:
+        typer.echo(f"{counted(removed, 'file')} taken out: {into}")

@@ -12,6 +12,7 @@ from defectgan.data.levels import about_dim
 from defectgan.errors import SettingError
 from defectgan.generation.amounts import to_balance
 from defectgan.generation.formats import check_formats, export_set
+from defectgan.generation.into import add_to, set_in
 from defectgan.generation.likeness import Examples, read_examples
 from defectgan.generation.mask_threshold import looked_at
 from defectgan.generation.plan import find_sources
@@ -78,6 +79,7 @@ def prepare(
     balance_to: Path | None = None,
     like: Path | None = None,
     jobs: Path | None = None,
+    into: Path | None = None,
     device: str = "auto",
 ) -> Prepared:
     """Find all that a job takes; the arguments are those of ``generate``.
@@ -126,6 +128,10 @@ def prepare(
         tasks=tasks,
         like=examples,
     )
+    if into is not None:
+        if out is not None:
+            raise SettingError(f"images go into {into} or into a set of their own, not into both")
+        out = set_in(into, job, trained)
     folder = out or _default_folder(classes)
     return Prepared(settle(job, trained, folder), trained, folder, place)
 
@@ -178,6 +184,7 @@ def generate(
     balance_to: Path | None = None,
     like: Path | None = None,
     jobs: Path | None = None,
+    into: Path | None = None,
     formats: Sequence[str] = (),
     device: str = "auto",
     shard: Shard = WHOLE,
@@ -206,6 +213,8 @@ def generate(
             folder a class: classes come in their proportion, and those candidates are kept that
             are nearest to them.
         jobs: a file whose rows say what is painted on what, see ``tasks.read_tasks``.
+        into: a folder of real images to add to, in the place of ``out``: nothing in it is
+            overwritten, and ``into.remove_from`` takes out again what was added.
         formats: further formats to write the set in, when all of it is there.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         shard: the part of the images to make, beside other shards in the same ``out``; when all are
@@ -232,6 +241,7 @@ def generate(
         balance_to=balance_to,
         like=like,
         jobs=jobs,
+        into=into,
         device=device,
     )
     with listener.counting("images", shard.share(prepared.job.n)) as done:
@@ -247,6 +257,8 @@ def generate(
         )
     if shard.whole:
         export_set(prepared.out, formats, say=listener.warn)
+        if into is not None:
+            add_to(into, prepared.out)
     return prepared.out
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from defectgan.data.masks import Part, cut_parts, read_region
 from defectgan.errors import DataError
 from defectgan.files import atomic_path, read_json
@@ -75,6 +78,15 @@ class Shown:
     def stem(self) -> str:
         """The file's name without its ending."""
         return Path(self.row.output).stem
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """[H, W], 255 where there is defect and 0 elsewhere."""
+        whole = np.zeros(self.size, np.uint8)
+        for _, part in self.parts:
+            left, top, width, height = part.box
+            whole[top : top + height, left : left + width][part.pixels] = 255
+        return whole
 
 
 def look(out: Path, row: ManifestRow) -> Shown:

@@ -8,8 +8,6 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
 from defectgan.errors import DataError
 from defectgan.files import digest, write_atomically
 from defectgan.generation.formats.base import SetFacts, Shown, Writer, place_file
@@ -31,12 +29,8 @@ class Mvtec(Writer[None]):
         row = shown.row
         folder, image = self._folders[row.defect], self.out / row.output
         place_file(image, self._home / "test" / folder / image.name)
-        mask = np.zeros(shown.size, np.uint8)
-        for _, part in shown.parts:
-            left, top, width, height = part.box
-            mask[top : top + height, left : left + width][part.pixels] = 255
         path = self._home / "ground_truth" / folder / f"{shown.stem}_mask.png"
-        write_mask(path, mask)
+        write_mask(path, shown.mask)
         if row.source is not None:
             self._place_good(Path(row.source))
 

@@ -8,12 +8,10 @@ import xml.etree.ElementTree as ET
 from contextlib import ExitStack
 from pathlib import Path
 
-from PIL import Image
-
 from defectgan.errors import DataError
 from defectgan.files import atomic_path, write_atomically
 from defectgan.generation.formats.base import SetFacts, Shown, Writer
-from defectgan.images import read_picture
+from defectgan.images import read_picture, to_jpeg
 
 HOME = Path("VOCdevkit") / "VOC2012"
 LISTS = ("train", "trainval")
@@ -59,9 +57,7 @@ class Voc(Writer[None]):
                 f"{source} has {8 * pixels.dtype.itemsize} bits a channel, a JPEG image of VOC 8: "
                 "take another format"
             )
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-        with atomic_path(target, sync=False) as part:
-            image.save(part, format="JPEG", quality=100, subsampling=0)
+        write_atomically(target, to_jpeg(pixels), sync=False)
 
     def add(self, shown: Shown, made: None) -> None:
         for file in self._lists:
