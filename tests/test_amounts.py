@@ -217,6 +217,11 @@ def missed(boards: Path, tmp_path: Path) -> Path:
 def test_examples_are_a_folder_or_a_table_and_give_the_proportion(missed: Path) -> None:
     by_folder = read_examples(missed, CLASSES)
     assert by_folder.shares == {"tin": 3, "wound": 1}
+    for beside in ("good", "masks"):  # as in a whole data set
+        shutil.copytree(missed / "tin", missed / beside)
+    assert read_examples(missed, CLASSES) == by_folder
+    shutil.rmtree(missed / "good")
+    shutil.rmtree(missed / "masks")
     lines = [f"{path.relative_to(missed)},{path.parent.name}\n" for path in missed.glob("*/*.png")]
     (missed / "missed.csv").write_text("file,label\n" + "".join(lines))
     by_table = read_examples(missed / "missed.csv", CLASSES)

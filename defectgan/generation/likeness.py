@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from defectgan.data.layouts.base import subfolders
+from defectgan.data.layouts.base import is_mask_folder, subfolders
 from defectgan.data.layouts.table_rows import LABEL_SEPARATOR, read_rows
+from defectgan.data.samples import is_normal_name
 from defectgan.data.walk import find_images
 from defectgan.errors import DataError, SettingError
 from defectgan.files import digest, sha256
@@ -76,11 +77,15 @@ def _of_table(table: Path) -> list[tuple[str, Path]]:
 
 
 def _of_folder(folder: Path) -> list[tuple[str, Path]]:
+    """The images of the class folders; good images and masks beside them are none."""
     if not folder.is_dir():
         return []
-    return [
-        (n, file) for n, path in subfolders(folder).items() for file in find_images(path).images
-    ]
+    classes = {
+        name: path
+        for name, path in subfolders(folder).items()
+        if not (is_normal_name(name) or is_mask_folder(name))
+    }
+    return [(name, file) for name, path in classes.items() for file in find_images(path).images]
 
 
 def can_tell(model: Model) -> bool:
