@@ -47,6 +47,7 @@ class ManifestRow(BaseModel):
     ``box``         left, top, width, height of that, None where there is none
     ``mask_area``   its share of the image, in [0, 1]
     ``critic_score``, ``class_confidence``  the critic's opinion, the latter in [0, 1]
+    ``nearness``    where more of some examples was asked for: the cosine to the nearest of them
     ``model_sha256``  the model's identity; ``defectgan`` and ``torch`` are versions
 
     What else stands in a row is kept.
@@ -73,6 +74,7 @@ class ManifestRow(BaseModel):
     mask_area: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     critic_score: float | None = None
     class_confidence: float | None = None
+    nearness: float | None = None
     model_sha256: str | None = None
     defectgan: str | None = None
     torch: str | None = None

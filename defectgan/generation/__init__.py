@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from defectgan.generation.layer import paint_source as paint_source
     from defectgan.generation.plan import Sources as Sources
     from defectgan.generation.request import GenerateJob as GenerateJob
+    from defectgan.generation.run import join_shards as join_shards
     from defectgan.generation.run import run_job as run_job
+    from defectgan.generation.shards import Shard as Shard
 else:
     __getattr__ = front_door(
         __name__,
@@ -18,8 +20,18 @@ else:
             "GenerateJob": "defectgan.generation.request",
             "Sources": "defectgan.generation.plan",
             "paint_source": "defectgan.generation.layer",
+            "Shard": "defectgan.generation.shards",
+            "join_shards": "defectgan.generation.run",
             "run_job": "defectgan.generation.run",
         },
     )
 
-__all__ = ["CANDIDATES", "GenerateJob", "Sources", "paint_source", "run_job"]
+__all__ = [
+    "CANDIDATES",
+    "GenerateJob",
+    "Shard",
+    "Sources",
+    "join_shards",
+    "paint_source",
+    "run_job",
+]

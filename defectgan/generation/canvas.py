@@ -6,11 +6,13 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from defectgan.generation.likeness import Likeness
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.shelf import Shelf, Source
 from defectgan.memory import Portions
@@ -19,9 +21,11 @@ from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.compose import compose
 from defectgan.views import View, Viewer
 
+T = TypeVar("T")
+
 # Batches whose sources are read ahead: they may be large.
 AHEAD = 1
-CONFIDENCE = "class_confidence"
+CONFIDENCE, NEARNESS = "class_confidence", "nearness"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class Canvas:
         """How sure the critic is of the class."""
         return self.verdict[CONFIDENCE]
 
+    @property
+    def worth(self) -> float:
+        """By which the best of several candidates is chosen: how near it is to the examples that
+        more is wanted of, where there are some, else how sure the critic is of the class.
+        """
+        return self.verdict[NEARNESS if NEARNESS in self.verdict else CONFIDENCE]
+
     @torch.no_grad()
     def detail(self, model: Model, device: torch.device) -> Tensor | None:
         """What of the layer is finer than the model sees, see ``paint_source``."""
@@ -57,7 +68,13 @@ class Canvas:
 
 
 def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
+    shelf: Shelf,
+    portions: Portions,
+    rows: Iterable[PlanRow],
+    *,
+    model: Model,
+    device: torch.device,
+    likeness: Likeness | None = None,
 ) -> Iterator[list[Canvas]]:
     """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
 
@@ -69,7 +86,8 @@ def paint_rows(
     for batch, sources in _read_ahead(shelf, batches):
 
         def compute(part: slice) -> list[Canvas]:
-            return _compute(model, batch[part], sources[part], device)  # noqa: B023
+            rows, read = batch[part], sources[part]  # noqa: B023
+            return _compute(model, rows, read, device, size=portions.size, likeness=likeness)
 
         yield from portions(len(batch), compute)
 
@@ -97,22 +115,42 @@ def _read_ahead(
 
 @torch.no_grad()
 def _compute(
-    model: Model, rows: Sequence[PlanRow], sources: Sequence[Source], device: torch.device
+    model: Model,
+    rows: Sequence[PlanRow],
+    sources: Sequence[Source],
+    device: torch.device,
+    *,
+    size: int,
+    likeness: Likeness | None,
 ) -> list[Canvas]:
+    """The canvases of rows, computed as a batch of ``size`` even if they are fewer: the numbers of
+    another size differ by rounding, and an image must not depend on what is painted with it, be it
+    in another shard or after a job was cut short.
+    """
     info, painter = model.info, model.painter
     viewer = Viewer(info.form.view)
     seen = [_seen(model, viewer, row, source) for row, source in zip(rows, sources, strict=True)]
     views, images = zip(*seen, strict=True)
-    noise = torch.stack([row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows])
-    labels = [info.label_of(row.defect) for row in rows]
-    on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
-    layer = painter.layer(on_device, painter.control(labels, device), noise.to(device))
-    verdicts = _judge(model, compose(on_device, *layer), labels)
-    foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
+    noise = [row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows]
+    labels = _filled([info.label_of(row.defect) for row in rows], size)
+    on_device = torch.stack(_filled(images, size)).to(device, memory_format=torch.channels_last)
+    noise_on_device = torch.stack(_filled(noise, size)).to(device)
+    layer = painter.layer(on_device, painter.control(labels, device), noise_on_device)
+    painted = compose(on_device, *layer)
+    verdicts = _judge(model, painted, labels)[: len(rows)]
+    if likeness is not None:
+        near = likeness(painted, labels)
+        verdicts = [v | {NEARNESS: round(n, 4)} for v, n in zip(verdicts, near, strict=False)]
+    foreground, mask = layer.foreground[: len(rows)].cpu(), layer.mask[: len(rows)].cpu()
     return [
         Canvas(*canvas)
         for canvas in zip(rows, sources, views, images, foreground, mask, verdicts, strict=True)
     ]
+
+
+def _filled(items: Sequence[T], size: int) -> list[T]:
+    """So many items, the last one repeated where there are fewer."""
+    return [*items, *[items[-1]] * (size - len(items))]
 
 
 def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[View, Tensor]:

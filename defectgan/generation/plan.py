@@ -5,7 +5,7 @@ image.
 """
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from defectgan.data.facts import readable
 from defectgan.data.places import is_file, is_folder
 from defectgan.data.walk import Found, find_images
 from defectgan.errors import DataError
+from defectgan.generation.amounts import in_turn
 from defectgan.generation.choose import CAP
 from defectgan.heads import EXPECTED, is_image_name
 from defectgan.names import clipped, readable_name
@@ -70,9 +71,17 @@ def find_sources(normal: str) -> Sources:
 
 
 def make_plan(
-    files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int, candidates: int = 1
+    files: Sequence[Path],
+    defects: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    candidates: int = 1,
+    shares: Mapping[str, int] | None = None,
+    wanted: Callable[[int], bool] = lambda number: True,
 ) -> Iterator[list[PlanRow]]:
-    """The candidates of n images, over all defect classes in turn.
+    """The candidates of those of n images that are ``wanted``, over all defect classes in turn, or
+    as often as their ``shares`` say.
 
     The first candidates take every source once, in random order, before any comes twice. Candidate
     c of an image is painted on the source that comes ``c % CAP`` places later in this lap, round
@@ -82,18 +91,21 @@ def make_plan(
     ``candidates``.
     """
     order: list[int] = []
-    for i in range(n):
+    for i, defect in zip(range(n), in_turn(defects, shares), strict=False):
         lap, place = divmod(i, len(files))
         if place == 0:
             order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
+        if not wanted(i):
+            continue
         sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
-        row = PlanRow(i, sources[0], defects[i % len(defects)], _seed(seed, i))
+        row = PlanRow(i, sources[0], defect, row_seed(seed, i))
         further = (
-            replace(row, source=sources[c % CAP], seed=_seed(row.seed, c))
+            replace(row, source=sources[c % CAP], seed=row_seed(row.seed, c))
             for c in range(1, candidates)
         )
         yield [row, *further]
 
 
-def _seed(*key: int) -> int:
+def row_seed(*key: int) -> int:
+    """A seed that depends on a key alone."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])

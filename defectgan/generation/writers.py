@@ -1,10 +1,10 @@
 """Where generated images go."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from defectgan.errors import DataError
 from defectgan.files import digest, read_json, write_atomically
 from defectgan.generation.plan import PlanRow
+from defectgan.generation.shards import WHOLE, Shard, forget_parts, parts_of
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.manifest import (
     JOB,
@@ -65,20 +66,16 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
     return job
 
 
-def refuse_strange_files(out: Path) -> None:
-    """Begin in a new or an empty folder alone.
-
-    Raises:
-        DataError: if it holds anything.
-    """
-    if out.exists() and any(path.name not in KEPT for path in out.iterdir()):
-        raise DataError(f"{out} is not empty: name another folder, nothing was written")
+def has_strange_files(out: Path) -> bool:
+    """Whether a folder is there and holds anything that was not put there for a job that begins."""
+    return out.exists() and any(path.name not in KEPT for path in out.iterdir())
 
 
 @dataclass(frozen=True)
 class FolderWriter:
     """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder; ``binary``
-    masks are white where there is defect, instead of soft; ``model`` makes all of it.
+    masks are white where there is defect, instead of soft; ``model`` makes all of it, or one
+    ``shard`` of it, whose rows come into a manifest of its own.
 
     A folder has the class's name as far as a folder can be called so; the manifest has the name
     itself.
@@ -90,22 +87,42 @@ class FolderWriter:
     out: Path
     binary: bool
     model: Model
+    shard: Shard = WHOLE
 
-    def open(self, job: dict[str, Any], say: Callable[[str], None]) -> set[int]:
-        """Begin, or go on with the same job; returns the numbers of the rows whose files are
-        there and whole. Lines that are damaged, as by two jobs at once, are left out and said.
+    @property
+    def home(self) -> Path:
+        """Where the manifest is that is written to."""
+        return self.shard.folder(self.out)
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Record a job; of shards that begin at the same time the record of the first holds."""
+        mark_own(self.out, "a generated set")
+        write_atomically(self.home / JOB, json.dumps(job, indent=1).encode())
+        if not self.shard.whole:
+            self.shard.publish(self.home / JOB, self.out)
+
+    def open(self, say: Callable[[str], None]) -> set[int]:
+        """Begin or go on with the manifest; returns the numbers of the rows whose files are there
+        and whole. Lines that are damaged, as by two jobs at once, are left out and said.
+
+        What shards have made is joined by the whole job, and found by other shards.
         """
         numbers: set[int] = set()
 
-        def whole() -> Iterator[ManifestRow]:
-            for row in self._whole_rows(say):
+        def whole(manifests: Iterable[Path]) -> Iterator[ManifestRow]:
+            rows = chain.from_iterable(sound_rows(folder, say) for folder in manifests)
+            for row in self._whole_rows(row for row in rows if self.shard.has(row.number)):
                 if row.number not in numbers:  # two jobs may have been at work here
                     numbers.add(row.number)
                     yield self._recognised(row)
 
-        mark_own(self.out, "a generated set")
-        write_atomically(self.out / JOB, json.dumps(job, indent=1).encode())
-        write_rows(self.out, whole())
+        for _ in whole(self.shard.other_manifests(self.out)):
+            pass
+        parts = parts_of(self.out) if self.shard.whole else []
+        write_rows(self.home, whole([self.home, *parts]))
+        if parts:
+            self.put_in_order()
+            forget_parts(self.out)
         return numbers
 
     def _recognised(self, row: ManifestRow) -> ManifestRow:
@@ -114,8 +131,7 @@ class FolderWriter:
         same = today == row.model_sha256
         return row if same else row.model_copy(update={"model_sha256": today})
 
-    def _whole_rows(self, say: Callable[[str], None]) -> Iterator[NumberedRow]:
-        rows = sound_rows(self.out, say)
+    def _whole_rows(self, rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)
@@ -154,8 +170,8 @@ class FolderWriter:
 
     def record(self, rows: list[ManifestRow]) -> None:
         """Append finished rows to the manifest."""
-        append_rows(self.out, rows)
+        append_rows(self.home, rows)
 
     def put_in_order(self) -> None:
         """Sort the manifest by number: what was taken away and made again stands at its end."""
-        sort_rows(self.out)
+        sort_rows(self.home)
