@@ -6,32 +6,56 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from defectgan.generation.checks import CONFIDENCE, SCORE
 from defectgan.generation.plan import PlanRow
+from defectgan.generation.region import Placed, Placer, control_of
 from defectgan.generation.shelf import Shelf, Source
+from defectgan.generation.where import Region
 from defectgan.memory import Portions
 from defectgan.model.file import Model
 from defectgan.model.pixels import model_view, row_noise
 from defectgan.networks.compose import compose
+from defectgan.networks.generator import Layer
 from defectgan.views import View, Viewer
 
 # Batches whose sources are read ahead: they may be large.
 AHEAD = 1
-CONFIDENCE = "class_confidence"
+
+
+class Begun(NamedTuple):
+    """An image with defects on it: its ``clean`` source, the same as ``painted`` so far, and where
+    no further defect shall be, [H, W].
+    """
+
+    clean: Source
+    painted: Source
+    taken: Region
+
+
+class Try(NamedTuple):
+    """A row that is to be painted, on its source or on what was ``begun`` of its image."""
+
+    row: PlanRow
+    begun: Begun | None = None
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A row with all that is needed to finish it without the model."""
+    """A row with all that is needed to finish it without the model; ``placed`` is where it may be
+    painted, None where the model chooses.
+    """
 
     row: PlanRow
     source: Source
     view: View
     image: Tensor
+    placed: Placed | None
     foreground: Tensor
     mask: Tensor
     verdict: dict[str, float]
@@ -41,77 +65,166 @@ class Canvas:
         """How sure the critic is of the class."""
         return self.verdict[CONFIDENCE]
 
+    @property
+    def region(self) -> Region | None:
+        """The part of the window that may be painted."""
+        return None if self.placed is None else self.placed.region
+
     def apart(self) -> "Canvas":
         """Without the batch that it was computed in: it may have to wait."""
         return replace(self, foreground=self.foreground.clone(), mask=self.mask.clone())
 
 
-def paint_rows(
-    shelf: Shelf, portions: Portions, rows: Iterable[PlanRow], *, model: Model, device: torch.device
-) -> Iterator[list[Canvas]]:
-    """The canvases of rows, as many at once as fit, while the sources of the next ones are read.
+class NoRoom(NamedTuple):
+    """A row for which there is no room on its image."""
 
-    Raises:
-        OutOfMemory: if not even one image at a time fits into memory.
-    """
-    successive = iter(rows)
-    batches = iter(lambda: list(itertools.islice(successive, portions.size)), [])
-    for batch, sources in _read_ahead(shelf, batches):
-
-        def compute(part: slice) -> list[Canvas]:
-            return _compute(model, batch[part], sources[part], device)  # noqa: B023
-
-        yield from portions(len(batch), compute)
+    row: PlanRow
 
 
-def _read_ahead(
-    shelf: Shelf, batches: Iterable[Sequence[PlanRow]]
-) -> Iterator[tuple[list[PlanRow], list[Source]]]:
-    """Batches with the sources of their rows, each in the place of a damaged one the next."""
-    ahead: deque[Sequence[PlanRow]] = deque()
+Result = Canvas | NoRoom
 
-    def ready() -> tuple[list[PlanRow], list[Source]]:
-        rows = ahead.popleft()
-        sources = [shelf.take(row.source) for row in rows]
-        return [replace(r, source=s.path) for r, s in zip(rows, sources, strict=True)], sources
 
-    for rows in batches:
-        for row in rows:
-            shelf.ask(row.source)
-        ahead.append(rows)
-        if len(ahead) > AHEAD:
+class Easel:
+    """Paints rows with a model, as many at once as fit."""
+
+    def __init__(
+        self, shelf: Shelf, portions: Portions, model: Model, device: torch.device, *, placed: bool
+    ) -> None:
+        """Args: what reads sources, how many are painted at once, what paints, where, and whether
+        each defect has a region of its own.
+        """
+        self._shelf, self._portions, self._model, self._device = shelf, portions, model, device
+        self._placer = Placer(model) if placed else None
+        self._viewer = Viewer(model.info.form.view)
+
+    def __call__(self, tries: Iterable[Try]) -> Iterator[list[Result]]:
+        """What becomes of each, in order, while the sources of the next ones are read.
+
+        Raises:
+            OutOfMemory: if not even one image at a time fits into memory.
+            DataError: if all sources are damaged, or a mask does not fit its image.
+        """
+        successive = iter(tries)
+        batches = iter(lambda: list(itertools.islice(successive, self._portions.size)), [])
+        for batch, sources in self._read_ahead(batches):
+
+            def compute(part: slice) -> list[Result]:
+                return self._compute(batch[part], sources[part])  # noqa: B023
+
+            yield from self._portions(len(batch), compute)
+
+    def _read_ahead(
+        self, batches: Iterable[Sequence[Try]]
+    ) -> Iterator[tuple[list[Try], list[Source]]]:
+        """Batches with the sources of their rows, each in the place of a damaged one the next."""
+        ahead: deque[Sequence[Try]] = deque()
+
+        def ready() -> tuple[list[Try], list[Source]]:
+            tries = ahead.popleft()
+            sources = [b.painted if b else self._shelf.take(row.source) for row, b in tries]
+            rows = [replace(t.row, source=s.path) for t, s in zip(tries, sources, strict=True)]
+            return [Try(row, t.begun) for row, t in zip(rows, tries, strict=True)], sources
+
+        for tries in batches:
+            for row, begun in tries:
+                if begun is None:
+                    self._shelf.ask(row.source)
+            ahead.append(tries)
+            if len(ahead) > AHEAD:
+                yield ready()
+        while ahead:
             yield ready()
-    while ahead:
-        yield ready()
+
+    def _compute(self, tries: Sequence[Try], sources: Sequence[Source]) -> list[Result]:
+        """What becomes of each: where there is no room, nothing is painted."""
+        seen = [self._seen(one, source) for one, source in zip(tries, sources, strict=True)]
+        open_ = [i for i, one in enumerate(seen) if one is not None]
+        made: list[Result] = [NoRoom(row) for row, _ in tries]
+        if open_:
+            rows = [tries[i].row for i in open_]
+            painted = self._paint(
+                rows, [sources[i] for i in open_], [one for one in seen if one is not None]
+            )
+            for i, canvas in zip(open_, painted, strict=True):
+                made[i] = canvas
+        return made
+
+    @torch.no_grad()
+    def _paint(
+        self, rows: Sequence[PlanRow], sources: Sequence[Source], seen: Sequence["_Seen"]
+    ) -> list[Canvas]:
+        info, painter, device = self._model.info, self._model.painter, self._device
+        images = torch.stack([one.image for one in seen])
+        size = painter.noise_size(*self._viewer.frame)
+        noise = torch.stack([row_noise(row.seed, size) for row in rows])
+        labels = [info.label_of(row.defect) for row in rows]
+        on_device = images.to(device, memory_format=torch.channels_last)
+        control, cover = painter.control(labels, device), None
+        if self._placer is not None:
+            cover = torch.stack([one.placed.cover() for one in seen if one.placed]).to(device)
+            control = control_of(cover, control)
+        layer = painter.layer(on_device, control, noise.to(device))
+        layer = as_strong(layer, on_device, [row.wishes.strength for row in rows])
+        if cover is not None:
+            layer = layer._replace(mask=layer.mask * cover)
+        # Each defect is judged alone, as if there were no earlier ones on its image.
+        clean = torch.stack([one.clean for one in seen])
+        ground = clean.to(device, memory_format=torch.channels_last)
+        verdicts = _judge(self._model, compose(ground, *layer), labels)
+        foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
+        return [
+            Canvas(row, source, one.view, one.image, one.placed, *painted)
+            for row, source, one, *painted in zip(
+                rows, sources, seen, foreground, mask, verdicts, strict=True
+            )
+        ]
+
+    def _seen(self, one: Try, source: Source) -> "_Seen | None":
+        """What the model sees of a source: all of it, or the row's own window, and where it may
+        paint; None where there is no room.
+        """
+        row, begun = one
+        placed = None
+        if self._placer is not None:
+            placed = self._placer(row, source.picture.size, begun and begun.taken)
+            if placed is None:
+                return None
+        view = placed and placed.view
+        if view is None and source.whole is None:
+            view = self._viewer(source.picture.size, rng=np.random.default_rng(row.seed))
+        view, image = self._view(source, view)
+        return _Seen(view, image, placed, self._view(begun.clean, view)[1] if begun else image)
+
+    def _view(self, source: Source, view: View | None) -> tuple[View, Tensor]:
+        """A view of a source; None is all of it."""
+        if source.whole is not None:
+            return source.whole
+        assert view is not None
+        info, picture = self._model.info, source.picture
+        return view, model_view(picture, view, info.channels, info.levels_of(picture))
 
 
-@torch.no_grad()
-def _compute(
-    model: Model, rows: Sequence[PlanRow], sources: Sequence[Source], device: torch.device
-) -> list[Canvas]:
-    info, painter = model.info, model.painter
-    viewer = Viewer(info.form.view)
-    seen = [_seen(model, viewer, row, source) for row, source in zip(rows, sources, strict=True)]
-    views, images = zip(*seen, strict=True)
-    noise = torch.stack([row_noise(row.seed, painter.noise_size(*viewer.frame)) for row in rows])
-    labels = [info.label_of(row.defect) for row in rows]
-    on_device = torch.stack(images).to(device, memory_format=torch.channels_last)
-    layer = painter.layer(on_device, painter.control(labels, device), noise.to(device))
-    verdicts = _judge(model, compose(on_device, *layer), labels)
-    foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
-    return [
-        Canvas(*canvas)
-        for canvas in zip(rows, sources, views, images, foreground, mask, verdicts, strict=True)
-    ]
+class _Seen(NamedTuple):
+    """What the model sees of an image, and the same without earlier defects."""
+
+    view: View
+    image: Tensor
+    placed: Placed | None
+    clean: Tensor
 
 
-def _seen(model: Model, viewer: Viewer, row: PlanRow, source: Source) -> tuple[View, Tensor]:
-    """What the model sees of a source: all of it, or the row's own window."""
-    if source.whole is not None:
-        return source.whole
-    info, picture = model.info, source.picture
-    view = viewer(picture.size, rng=np.random.default_rng(row.seed))
-    return view, model_view(picture, view, info.channels, info.levels_of(picture))
+def as_strong(layer: Layer, image: Tensor, strengths: Sequence[float]) -> Layer:
+    """A layer over images [B, C, H, W], its change scaled: below 1 by its opacity, above by its
+    colour; at 1 it is the layer itself.
+    """
+    if all(strength == 1 for strength in strengths):
+        return layer
+    scale = torch.tensor(strengths, device=image.device).view(-1, 1, 1, 1)
+    stronger = (image + scale * (layer.foreground - image)).clamp(-1, 1)
+    return layer._replace(
+        foreground=torch.where(scale > 1, stronger, layer.foreground),
+        mask=layer.mask * scale.clamp(max=1),
+    )
 
 
 def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
@@ -120,6 +233,6 @@ def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[st
         return [{} for _ in labels]
     opinion = model.painter.opinion(painted, labels)
     return [
-        {"critic_score": round(s, 4), CONFIDENCE: round(c, 4)}
+        {SCORE: round(s, 4), CONFIDENCE: round(c, 4)}
         for s, c in zip(opinion.score.tolist(), opinion.confidence.tolist(), strict=True)
     ]

@@ -28,13 +28,19 @@ class PaintedSource(NamedTuple):
 
 
 def paint_source(
-    source: Picture, view: View, image: Tensor, foreground: Tensor, mask: Tensor, levels: Levels
+    source: Picture,
+    view: View,
+    image: Tensor,
+    foreground: Tensor,
+    mask: Tensor,
+    levels: Levels,
+    region: NDArray[np.bool_] | None = None,
 ) -> PaintedSource:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
     to the original pixels it keeps their grain and sharpness under a translucent layer. Where the
-    written mask is 0, and beside the view, a pixel keeps its value exactly.
+    written mask is 0, beside the view, and outside the region, a pixel keeps its value exactly.
 
     Args:
         source: the original.
@@ -43,6 +49,7 @@ def paint_source(
         foreground: [C, h, w] in [-1, 1], the layer's colour.
         mask: [1, h, w] in [0, 1], the layer's opacity.
         levels: the pixel values of the original that are -1 and 1.
+        region: [height, width] of the view's window, where the mask may be above 0; None: anywhere.
     """
     pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
     part, written = view.window.cut(pixels.transpose(2, 0, 1)), view.window.cut(whole)
@@ -51,6 +58,8 @@ def paint_source(
     change = _PutBack(_match(foreground - image, source.pixels.shape[2]), view)
     for rows in _bands(view):
         written[rows] = (opacity(rows)[0] * 255).round().to(torch.uint8).numpy()
+        if region is not None:
+            written[rows] *= region[rows]
         original = torch.from_numpy(part[:, rows].astype(np.float32))
         covered = original + change(rows) * ((levels.white - levels.black) / 2)
         painted = compose(

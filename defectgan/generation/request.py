@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defectgan.errors import DataError, ModelError
+from defectgan.errors import DataError, ModelError, SettingError
 from defectgan.files import digest
+from defectgan.generation import checks, wishes
+from defectgan.generation.checks import Checks
 from defectgan.generation.choose import usual_candidates
+from defectgan.generation.heat import refuse_unlearned
 from defectgan.generation.plan import Sources
+from defectgan.generation.where import LearnedArea
+from defectgan.generation.wishes import Wishes
 from defectgan.generation.writers import recorded_job, refuse_strange_files
 from defectgan.manifest import JOB
 from defectgan.model.file import MODEL, Model
+from defectgan.model.pixels import INVISIBLE
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class GenerateJob:
 
     With several ``candidates`` each image is painted so many times, on up to ``CAP`` good images,
     and the one is kept whose class the critic is surest of; None leaves the number to the folder's
-    earlier images, then to the model.
+    earlier images, then to the model. ``wishes`` say how they are painted, ``checks`` what a
+    painting must hold to be kept.
     """
 
     sources: Sources
@@ -29,18 +36,37 @@ class GenerateJob:
     seed: int
     binary_masks: bool
     candidates: int | None = None
+    wishes: Wishes = wishes.USUAL
+    checks: Checks = checks.USUAL
+
+    @property
+    def placed(self) -> bool:
+        """Whether each defect has a region of its own."""
+        wished = self.wishes
+        asked = (wished.where, wished.forbidden, wished.size)
+        return asked != (None, None, None) or wished.several(len(self.defects))
 
 
 @dataclass(frozen=True)
 class Order:
     """A job in its folder: how many candidates there are, and the opacity of each class above
     which a pixel of its masks is defect, the same for all images of a folder; None where that is
-    still to be found.
+    still to be found. ``bounds`` are likewise the critic's scores from which on an image is among
+    the best. Without ``checks`` nothing is rejected.
     """
 
     job: GenerateJob
     candidates: int
     thresholds: dict[str, float] | None
+    bounds: dict[str, float] | None
+    checks: Checks | None
+
+    @property
+    def paintings_each(self) -> float:
+        """How many candidates an image takes on average, where none is rejected."""
+        wished = self.job.wishes
+        classes = len(self.job.defects) if wished.together else 1
+        return self.candidates * classes * sum(wished.count) / 2
 
     def record(self, model: Model) -> dict[str, Any]:
         """What tells this job from another one in the same folder; how many images it has does
@@ -55,6 +81,8 @@ class Order:
             "candidates": self.candidates,
             "sources": len(self.job.sources.files),
             "sources_sha256": digest(os.fsencode(listed)),
+            **self.job.wishes.record(),
+            "checks": None if self.checks is None else self.checks.record(),
         }
 
 
@@ -63,21 +91,33 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
 
     Raises:
         DataError: if the folder holds something else.
-        ModelError: if the model does not know a class, or has no critic to choose with.
+        SettingError: if wishes and checks contradict each other.
+        ModelError: if the model does not know a class, has no critic to choose with, or does not
+            know where defects are.
     """
     for name in job.defects:
         model.info.label_of(name)
+    if isinstance(job.wishes.where, LearnedArea):
+        refuse_unlearned(model, job.defects)
+    if job.checks.of_mask and not job.wishes.strength:
+        raise SettingError("a strength of 0 paints nothing: no mask can be asked of it")
     there = recorded_job(out, model)
     candidates = job.candidates or (there or {}).get("candidates") or usual_candidates(model)
     thresholds = (there or {}).get("thresholds")
     if thresholds is None and model.info.calibrated is not None:
-        thresholds = dict.fromkeys(job.defects, model.info.calibrated)
-    if candidates > 1 and not model.painter.has_critic:
-        raise ModelError(
-            f"{model.path} holds the generator alone, and it takes the critic to choose among "
-            f"{candidates} candidates: take the weights of a run, or one candidate"
-        )
-    order = Order(job, candidates, thresholds)
+        # An opacity of true masks; what is painted weaker has less of it.
+        opacity = model.info.calibrated * min(job.wishes.strength, 1)
+        thresholds = dict.fromkeys(job.defects, max(opacity, INVISIBLE))
+    refuse_without_critic(job, model, candidates)
+    # A set of a version that rejected nothing goes on as it was begun.
+    begun_without = there is not None and "checks" not in there and job.checks == checks.USUAL
+    order = Order(
+        job,
+        candidates,
+        thresholds,
+        (there or {}).get("bounds"),
+        None if begun_without else job.checks,
+    )
     if there is None:
         refuse_strange_files(out)
     elif other := [name for name, value in order.record(model).items() if there.get(name) != value]:
@@ -86,3 +126,24 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
             "folder, nothing was written"
         )
     return order
+
+
+def refuse_without_critic(job: GenerateJob, model: Model, candidates: int) -> None:
+    """Make sure that there is a critic where a job takes one.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if model.painter.has_critic:
+        return
+    alone = f"{model.path} holds the generator alone, and it takes the critic to"
+    if candidates > 1:
+        raise ModelError(
+            f"{alone} choose among {candidates} candidates: take the weights of a run, or one "
+            "candidate"
+        )
+    if job.checks.of_critic:
+        raise ModelError(
+            f"{alone} tell how sure it is of a class and what the best images are: take the "
+            "weights of a run, or check masks alone"
+        )

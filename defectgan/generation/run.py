@@ -1,37 +1,27 @@
 """The pipeline of a generate job: reading, computing and writing overlap."""
 
-import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
-from operator import attrgetter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from defectgan import __version__
-from defectgan.data.masks import is_defect
 from defectgan.files import sync_all
-from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
-from defectgan.generation.choose import surest
-from defectgan.generation.layer import paint_source
+from defectgan.generation.best import find_bounds
+from defectgan.generation.canvas import Easel, Result, Try
+from defectgan.generation.finish import Finisher
 from defectgan.generation.mask_threshold import find_thresholds
-from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.plan import Wanted, wanted_images
 from defectgan.generation.request import GenerateJob, Order, settle
+from defectgan.generation.rounds import Ended, Rounds
 from defectgan.generation.shelf import Shelf
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
-from defectgan.manifest import FORMAT, Box, ManifestRow
+from defectgan.manifest import GivenUp, ManifestRow
 from defectgan.memory import Portions
 from defectgan.model.file import Model
-
-T = TypeVar("T")
 
 IO_THREADS = 4
 # The batch after which the speed is known: the first is slower.
@@ -39,13 +29,14 @@ TIMED = 2
 
 
 class GenerateOutcome(NamedTuple):
-    """What came of a job: how many images were there before, how many were made, and the sources
-    that were left out, each with its reason.
+    """What came of a job: how many images were there before, how many were made, the sources that
+    were left out, each with its reason, and the images that were given up.
     """
 
     there: int
     made: int
     damaged: dict[Path, str]
+    given_up: tuple[GivenUp, ...] = ()
 
 
 def run_job(
@@ -84,111 +75,65 @@ def run_job(
     """
     with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
         order = settle(job, model, out)
+        candidates = order.candidates
         writer = FolderWriter(out, job.binary_masks, model)
         shelf = Shelf(job.sources.files, model.info, pool)
         portions = Portions(batch_size, "images", say)
-        paint = partial(paint_rows, shelf, portions, model=model, device=device)
-        thresholds = order.thresholds or find_thresholds(job, paint)
-        finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
+        paint = Easel(shelf, portions, model, device, placed=job.placed)
+        thresholds, bounds = order.thresholds, order.bounds
+        if thresholds is None:
+            thresholds = find_thresholds(job, paint)
+        if bounds is None:
+            bounds = find_bounds(job, candidates, paint)
+        found = {"thresholds": thresholds, "bounds": bounds}
+        finished = writer.open(order.record(model) | found, say)
+        short = {number: one for number, one in writer.given_up().items() if number < job.n}
         begun = sum(number < job.n for number in finished)
         done(begun)
 
-        def settled(written: list[ManifestRow]) -> None:
-            writer.record(written)
-            done(len(written))
+        def ended(images: list[Ended]) -> None:
+            rows = [one for one in images if isinstance(one, ManifestRow)]
+            lost = [one for one in images if isinstance(one, GivenUp)]
+            if rows:
+                writer.record(rows)
+            if lost:
+                writer.give_up(lost)
+                short.update((one.number, one) for one in lost)
+            done(len(rows))
 
-        tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
-        tasks = (
-            pool.submit(_finish, writer, model, thresholds, canvas.apart())
-            for canvas in surest(tries, order.candidates, attrgetter("confidence"))
-        )
-        _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
-        if begun < job.n:
+        finish = Finisher(writer, model, thresholds, bounds, order.checks, candidates)
+        timed = _Timed(paint, round((job.n - begun) * order.paintings_each), expect)
+        rounds = Rounds(timed, finish, pool, size=max(1, batch_size // candidates), ended=ended)
+        rounds(_missing(order, {*finished, *short}))
+        made = job.n - begun - len(short)
+        if made:
             sync_all()
-            if finished:
-                writer.put_in_order()
-    return GenerateOutcome(len(finished), job.n - begun, shelf.damaged)
+            writer.put_in_order()
+    return GenerateOutcome(len(finished), made, shelf.damaged, tuple(short.values()))
 
 
-def _missing(order: Order, finished: Collection[int]) -> Iterator[PlanRow]:
-    """All candidates of the images that are not there, one image after the other."""
+def _missing(order: Order, settled: Collection[int]) -> Iterator[Wanted]:
+    """The images that are not there, and were not given up."""
     job = order.job
-    plan = make_plan(
-        job.sources.files, job.defects, n=job.n, seed=job.seed, candidates=order.candidates
+    images = wanted_images(
+        job.sources.files, job.defects, n=job.n, seed=job.seed, wishes=job.wishes
     )
-    return itertools.chain.from_iterable(c for c in plan if c[0].number not in finished)
+    return (wanted for wanted in images if wanted.number not in settled)
 
 
-def _settle_in_groups(
-    tasks: Iterator[Future[T]], size: int, settled: Callable[[list[T]], None]
-) -> None:
-    """Hand over the results of tasks, so many at once, while further ones are at work; whatever
-    happens, those that were begun are handed over first.
-    """
-    begun: deque[Future[T]] = deque()
+class _Timed:
+    """Says once how long all paintings will take, of which there will be ``left``."""
 
-    def settle_group() -> None:
-        settled([begun.popleft().result() for _ in range(min(size, len(begun)))])
+    def __init__(self, paint: Easel, left: int, expect: Callable[[int, float], None]) -> None:
+        self._paint, self._left, self._expect = paint, left, expect
+        self._count, self._before = 0, 0.0
 
-    try:
-        for task in tasks:
-            begun.append(task)
-            if len(begun) == (1 + AHEAD) * size:
-                settle_group()
-    finally:
-        while begun:
-            settle_group()
-
-
-def _timed(
-    batches: Iterable[Sequence[Canvas]], left: int, expect: Callable[[int, float], None]
-) -> Iterator[Canvas]:
-    """All of the batches; of ``left`` there will be, says how long the rest will take."""
-    before = 0.0
-    for count, batch in enumerate(batches, start=1):
-        now = time.perf_counter()
-        left -= len(batch)
-        if count == TIMED and left:
-            expect(left, (now - before) / len(batch) * left)
-        before = now
-        yield from batch
-
-
-def _finish(
-    writer: FolderWriter, model: Model, thresholds: Mapping[str, float], canvas: Canvas
-) -> ManifestRow:
-    """Compose at the source's own size, write, and return the manifest's row."""
-    row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
-    levels = model.info.levels_of(source.picture)
-    painted = paint_source(
-        source.picture, canvas.view, canvas.image, canvas.foreground, canvas.mask, levels
-    )
-    found = is_defect(painted.mask, threshold)
-    picture = replace(source.picture, pixels=painted.pixels)
-    files = writer.write(row, picture, painted.mask, found)
-    return ManifestRow(
-        format=FORMAT,
-        number=row.number,
-        **files,
-        source=str(row.source),
-        source_sha256=source.sha256,
-        defect=row.defect,
-        seed=row.seed,
-        window=canvas.view.window,
-        threshold=threshold,
-        box=_box(found),
-        mask_area=round(float(found.mean()), 6),
-        **canvas.verdict,
-        model_sha256=model.sha256,
-        defectgan=__version__,
-        torch=torch.__version__,
-    )
-
-
-def _box(found: NDArray[np.bool_]) -> Box | None:
-    """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
-    rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    top, left = int(rows.min()), int(columns.min())
-    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
+    def __call__(self, tries: Iterable[Try]) -> Iterator[list[Result]]:
+        """What becomes of each."""
+        for batch in self._paint(tries):
+            now = time.perf_counter()
+            self._count, self._left = self._count + 1, self._left - len(batch)
+            if self._count == TIMED and self._left > 0:
+                self._expect(self._left, (now - self._before) / len(batch) * self._left)
+            self._before = now
+            yield batch

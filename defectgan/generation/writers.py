@@ -17,10 +17,13 @@ from defectgan.generation.plan import PlanRow
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.manifest import (
     JOB,
+    GivenUp,
     ManifestRow,
     NumberedRow,
+    append_given_up,
     append_rows,
     each_row,
+    given_up,
     sort_rows,
     sound_rows,
     write_rows,
@@ -156,6 +159,16 @@ class FolderWriter:
         """Append finished rows to the manifest."""
         append_rows(self.out, rows)
 
+    def give_up(self, images: list[GivenUp]) -> None:
+        """Write down images that are not made."""
+        append_given_up(self.out, images)
+
+    def given_up(self) -> dict[int, GivenUp]:
+        """Images that were given up before, by their numbers: they would be again."""
+        return {one.number: one for one in given_up(self.out)}
+
     def put_in_order(self) -> None:
-        """Sort the manifest by number: what was taken away and made again stands at its end."""
+        """Sort the manifest by number, where it is not: what was taken away or rejected and made
+        again stands further down.
+        """
         sort_rows(self.out)
