@@ -140,6 +140,12 @@ class ManifestRow(_Line):
         """The classes of its defects."""
         return tuple(dict.fromkeys(one.defect for one in self.instances)) or (self.defect,)
 
+    @property
+    def boxes(self) -> tuple[tuple[str, Box], ...]:
+        """The class of each defect and the box round it; where one is empty it has none."""
+        found = [(one.defect, one.box) for one in self.instances] or [(self.defect, self.box)]
+        return tuple((defect, box) for defect, box in found if box is not None)
+
 
 class GivenUp(_Line):
     """An image of a job that was not made: every painting that was tried was rejected."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defectgan.generation.choose import CANDIDATES
+from defectgan.generation.wishes import Wishes
 from defectgan.listener import LOG
 from defectgan.words import counted
+from defectgan_cli import generate_wishes as asked
 from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, grouped, minutes
 from defectgan_cli.options import DATA, MACHINE, METHOD, OUTPUT, setting
@@ -61,6 +63,17 @@ def generate(
         ),
     ] = False,
     candidates: options.Candidates = None,
+    where: asked.Where = None,
+    forbidden: asked.Forbidden = None,
+    size: asked.Size = None,
+    count_per_image: asked.CountPerImage = "1",
+    together: asked.Together = False,
+    strength: asked.Strength = 1.0,
+    min_confidence: asked.MinConfidence = None,
+    keep_best: asked.KeepBest = None,
+    min_area: asked.MinArea = None,
+    max_area: asked.MaxArea = None,
+    no_border: asked.NoBorder = False,
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -70,7 +83,9 @@ def generate(
     """Paint defects onto good images; returns images with pixel masks.
 
     Images keep their size, depth and every pixel that is not painted. A job that was killed goes on
-    when it is called again with the same --out, and a larger --n adds to what is there.
+    when it is called again with the same --out, and a larger --n adds to what is there. A painting
+    that shows nothing, or less than is asked for, is painted again; where that does not help, the
+    job ends with exit code 4 and says what is missing.
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
@@ -88,6 +103,10 @@ def generate(
         seed=seed,
         binary_masks=binary_masks,
         candidates=candidates,
+        where=where,
+        forbidden=forbidden,
+        wishes=Wishes.read(size=size, count=count_per_image, together=together, strength=strength),
+        checks=asked.checks_of(min_confidence, keep_best, min_area, max_area, no_border=no_border),
         device=device,
     )
     rejected = job.job.sources.rejected
@@ -114,11 +133,13 @@ def generate(
                 "candidates": job.order.candidates,
                 "doubted": doubted if job.model.painter.has_critic else None,
                 "rejected": len(rejected) + len(result.damaged),
+                "given_up": len(result.given_up),
                 "seconds": round(time.perf_counter() - started, 1),
             }
         )
     else:
         typer.echo(f"{_outcome(result, n)}: {job.out}")
+    result.refuse_short(n, job.out)
 
 
 def _announce(job: "Prepared", reporter: Reporter, *, all_in: str) -> None:

@@ -126,6 +126,7 @@ def paint(
 
     Raises:
         ModelError: if the model does not know a class, or cannot choose among candidates.
+        CheckFailed: if it paints nothing visible too often.
     """
     normal, *defects = real.part(TRAIN).members
     sources = Sources(tuple(sample.file for sample in normal), ())
@@ -133,13 +134,8 @@ def paint(
         name = real.classes[k]
         n = added(ratio, len(members))
         job = GenerateJob(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
-        run_job(
-            job,
-            model,
-            folder / part,
-            device=device,
-            batch_size=PAINT_BATCH,
-        )
+        outcome = run_job(job, model, folder / part, device=device, batch_size=PAINT_BATCH)
+        outcome.refuse_short(n, folder / part)
 
 
 def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.device) -> None:

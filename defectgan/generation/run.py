@@ -1,6 +1,7 @@
 """The pipeline of a generate job: reading, computing and writing overlap."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from defectgan.errors import CheckFailed
 from defectgan.files import sync_all
 from defectgan.generation.best import find_bounds
 from defectgan.generation.canvas import Easel, Result, Try
@@ -19,9 +21,10 @@ from defectgan.generation.rounds import Ended, Rounds
 from defectgan.generation.shelf import Shelf
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
-from defectgan.manifest import GivenUp, ManifestRow
+from defectgan.manifest import REJECTED, GivenUp, ManifestRow
 from defectgan.memory import Portions
 from defectgan.model.file import Model
+from defectgan.words import counted
 
 IO_THREADS = 4
 # The batch after which the speed is known: the first is slower.
@@ -37,6 +40,24 @@ class GenerateOutcome(NamedTuple):
     made: int
     damaged: dict[Path, str]
     given_up: tuple[GivenUp, ...] = ()
+
+    def refuse_short(self, n: int, out: Path) -> None:
+        """Make sure that the n images of a job are there.
+
+        Raises:
+            CheckFailed: if some were given up; says how many were made, and why.
+        """
+        if not self.given_up:
+            return
+        lost = Counter(one.defect for one in self.given_up)
+        why = Counter(rejection.why for one in self.given_up for rejection in one.rejected)
+        missing = ", ".join(f"{count} of {defect}" for defect, count in sorted(lost.items()))
+        raise CheckFailed(
+            f"made {n - len(self.given_up)} of {counted(n, 'image')}, {missing} are missing: all "
+            f"{counted(why.total(), 'painting')} of them were rejected "
+            f"({', '.join(f'{word} {count}' for word, count in why.most_common())}; see "
+            f"{out / REJECTED})"
+        )
 
 
 def run_job(
@@ -98,6 +119,8 @@ def run_job(
                 writer.record(rows)
             if lost:
                 writer.give_up(lost)
+                if not short:
+                    say(_first_lost(lost[0]))
                 short.update((one.number, one) for one in lost)
             done(len(rows))
 
@@ -110,6 +133,16 @@ def run_job(
             sync_all()
             writer.put_in_order()
     return GenerateOutcome(len(finished), made, shelf.damaged, tuple(short.values()))
+
+
+def _first_lost(image: GivenUp) -> str:
+    """What is said of the first image that is given up."""
+    (why, _), *_ = Counter(rejection.why for rejection in image.rejected).most_common(1)
+    tried = counted(len(image.rejected), "painting")
+    return (
+        f"image {image.number} of {image.defect} is given up: {tried} of it were rejected, most as "
+        f"{why}; there may be more such images"
+    )
 
 
 def _missing(order: Order, settled: Collection[int]) -> Iterator[Wanted]:

@@ -118,6 +118,22 @@ class Wishes:
         if not 0 <= self.strength <= STRONGEST:
             raise SettingError(f"a strength of {self.strength:g}: expected 0 to {STRONGEST:g}")
 
+    @classmethod
+    def read(
+        cls, *, size: str | None, count: str, together: bool = False, strength: float = 1.0
+    ) -> "Wishes":
+        """From what a person writes; where defects may be is read by ``read_area``.
+
+        Raises:
+            SettingError: if a range cannot be, or the strength is out of its range.
+        """
+        return cls(
+            size=None if size is None else Span.read(size),
+            count=read_count(count),
+            together=together,
+            strength=strength,
+        )
+
     def several(self, classes: int) -> bool:
         """Whether an image may have more than one defect, where there are so many classes."""
         return self.count[1] > 1 or (self.together and classes > 1)
