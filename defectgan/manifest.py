@@ -31,6 +31,8 @@ MANIFEST, REJECTED, JOB = "manifest.jsonl", "rejected.jsonl", "job.json"
 # 1: rows without a format, of 0.1.0 and shortly after it, the first of them without mask_sha256
 #    and binary.
 FORMAT = 2
+# Joins the classes of an image that shows several.
+AND = "+"
 Box = tuple[int, int, int, int]
 
 
@@ -50,7 +52,7 @@ class Instance(_Line):
     """One of the defects of an image, which lies in the mask of all.
 
     ``defect``      its class, called ``class`` in the file
-    ``seed``, ``window``, ``critic_score``, ``class_confidence``  as of the image
+    ``seed``, ``window``, ``critic_score``, ``class_confidence``, ``realism``  as of the image
     ``region``      left, top, width, height round where it was allowed to be, None: anywhere
     ``box``, ``area``  of what is above the threshold, the area as a share of the image
     """
@@ -63,6 +65,7 @@ class Instance(_Line):
     area: float = Field(ge=0, le=1)
     critic_score: float | None = None
     class_confidence: float | None = None
+    realism: float | None = None
 
     @property
     def verdict(self) -> dict[str, float]:
@@ -70,6 +73,7 @@ class Instance(_Line):
         opinion = {
             "critic_score": self.critic_score,
             "class_confidence": self.class_confidence,
+            "realism": self.realism,
         }
         return {name: value for name, value in opinion.items() if value is not None}
 
@@ -99,6 +103,7 @@ class ManifestRow(_Line):
     ``box``         left, top, width, height of that, None where there is none
     ``mask_area``   its share of the image, in [0, 1]
     ``critic_score``, ``class_confidence``  the critic's opinion, the latter in [0, 1]
+    ``realism``     where the best were asked for: how far the score lies above the good image's
     ``instances``   its defects, where there are several or their places were asked for
     ``strength``    by which what the model paints was scaled
     ``rejected``    paintings of it that were tried before and not kept
@@ -124,6 +129,7 @@ class ManifestRow(_Line):
     mask_area: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     critic_score: float | None = None
     class_confidence: float | None = None
+    realism: float | None = None
     instances: tuple[Instance, ...] = ()
     strength: float = 1.0
     rejected: tuple[Rejection, ...] = ()

@@ -11,8 +11,8 @@ Where = Annotated[
     str | None,
     setting(
         DATA,
-        f"Where defects may be: {_AREA}, a folder of masks called like the images, or learned (where "
-        "the model has found real ones).",
+        f"Where defects may be: {_AREA}, a folder of masks called like the images, or learned "
+        "(where the model has found real ones).",
         env="WHERE",
         default="the model's choice",
         metavar="PLACE",
@@ -49,7 +49,10 @@ CountPerImage = Annotated[
     ),
 ]
 Together = Annotated[
-    bool, switch(METHOD, "together", "Paint all classes into each image, instead of in turn.")
+    bool,
+    switch(
+        METHOD, "together", "Paint all classes into each image, instead of in turn.", env="TOGETHER"
+    ),
 ]
 Strength = Annotated[
     float,
@@ -76,8 +79,8 @@ KeepBest = Annotated[
     float | None,
     setting(
         METHOD,
-        "Keep the share of images that the critic takes for the most real ones of their class, "
-        "above 0.",
+        "Keep this share of the paintings: the one that the critic finds most real beside its good "
+        "image, of so many. 0.25 takes four times as many.",
         env="KEEP_BEST",
         default="all",
         min=0,
@@ -100,7 +103,12 @@ MaxArea = Annotated[
 ]
 NoBorder = Annotated[
     bool,
-    switch(METHOD, "no-border", "Keep no defect that touches the border of what the model sees."),
+    switch(
+        METHOD,
+        "no-border",
+        "Keep no defect that lies along the border for the most part.",
+        env="NO_BORDER",
+    ),
 ]
 
 

@@ -20,6 +20,10 @@ COVERED = 128
 # Of 255: a change of a pixel from which on it counts as visible.
 VISIBLE = 10
 
+# The strip along the border of an image, in shares of its sides, and the share of a mask in it from
+# which on the mask hugs the border.
+STRIP, HUGGING = 1 / 16, 0.75
+
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
 
@@ -87,6 +91,13 @@ def look_at_mask(path: Path) -> MaskFacts:
             values=len(different(picture.pixels)),
             boxes=tuple((float(x), float(y), float(w), float(h)) for x, y, w, h, _ in largest),
         )
+
+
+def along_border(found: NDArray[np.bool_]) -> float:
+    """The share of a region [H, W] that lies in the strip along the border; 0 of an empty one."""
+    rows, columns = (max(1, round(side * STRIP)) for side in found.shape)
+    area = int(found.sum())
+    return 1 - int(found[rows:-rows, columns:-columns].sum()) / area if area else 0.0
 
 
 def half_covered(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

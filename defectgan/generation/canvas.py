@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectgan.generation.checks import CONFIDENCE, SCORE
+from defectgan.generation.checks import CONFIDENCE, REALISM, SCORE
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.region import Placed, Placer, control_of
 from defectgan.generation.shelf import Shelf, Source
@@ -66,6 +66,11 @@ class Canvas:
         return self.verdict[CONFIDENCE]
 
     @property
+    def realism(self) -> float:
+        """How far the critic's score lies above that of the good image."""
+        return self.verdict[REALISM]
+
+    @property
     def region(self) -> Region | None:
         """The part of the window that may be painted."""
         return None if self.placed is None else self.placed.region
@@ -88,11 +93,26 @@ class Easel:
     """Paints rows with a model, as many at once as fit."""
 
     def __init__(
-        self, shelf: Shelf, portions: Portions, model: Model, device: torch.device, *, placed: bool
+        self,
+        shelf: Shelf,
+        portions: Portions,
+        model: Model,
+        device: torch.device,
+        *,
+        placed: bool = False,
+        compared: bool = False,
     ) -> None:
-        """Args: what reads sources, how many are painted at once, what paints, where, and whether
-        each defect has a region of its own.
+        """What paints.
+
+        Args:
+            shelf: reads sources.
+            portions: how many are painted at once.
+            model: paints.
+            device: where it does.
+            placed: whether each defect has a region of its own.
+            compared: whether the critic shall say how real each is beside its good image.
         """
+        self._compared = compared
         self._shelf, self._portions, self._model, self._device = shelf, portions, model, device
         self._placer = Placer(model) if placed else None
         self._viewer = Viewer(model.info.form.view)
@@ -170,7 +190,9 @@ class Easel:
         # Each defect is judged alone, as if there were no earlier ones on its image.
         clean = torch.stack([one.clean for one in seen])
         ground = clean.to(device, memory_format=torch.channels_last)
-        verdicts = _judge(self._model, compose(ground, *layer), labels)
+        verdicts = _judge(
+            self._model, compose(ground, *layer), labels, ground if self._compared else None
+        )
         foreground, mask = layer.foreground.cpu(), layer.mask.cpu()
         return [
             Canvas(row, source, one.view, one.image, one.placed, *painted)
@@ -227,12 +249,17 @@ def as_strong(layer: Layer, image: Tensor, strengths: Sequence[float]) -> Layer:
     )
 
 
-def _judge(model: Model, painted: Tensor, labels: Sequence[int]) -> list[dict[str, float]]:
-    """The critic's opinion of each image: its score, and how sure it is of the class."""
+def _judge(
+    model: Model, painted: Tensor, labels: Sequence[int], clean: Tensor | None
+) -> list[dict[str, float]]:
+    """The critic's opinion of each image: its score, how sure it is of the class, and how far the
+    score lies above that of the ``clean`` image: what is painted on counts for most of a score.
+    """
     if not model.painter.has_critic:
         return [{} for _ in labels]
     opinion = model.painter.opinion(painted, labels)
-    return [
-        {SCORE: round(s, 4), CONFIDENCE: round(c, 4)}
-        for s, c in zip(opinion.score.tolist(), opinion.confidence.tolist(), strict=True)
-    ]
+    said = {SCORE: opinion.score, CONFIDENCE: opinion.confidence}
+    if clean is not None:
+        said[REALISM] = opinion.score - model.painter.opinion(clean, labels).score
+    lists = [[round(value, 4) for value in values.tolist()] for values in said.values()]
+    return [dict(zip(said, values, strict=True)) for values in zip(*lists, strict=True)]

@@ -1,10 +1,11 @@
 """What is rejected of what was painted, and why."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from defectgan.data.masks import HUGGING, along_border
 from defectgan.errors import SettingError
 from defectgan.generation.wishes import Amount
 
@@ -12,13 +13,12 @@ if TYPE_CHECKING:  # the command line names these numbers in its help, without t
     import numpy as np
     from numpy.typing import NDArray
 
-# Paintings that are tried for a defect before its image is given up, and rounds of candidates; more
-# of them where only the best share is kept.
+# Paintings that are tried for a defect before its image is given up, and rounds of candidates.
 PAINTINGS, ROUNDS = 64, 8
 
 # What the critic says of a painting, by its names in a manifest.
-CONFIDENCE, SCORE = "class_confidence", "critic_score"
-NO_ROOM, DOUBTED, UNREAL = "no room", "class confidence", "critic's score"
+CONFIDENCE, SCORE, REALISM = "class_confidence", "critic_score", "realism"
+NO_ROOM, DOUBTED, UNREAL = "no room", "class confidence", "realism"
 EMPTY, UNSEEN, SMALL, LARGE, BORDER = "empty", "unseen", "small", "large", "border"
 
 
@@ -28,9 +28,11 @@ class Checks:
 
     Args:
         min_confidence: the critic's confidence of the class, in [0, 1].
-        keep_best: the share of images that are kept, by the critic's score, in (0, 1].
+        keep_best: the share of paintings that are kept, in (0, 1]: of 1 / ``keep_best`` of them,
+            rounded up, the one that adds most to the critic's score of its good image.
         min_area, max_area: of the mask of a defect: pixels, or a share of the image.
-        no_border: whether a mask must not touch the border of the image or of the window.
+        no_border: whether a mask must not lie along the border of the image, or of the window that
+            the model saw, for the most part: what inspection flags as at the border.
 
     Raises:
         SettingError: if a number is out of its range.
@@ -63,11 +65,14 @@ class Checks:
         """Whether more is asked of a mask than that it shows something."""
         return self.min_area is not None or self.max_area is not None or self.no_border
 
+    @property
+    def rivals(self) -> int:
+        """Of how many paintings, each the surest of its candidates, one is kept."""
+        return 1 if self.keep_best is None else math.ceil(round(1 / self.keep_best, 6))
+
     def rounds(self, candidates: int) -> int:
         """How many times so many candidates are painted before an image is given up."""
-        usual = max(ROUNDS, PAINTINGS // candidates)
-        # At most one in so many thousand images is given up where each is kept by chance.
-        return usual if self.keep_best is None else math.ceil(usual / self.keep_best)
+        return max(ROUNDS, PAINTINGS // candidates)
 
     def record(self) -> dict[str, Any]:
         """What tells them from other ones."""
@@ -79,31 +84,25 @@ class Checks:
             "no_border": self.no_border,
         }
 
-    def of_opinion(
-        self, verdict: Mapping[str, float], bound: float | None
-    ) -> tuple[str, float] | None:
-        """Why the critic's opinion of the surest candidate is not enough, None where it is; scores
-        below the ``bound`` are not among the best.
-        """
+    def of_opinion(self, verdict: Mapping[str, float]) -> tuple[str, float] | None:
+        """Why the critic's opinion of the surest candidate is not enough, None where it is."""
         if self.min_confidence is not None and verdict[CONFIDENCE] < self.min_confidence:
             return DOUBTED, verdict[CONFIDENCE]
-        if bound is not None and verdict[SCORE] < bound:
-            return UNREAL, verdict[SCORE]
         return None
 
     def of_found(
-        self, found: "NDArray[np.bool_]", edges: Iterable["NDArray[np.bool_]"]
+        self, found: "NDArray[np.bool_]", seen: "NDArray[np.bool_]"
     ) -> tuple[str, float] | None:
-        """Why the pixels [H, W] of a mask are not taken, None where they are; ``edges`` are those
-        of them along the border.
+        """Why the pixels [H, W] of a mask are not taken, None where they are; ``seen`` are those in
+        the window that the model saw.
         """
         area = int(found.sum())
         if self.min_area is not None and area < self.min_area.of(found.size):
             return SMALL, _shown(area, found.size, self.min_area)
         if self.max_area is not None and area > self.max_area.of(found.size):
             return LARGE, _shown(area, found.size, self.max_area)
-        if self.no_border and (touching := sum(int(edge.sum()) for edge in edges)):
-            return BORDER, touching
+        if self.no_border and (share := along_border(seen)) > HUGGING:
+            return BORDER, round(share, 4)
         return None
 
 

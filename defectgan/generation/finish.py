@@ -1,6 +1,6 @@
 """From a canvas to files: composed at the source's own size, checked, and written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 from defectgan import __version__
 from defectgan.data.masks import VISIBLE, is_defect
 from defectgan.generation.canvas import Begun, Canvas, NoRoom, Result
-from defectgan.generation.checks import EMPTY, NO_ROOM, UNSEEN, Checks
+from defectgan.generation.checks import EMPTY, NO_ROOM, UNREAL, UNSEEN, Checks
 from defectgan.generation.layer import PaintedSource, paint_source
 from defectgan.generation.plan import PlanRow, Wanted
 from defectgan.generation.region import box_of
 from defectgan.generation.shelf import seen_whole
 from defectgan.generation.where import Region
 from defectgan.generation.writers import FolderWriter
-from defectgan.manifest import FORMAT, Box, GivenUp, Instance, ManifestRow, Rejection
+from defectgan.manifest import AND, FORMAT, Box, GivenUp, Instance, ManifestRow, Rejection
 from defectgan.model.file import Model
 from defectgan.views import Window
 
 # Frame pixels that stay free round a defect where the next one may be anywhere.
 APART = 2
-# What joins the classes of an image that shows several.
-AND = "+"
 
 
 class Progress(NamedTuple):
@@ -74,7 +72,6 @@ class Finisher:
         writer: where images go.
         model: what painted them.
         thresholds: the opacity of each class above which a pixel is defect.
-        bounds: the critic's score of each class below which an image is not among the best.
         checks: what is rejected; None: nothing.
         candidates: how many there are of each defect.
     """
@@ -82,9 +79,13 @@ class Finisher:
     writer: FolderWriter
     model: Model
     thresholds: Mapping[str, float]
-    bounds: Mapping[str, float]
     checks: Checks | None
     candidates: int
+
+    @property
+    def tries(self) -> int:
+        """How many candidates a round has."""
+        return self.candidates * (1 if self.checks is None else self.checks.rivals)
 
     def __call__(self, round_: Round, results: Sequence[Result]) -> "ManifestRow | GivenUp | Round":
         """The row of an image that is finished or given up, or what is to be painted next of it."""
@@ -92,7 +93,7 @@ class Finisher:
         rejected = round_.progress.rejected + rejected
         if taken is None:
             again, progress = round_.again + 1, round_.progress._replace(rejected=rejected)
-            if self.checks is None or again >= self.checks.rounds(self.candidates):
+            if self.checks is None or again >= self.checks.rounds(self.tries):
                 return _given_up(round_.wanted, rejected)
             return replace(round_, progress=progress, again=again)
         progress = self._with(round_.progress, taken)._replace(rejected=rejected)
@@ -104,31 +105,40 @@ class Finisher:
     def _take(
         self, round_: Round, results: Sequence[Result]
     ) -> tuple[_Taken | None, tuple[Rejection, ...]]:
-        """The surest candidate that holds what is asked for, and those that were rejected."""
-        rejected: list[Rejection] = []
+        """The surest candidate that holds what is asked for, of several such the most real; and
+        those that were rejected.
+        """
+        rejected = [_rejection(round_, r.row, NO_ROOM) for r in results if isinstance(r, NoRoom)]
+        taken = None
+        for canvases in self._ranked(results):
+            if taken is not None:
+                rejected.append(_rejection(round_, canvases[0].row, UNREAL, canvases[0].realism))
+                continue
+            for canvas in canvases:
+                if self.checks and (why := self.checks.of_opinion(canvas.verdict)):
+                    rejected.append(_rejection(round_, canvas.row, *why))
+                    break  # the others are even less sure
+                tried = self._composed(canvas, self._threshold(round_.wanted))
+                if (fault := self._fault(tried)) is None:
+                    taken = tried
+                    break
+                rejected.append(_rejection(round_, canvas.row, *fault))
+        return taken, tuple(rejected)
 
-        def reject(row: PlanRow, why: str, value: float | None = None) -> None:
-            said = {} if value is None else {"value": value}
-            rejected.append(Rejection(nth=round_.nth, seed=row.seed, why=why, **said))
-
-        for result in results:
-            if isinstance(result, NoRoom):
-                reject(result.row, NO_ROOM)
-        canvases = [result for result in results if isinstance(result, Canvas)]
-        if len(results) > 1:  # the first of equally sure ones
-            canvases.sort(key=lambda canvas: -canvas.confidence)
-        for canvas in canvases:
-            bound = self.bounds.get(canvas.row.defect)
-            if self.checks and (why := self.checks.of_opinion(canvas.verdict, bound)):
-                # The others are even less sure; and the best are the best of the surest.
-                reject(canvas.row, *why)
-                break
-            taken = self._composed(canvas, self._threshold(round_.wanted))
-            fault = self._fault(taken)
-            if fault is None:
-                return taken, tuple(rejected)
-            reject(canvas.row, *fault)
-        return None, tuple(rejected)
+    def _ranked(self, results: Sequence[Result]) -> list[list[Canvas]]:
+        """Groups of so many candidates, of each the surest first; the most real first of these.
+        Of equal ones the earlier.
+        """
+        groups = []
+        for start in range(0, len(results), self.candidates):
+            group = [r for r in results[start : start + self.candidates] if isinstance(r, Canvas)]
+            if self.candidates > 1:
+                group.sort(key=lambda canvas: -canvas.confidence)
+            if group:
+                groups.append(group)
+        if len(groups) > 1:
+            groups.sort(key=lambda group: -group[0].realism)
+        return groups
 
     def _threshold(self, wanted: Wanted) -> float:
         """One mask has one threshold, whatever classes it shows."""
@@ -162,7 +172,7 @@ class Finisher:
         change = np.abs(after.astype(np.float32) - before).max(axis=0)[shown].max()
         if change < VISIBLE / 255 * (levels.white - levels.black):
             return (UNSEEN,)
-        return self.checks.of_found(found, _edges(canvas.view.window.cut(found)))
+        return self.checks.of_found(found, canvas.view.window.cut(found))
 
     def _with(self, progress: Progress, taken: _Taken) -> Progress:
         """What there is with one defect more."""
@@ -198,7 +208,8 @@ class Finisher:
         row = replace(round_.wanted.first, source=source.path, defect=named(round_.wanted))
         row = replace(row, seed=progress.instances[0].seed)
         picture = replace(source.picture, pixels=last.painted.pixels)
-        files = self.writer.write(row, picture, progress.mask, found)
+        classes = dict.fromkeys(round_.wanted.classes)
+        files = self.writer.write(row, picture, progress.mask, found, classes=classes)
         return ManifestRow(
             format=FORMAT,
             number=row.number,
@@ -219,6 +230,11 @@ class Finisher:
         )
 
 
+def _rejection(round_: Round, row: PlanRow, why: str, value: float | None = None) -> Rejection:
+    said = {} if value is None else {"value": value}
+    return Rejection(nth=round_.nth, seed=row.seed, why=why, **said)
+
+
 def _given_up(wanted: Wanted, rejected: Sequence[Rejection]) -> GivenUp:
     return GivenUp(number=wanted.number, defect=named(wanted), rejected=tuple(rejected))
 
@@ -226,10 +242,6 @@ def _given_up(wanted: Wanted, rejected: Sequence[Rejection]) -> GivenUp:
 def named(wanted: Wanted) -> str:
     """What the class of an image is called: all of its classes."""
     return AND.join(dict.fromkeys(wanted.classes))
-
-
-def _edges(found: Region) -> Iterator[Region]:
-    yield from (found[0], found[-1], found[1:-1, 0], found[1:-1, -1])
 
 
 def _near(taken: _Taken) -> Region:

@@ -10,7 +10,6 @@ import torch
 from defectgan.data.facts import Facts
 from defectgan.data.levels import about_dim
 from defectgan.devices import pick_device
-from defectgan.generation.best import scored
 from defectgan.generation.checks import USUAL as USUAL_CHECKS
 from defectgan.generation.checks import Checks
 from defectgan.generation.mask_threshold import looked_at
@@ -53,11 +52,8 @@ class Prepared:
 
     @property
     def first_paintings(self) -> int:
-        """How many come before, to find the threshold of each class and where its best images
-        begin; 0 where that is known.
-        """
-        looks = looked_at(self.job) if self.order.thresholds is None else 0
-        return looks + (scored(self.job, self.order.candidates) if self.order.bounds is None else 0)
+        """How many come before, to find the threshold of each class; 0 where they are known."""
+        return looked_at(self.job) if self.order.thresholds is None else 0
 
     def notes(self) -> list[str]:
         """What a person should know of the sources before they are painted on."""

@@ -51,14 +51,12 @@ class GenerateJob:
 class Order:
     """A job in its folder: how many candidates there are, and the opacity of each class above
     which a pixel of its masks is defect, the same for all images of a folder; None where that is
-    still to be found. ``bounds`` are likewise the critic's scores from which on an image is among
-    the best. Without ``checks`` nothing is rejected.
+    still to be found. Without ``checks`` nothing is rejected.
     """
 
     job: GenerateJob
     candidates: int
     thresholds: dict[str, float] | None
-    bounds: dict[str, float] | None
     checks: Checks | None
 
     @property
@@ -66,7 +64,12 @@ class Order:
         """How many candidates an image takes on average, where none is rejected."""
         wished = self.job.wishes
         classes = len(self.job.defects) if wished.together else 1
-        return self.candidates * classes * sum(wished.count) / 2
+        return self.tries * classes * sum(wished.count) / 2
+
+    @property
+    def tries(self) -> int:
+        """How many candidates a defect takes, where none is rejected."""
+        return self.candidates * self.job.checks.rivals
 
     def record(self, model: Model) -> dict[str, Any]:
         """What tells this job from another one in the same folder; how many images it has does
@@ -115,7 +118,6 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
         job,
         candidates,
         thresholds,
-        (there or {}).get("bounds"),
         None if begun_without else job.checks,
     )
     if there is None:

@@ -71,7 +71,7 @@ class Rounds:
             yield from self._tries(round_)
 
     def _tries(self, round_: Round) -> Iterator[Try]:
-        count = self._finish.candidates
+        count = self._finish.tries
         begun = round_.progress.begun
         for c in range(round_.again * count, (round_.again + 1) * count):
             row = round_.wanted.candidate(c, nth=round_.nth)
@@ -83,7 +83,7 @@ class Rounds:
         for results in self._paint(tries):
             for result in results:
                 group.append(result)
-                if len(group) == self._finish.candidates:
+                if len(group) == self._finish.tries:
                     yield self._painted.popleft(), group
                     group = []
 

@@ -11,7 +11,6 @@ import torch
 
 from defectgan.errors import CheckFailed
 from defectgan.files import sync_all
-from defectgan.generation.best import find_bounds
 from defectgan.generation.canvas import Easel, Result, Try
 from defectgan.generation.finish import Finisher
 from defectgan.generation.mask_threshold import find_thresholds
@@ -96,18 +95,19 @@ def run_job(
     """
     with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
         order = settle(job, model, out)
-        candidates = order.candidates
         writer = FolderWriter(out, job.binary_masks, model)
         shelf = Shelf(job.sources.files, model.info, pool)
         portions = Portions(batch_size, "images", say)
-        paint = Easel(shelf, portions, model, device, placed=job.placed)
-        thresholds, bounds = order.thresholds, order.bounds
-        if thresholds is None:
-            thresholds = find_thresholds(job, paint)
-        if bounds is None:
-            bounds = find_bounds(job, candidates, paint)
-        found = {"thresholds": thresholds, "bounds": bounds}
-        finished = writer.open(order.record(model) | found, say)
+        paint = Easel(
+            shelf,
+            portions,
+            model,
+            device,
+            placed=job.placed,
+            compared=job.checks.keep_best is not None,
+        )
+        thresholds = order.thresholds or find_thresholds(job, paint)
+        finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
         short = {number: one for number, one in writer.given_up().items() if number < job.n}
         begun = sum(number < job.n for number in finished)
         done(begun)
@@ -124,9 +124,9 @@ def run_job(
                 short.update((one.number, one) for one in lost)
             done(len(rows))
 
-        finish = Finisher(writer, model, thresholds, bounds, order.checks, candidates)
+        finish = Finisher(writer, model, thresholds, order.checks, order.candidates)
         timed = _Timed(paint, round((job.n - begun) * order.paintings_each), expect)
-        rounds = Rounds(timed, finish, pool, size=max(1, batch_size // candidates), ended=ended)
+        rounds = Rounds(timed, finish, pool, size=max(1, batch_size // order.tries), ended=ended)
         rounds(_missing(order, {*finished, *short}))
         made = job.n - begun - len(short)
         if made:

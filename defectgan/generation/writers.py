@@ -1,7 +1,7 @@
 """Where generated images go."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from defectgan.files import digest, read_json, write_atomically
 from defectgan.generation.plan import PlanRow
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.manifest import (
+    AND,
     JOB,
     GivenUp,
     ManifestRow,
@@ -138,18 +139,25 @@ class FolderWriter:
         return True
 
     def write(
-        self, row: PlanRow, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+        self,
+        row: PlanRow,
+        picture: Picture,
+        mask: NDArray[np.uint8],
+        found: NDArray[np.bool_],
+        *,
+        classes: Iterable[str],
     ) -> dict[str, Any]:
-        """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
-        and digests for the manifest, and whether the mask is binary.
+        """Write an image of some classes and its mask [H, W], by which ``found`` is defect; returns
+        their paths and digests for the manifest, and whether the mask is binary.
         """
         if self.binary:
             mask = np.uint8(255) * found
         files: dict[str, Any] = {"binary": self.binary}
+        home = AND.join(self.model.info.folders[one] for one in classes)
         for kind, content in (("output", picture), ("mask", Picture(mask[..., None]))):
             folder = "images" if kind == "output" else "masks"
             name = f"{row.name}{suffix_of(content)}"
-            path = Path(folder) / self.model.info.folders[row.defect] / name
+            path = Path(folder) / home / name
             data = encode(content)
             write_atomically(self.out / path, data, sync=False)
             files |= {kind: path.as_posix(), f"{kind}_sha256": digest(data)}
