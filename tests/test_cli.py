@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from defectgan import __version__
 from defectgan.images import Picture, write_picture
 from defectgan.training import watch
-from tests.conftest import CLASSES, TINY, wait_for
+from tests.conftest import CLASSES, VISIBLE, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
 DEFECTGAN = str(Path(sys.executable).parent / "defectgan")
@@ -34,7 +34,7 @@ def place(boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """An empty folder with ./pcb, imgs/ and a tiny configuration, where commands run."""
     shutil.copytree(boards, tmp_path / "pcb")
     shutil.copytree(boards / "normal", tmp_path / "imgs")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(VISIBLE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEFECTGAN_CONFIG", "tiny.yaml")
     return tmp_path

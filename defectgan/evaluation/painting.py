@@ -126,16 +126,23 @@ def paint(
 
     Raises:
         ModelError: if the model does not know a class, or cannot choose among candidates.
-        CheckFailed: if it paints nothing visible too often.
     """
     normal, *defects = real.part(TRAIN).members
     sources = Sources(tuple(sample.file for sample in normal), ())
     for k, (part, members) in enumerate(zip(_folders(real), defects, strict=True), start=1):
         name = real.classes[k]
         n = added(ratio, len(members))
-        job = GenerateJob(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
-        outcome = run_job(job, model, folder / part, device=device, batch_size=PAINT_BATCH)
-        outcome.refuse_short(n, folder / part)
+        # A model that paints nothing is to be measured, not refused: all is kept as it comes.
+        job = GenerateJob(
+            sources,
+            (name,),
+            n,
+            seed + k,
+            binary_masks=False,
+            candidates=candidates,
+            checks=None,
+        )
+        run_job(job, model, folder / part, device=device, batch_size=PAINT_BATCH)
 
 
 def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.device) -> None:

@@ -85,7 +85,7 @@ class Finisher:
     @property
     def tries(self) -> int:
         """How many candidates a round has."""
-        return self.candidates * (1 if self.checks is None else self.checks.rivals)
+        return self.candidates * (self.checks.rivals if self.checks else 1)
 
     def __call__(self, round_: Round, results: Sequence[Result]) -> "ManifestRow | GivenUp | Round":
         """The row of an image that is finished or given up, or what is to be painted next of it."""

@@ -27,7 +27,7 @@ class GenerateJob:
     With several ``candidates`` each image is painted so many times, on up to ``CAP`` good images,
     and the one is kept whose class the critic is surest of; None leaves the number to the folder's
     earlier images, then to the model. ``wishes`` say how they are painted, ``checks`` what a
-    painting must hold to be kept.
+    painting must hold to be kept; None: all are kept as they come, also those that show nothing.
     """
 
     sources: Sources
@@ -37,7 +37,7 @@ class GenerateJob:
     binary_masks: bool
     candidates: int | None = None
     wishes: Wishes = wishes.USUAL
-    checks: Checks = checks.USUAL
+    checks: Checks | None = checks.USUAL
 
     @property
     def placed(self) -> bool:
@@ -69,7 +69,7 @@ class Order:
     @property
     def tries(self) -> int:
         """How many candidates a defect takes, where none is rejected."""
-        return self.candidates * self.job.checks.rivals
+        return self.candidates * (self.checks.rivals if self.checks else 1)
 
     def record(self, model: Model) -> dict[str, Any]:
         """What tells this job from another one in the same folder; how many images it has does
@@ -102,7 +102,7 @@ def settle(job: GenerateJob, model: Model, out: Path) -> Order:
         model.info.label_of(name)
     if isinstance(job.wishes.where, LearnedArea):
         refuse_unlearned(model, job.defects)
-    if job.checks.of_mask and not job.wishes.strength:
+    if job.checks and job.checks.of_mask and not job.wishes.strength:
         raise SettingError("a strength of 0 paints nothing: no mask can be asked of it")
     there = recorded_job(out, model)
     candidates = job.candidates or (there or {}).get("candidates") or usual_candidates(model)
@@ -144,7 +144,7 @@ def refuse_without_critic(job: GenerateJob, model: Model, candidates: int) -> No
             f"{alone} choose among {candidates} candidates: take the weights of a run, or one "
             "candidate"
         )
-    if job.checks.of_critic:
+    if job.checks and job.checks.of_critic:
         raise ModelError(
             f"{alone} tell how sure it is of a class and what the best images are: take the "
             "weights of a run, or check masks alone"

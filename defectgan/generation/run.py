@@ -104,7 +104,7 @@ def run_job(
             model,
             device,
             placed=job.placed,
-            compared=job.checks.keep_best is not None,
+            compared=job.checks is not None and job.checks.keep_best is not None,
         )
         thresholds = order.thresholds or find_thresholds(job, paint)
         finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
