@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from defectgan.data.masks import HUGGING, along_border
 from defectgan.errors import SettingError
 from defectgan.generation.wishes import Amount
 
@@ -96,6 +95,9 @@ class Checks:
         """Why the pixels [H, W] of a mask are not taken, None where they are; ``seen`` are those in
         the window that the model saw.
         """
+        # Not for the help of a command, which reads the checks.
+        from defectgan.data.masks import HUGGING, along_border
+
         area = int(found.sum())
         if self.min_area is not None and area < self.min_area.of(found.size):
             return SMALL, _shown(area, found.size, self.min_area)
