@@ -247,12 +247,21 @@ def test_the_share_along_the_border_is_that_in_a_strip_of_a_sixteenth() -> None:
     assert along_border(found) == 0.75
 
 
-def test_what_nobody_would_see_is_rejected(model: Model, boards: Path, tmp_path: Path) -> None:
-    """An opaque layer that changes nothing is a mask over nothing."""
-    wishes = Wishes(strength=0.02)
-    outcome = make_set(model, boards / "normal", tmp_path / "set", n=1, wishes=wishes)
+def test_what_nobody_would_see_is_rejected(blind: Model, boards: Path, tmp_path: Path) -> None:
+    """An opaque layer that shows the image as it is: a mask over nothing."""
+    with torch.no_grad():
+        bias = generator_of(blind).head.bias
+        bias[:-1], bias[-1] = 0, 20  # type: ignore[index]
+    outcome = make_set(blind, boards / "normal", tmp_path / "set", n=1)
     (one,) = outcome.given_up
-    assert {r.why for r in one.rejected} <= {EMPTY, UNSEEN} and len(one.rejected) == PAINTINGS
+    assert {r.why for r in one.rejected} == {UNSEEN} and len(one.rejected) == PAINTINGS
+
+
+def test_a_good_image_is_as_real_as_itself(model: Model, boards: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"wishes": Wishes(strength=0.0), "checks": Checks(keep_best=0.5)}
+    make_set(model, boards / "normal", tmp_path / "set", **asked)
+    rows = read_manifest(tmp_path / "set")
+    assert {row.realism for row in rows} == {0.0} and any(row.critic_score for row in rows)
 
 
 def test_there_are_as_many_paintings_for_few_candidates_as_for_many() -> None:

@@ -258,7 +258,7 @@ def _near(taken: _Taken) -> Region:
         return near
     scale = view.window.height / view.inside.height
     kernel = np.ones((2 * round(APART * scale) + 1,) * 2, np.uint8)
-    return cv2.dilate((taken.painted.mask > 0).astype(np.uint8), kernel) > 0
+    return cv2.dilate(taken.found.astype(np.uint8), kernel) > 0
 
 
 def _around(windows: Sequence[Box]) -> Window:
