@@ -136,14 +136,16 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def sort_json_lines(path: Path, key: str) -> None:
-    """Bring the lines of a JSON Lines file into the order of one of their values; no more of it
-    is in memory at once than a line and where the others begin.
+    """Bring the lines of a JSON Lines file into the order of one of their values, if they are not;
+    no more of it is in memory at once than a line and where the others begin.
     """
     order, start = [], 0
     with path.open("rb") as file:
         for line in file:
             order.append((json.loads(line)[key], start))
             start += len(line)
+    if order == sorted(order):
+        return
     with atomic_path(path) as part, part.open("wb") as new, path.open("rb") as file:
         for _, start in sorted(order):
             file.seek(start)

@@ -23,7 +23,8 @@ from defectgan.generation.plan import find_sources
 from defectgan.generation.prepare import generate, prepare
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
-from defectgan.images import read_picture
+from defectgan.generation.wishes import Wishes
+from defectgan.images import read_mask, read_picture
 from defectgan.model.file import Model, load_model
 from defectgan.model.pixels import model_view
 from defectgan.views import Viewer
@@ -106,10 +107,11 @@ def test_per_class_makes_so_many_of_each(run: Path, boards: Path, tmp_path: Path
         {"normal": None, "jobs": Path("jobs.csv"), "defects": ["tin"]},
         {"like": Path("missed"), "balance_to": Path("pcb")},
         {"like": Path("missed"), "per_class": 2},
+        {"per_class": 2, "wishes": Wishes(together=True)},
     ],
 )
 def test_what_is_made_is_said_once(run: Path, asked: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=r"said once|named once"):
+    with pytest.raises(SettingError, match=r"said once|named once|in all"):
         usual: dict[str, Any] = {"normal": "imgs", "model": run}
         prepare(**(usual | asked))
 
@@ -153,6 +155,28 @@ def test_a_file_of_jobs_says_what_is_painted_on_what(run: Path, imgs: Path, tmp_
     ) == files_of(out)
 
 
+def test_a_row_of_jobs_has_a_region_and_a_strength_of_its_own(
+    run: Path, imgs: Path, tmp_path: Path
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"source": "imgs", "classes": ["tin"], "region": "4,8,20,16", "count": 2},
+        {"source": "imgs", "classes": ["tin"], "region": [0.5, 0.5, 0.5, 0.5], "strength": 0.5},
+        {"source": "imgs", "classes": ["tin"], "strength": 0},
+    ]
+    out = generate(
+        None, model=run, jobs=jobs_file(tmp_path, *rows), out=tmp_path / "a", candidates=1
+    )
+    first, second, third, last = rows_of(out)
+    for row, region in ((first, (4, 8, 20, 16)), (second, (4, 8, 20, 16)), (third, (24,) * 4)):
+        (instance,) = row["instances"]
+        assert tuple(instance["region"]) == region
+    assert "strength" not in second and (third["strength"], last["strength"]) == (0.5, 0)
+    assert not read_mask(out / last["mask"]).any()
+    other = jobs_file(tmp_path, *[row | {"strength": 1} for row in rows])
+    with pytest.raises(DataError, match=r"another job.*jobs_sha256"):
+        generate(None, model=run, jobs=other, out=out)
+
+
 def test_the_same_jobs_in_a_table_make_the_same_set(run: Path, imgs: Path, tmp_path: Path) -> None:
     table = tmp_path / "jobs.csv"
     table.write_text("source,class,count,seed\nimgs,tin|wound,3,\nimgs/0002.png,,1,5\n")
@@ -170,7 +194,10 @@ def test_the_same_jobs_in_a_table_make_the_same_set(run: Path, imgs: Path, tmp_p
     ("row", "said"),
     [
         ({"source": "imgs", "regoin": "1"}, r"line 2 of .* has a column regoin: found source"),
-        ({"source": "imgs", "strength": 1}, r"line 2 of .* has a column strength: found"),
+        ({"source": "imgs", "strength": 3}, r"line 2 of .* has 3 as its strength: expected 0 to 2"),
+        ({"source": "imgs", "strength": "x"}, r"line 2 of .* has 'x' as its strength"),
+        ({"source": "imgs", "region": "1,2"}, r"line 2 of .*: region: 1,2 is no box"),
+        ({"source": "imgs", "region": 7}, r"line 2 of .* has 7 as its region: expected a box"),
         ({"source": "none"}, r"line 2 of .*: no images in .*none"),
         ({"classes": "tin"}, r"line 2 of .* has None as its source: expected good images"),
         ({"source": "imgs", "classes": "tni"}, r"line 2 of .* a class tni.* did you mean tin\?"),

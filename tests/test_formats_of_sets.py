@@ -31,6 +31,7 @@ from defectgan.generation.formats.yolo import labels_of, outline
 from defectgan.generation.plan import find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
+from defectgan.generation.wishes import Span, Wishes
 from defectgan.images import Picture, read_mask, read_picture, write_picture
 from defectgan.manifest import MANIFEST
 from defectgan.model.file import load_model
@@ -196,6 +197,40 @@ def test_the_table_says_what_the_manifest_says(painted: Path) -> None:
         assert int(line["parts"]) == number_of_parts(found_in(painted, row))
         if row["box"]:
             assert [int(line[s]) for s in ("left", "top", "width", "height")] == row["box"]
+
+
+@OLD_PYCOCOTOOLS
+def test_an_image_of_several_classes_has_an_annotation_of_each_of_its_defects(
+    tmp_path: Path,
+) -> None:
+    out, classes = tmp_path / "set", ("tin", "wound")
+    model = load_model(ROOT / "sample_data/pcb64.safetensors")
+    sources = find_sources(str(ROOT / "sample_data/normal"))
+    wishes = Wishes(size=Span.read("16..20"), together=True)
+    job = GenerateJob(sources, classes, 4, 0, False, 1, wishes=wishes)
+    run_job(job, model, out, device=CPU, batch_size=16)
+    export_set(out, FORMATS)
+    coco = COCO(str(out / "annotations.json"))
+    names = {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())}
+    segments = {image: (labels, found) for image, labels, found in ultralytics(out)}
+    with (out / "labels.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(coco.imgs) == len(table) == 4
+    for image, line, row in zip(coco.dataset["images"], table, rows_of(out), strict=True):
+        assert image["file_name"] == line["file"] == row["output"]
+        assert line["labels"] == "tin|wound"
+        told = [(one["class"], one["box"]) for one in row["instances"]]
+        annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
+        assert [(names[one["category_id"]], one["bbox"]) for one in annotations] == told
+        assert sum(coco.annToMask(one) for one in annotations).max() == 1
+        root = ET.parse(out / f"VOCdevkit/VOC2012/Annotations/{Path(row['output']).stem}.xml")
+        assert [thing.findtext("name") for thing in root.iter("object")] == list(classes)
+        labels, outlines = segments[(out / row["output"]).resolve()]
+        assert set(labels) == {0, 1} and len(outlines) == number_of_parts(found_in(out, row))
+        name = Path(row["output"]).name
+        assert (out / "mvtec/test/tin+wound" / name).is_file()
+        masks = out / "mvtec/ground_truth/tin+wound"
+        assert (masks / f"{Path(name).stem}_mask.png").is_file()
 
 
 @OLD_PYCOCOTOOLS

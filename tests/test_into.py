@@ -17,6 +17,7 @@ from defectgan.files import read_json_lines, write_json_lines
 from defectgan.generation.formats import export_set
 from defectgan.generation.into import ADDED, RECORD, remove_from
 from defectgan.generation.prepare import generate, prepare
+from defectgan.generation.wishes import Span, Wishes
 from defectgan.images import read_mask, read_picture
 from defectgan.settings.data import DataConfig
 from tests.conftest import CLASSES, ROOT, rows_of
@@ -72,6 +73,17 @@ def test_what_is_added_is_read_with_its_masks_and_taken_out_again_without_a_trac
     assert files_of(root) == before
     with pytest.raises(DataError, match="nothing was added to"):
         remove_from(root)
+
+
+def test_images_of_several_classes_are_added_by_the_name_of_their_folder(
+    mvtec: Path, boards: Path
+) -> None:
+    wishes = Wishes(size=Span.read("16..20"), together=True)
+    add(mvtec, boards, n=2, defects=["tin", "wound"], wishes=wishes)
+    for place in ("test", "ground_truth"):
+        assert len(list((mvtec / place / "tin+wound").glob("defectgan-*.png"))) == 2
+    assert remove_from(mvtec) == (4, [])
+    assert not (mvtec / "test" / "tin+wound").exists()
 
 
 def test_the_same_line_goes_on_and_another_one_adds_beside_it(data: Path, boards: Path) -> None:

@@ -21,8 +21,10 @@ from defectgan.generation.plan import find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import GenerateOutcome, join_shards, run_job
 from defectgan.generation.shards import WHOLE, Shard, parse_shard
+from defectgan.generation.tasks import Task
+from defectgan.generation.where import read_box
 from defectgan.locks import held, is_held
-from defectgan.manifest import MANIFEST
+from defectgan.manifest import MANIFEST, REJECTED
 from defectgan.model.file import Model, load_model
 from defectgan.processes import Crew
 from tests.conftest import CLASSES, ROOT, STUCK_AFTER, generator_of, rows_of
@@ -90,6 +92,32 @@ def test_any_number_of_shards_joins_to_the_files_of_one_job(
     assert sum(shares) == N and not (out / MANIFEST).exists()
     assert join_shards(job_on(boards), model, out).there == N
     assert files_of(out) == files_of(whole)
+
+
+def test_images_that_were_given_up_are_joined_and_not_missing(
+    model: Model, boards: Path, tmp_path: Path
+) -> None:
+    """For every second row there is no room on its images."""
+    sources = find_sources(str(boards / "normal"))
+    places = [read_box(text) for text in ("0,0,48,48", "500,0,8,8")]
+    tasks = tuple(Task(sources, ("tin",), 3, i, places[i % 2]) for i in range(4))
+    job: dict[str, Any] = {"tasks": tasks, "n": 12, "defects": ("tin",)}
+    one, out = tmp_path / "one", tmp_path / "set"
+    outcome = make(model, boards, one, **job)
+    lost = [3, 4, 5, 9, 10, 11]
+    assert outcome.made == 6 and [g.number for g in outcome.given_up] == lost
+    for shard in (Shard(1, 2), Shard(0, 2)):
+        made = make(model, boards, out, shard, **job)
+        mine = [number for number in lost if shard.has(number)]
+        assert [g.number for g in made.given_up] == mine
+        with pytest.raises(CheckFailed, match=r"of tin are missing: .* no room"):
+            made.refuse_short(shard.share(12), shard.folder(out))
+    again = make(model, boards, out, Shard(0, 3), **job)  # finds what others gave up
+    assert again.made == 0 and not (Shard(0, 3).folder(out) / REJECTED).exists()
+    joined = join_shards(job_on(boards, **job), model, out)
+    assert joined.there == 6 and [g.number for g in joined.given_up] == lost
+    assert files_of(out) == files_of(one)
+    assert make(model, boards, out, **job)[:2] == (6, 0)
 
 
 def test_a_missing_shard_is_said_and_made_by_itself_or_by_the_whole_job(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defectgan.generation.choose import CANDIDATES
+from defectgan.generation.wishes import Wishes
 from defectgan.listener import LOG
 from defectgan.words import counted
+from defectgan_cli import generate_wishes as asked
 from defectgan_cli import options
 from defectgan_cli.console import CountReport, Reporter, grouped, minutes
 from defectgan_cli.generate_parts import launch_on_gpus, own_shard, part_of, take_out
@@ -71,7 +73,7 @@ def generate(
         setting(
             DATA,
             "A .jsonl or .csv file with a row a task, in the place of --normal: source, classes, "
-            "count, seed.",
+            "count, seed, region, strength.",
             env="JOBS",
             default="none",
         ),
@@ -125,6 +127,17 @@ def generate(
         ),
     ] = None,
     candidates: options.Candidates = None,
+    where: asked.Where = None,
+    forbidden: asked.Forbidden = None,
+    size: asked.Size = None,
+    count_per_image: asked.CountPerImage = "1",
+    together: asked.Together = False,
+    strength: asked.Strength = 1.0,
+    min_confidence: asked.MinConfidence = None,
+    keep_best: asked.KeepBest = None,
+    min_area: asked.MinArea = None,
+    max_area: asked.MaxArea = None,
+    no_border: asked.NoBorder = False,
     device: Annotated[
         str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")
     ] = "auto",
@@ -157,7 +170,9 @@ def generate(
     """Paint defects onto good images; returns images with pixel masks.
 
     Images keep their size, depth and every pixel that is not painted. A job that was killed goes on
-    when it is called again with the same --out, and a larger --n adds to what is there.
+    when it is called again with the same --out, and a larger --n adds to what is there. A painting
+    that shows nothing, or less than is asked for, is painted again; where that does not help, the
+    job ends with exit code 4 and says what is missing.
 
     Example: defectgan generate --normal imgs/ --defect brushing --n 500
     """
@@ -167,6 +182,7 @@ def generate(
     from defectgan.generation.into import add_to
     from defectgan.generation.prepare import prepare
     from defectgan.generation.run import join_shards
+    from defectgan.generation.shards import WHOLE
     from defectgan.manifest import MANIFEST
     from defectgan.processes import join_crew
 
@@ -197,6 +213,10 @@ def generate(
         like=like,
         jobs=jobs,
         into=into,
+        where=where,
+        forbidden=forbidden,
+        wishes=Wishes.read(size=size, count=count_per_image, together=together, strength=strength),
+        checks=asked.checks_of(min_confidence, keep_best, min_area, max_area, no_border=no_border),
         device=device,
     )
     rejected = job.job.sources.rejected
@@ -243,6 +263,7 @@ def generate(
                 "candidates": job.order.candidates,
                 "doubted": doubted if job.model.painter.has_critic else None,
                 "rejected": len(rejected) + len(result.damaged),
+                "given_up": len(result.given_up),
                 "seconds": round(time.perf_counter() - started, 1),
             }
         )
@@ -251,6 +272,8 @@ def generate(
         typer.echo(f"{_outcome(result, job.job.n, joined=of_parts)}: {into or job.out}")
         for name, path in written.items():
             typer.echo(f"{name}: {path}")
+    of = WHOLE if shard is None else shard_of_job
+    result.refuse_short(of.share(job.job.n), of.folder(job.out))
 
 
 def _announce(job: "Prepared", shard: "Shard", reporter: Reporter, *, all_in: str) -> None:

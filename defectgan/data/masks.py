@@ -4,7 +4,7 @@ Above half of the largest value a mask has is defect, so 0 and 1, 0 and 255 and 
 in a mask that a model has painted, what lies above the opacity that was recorded with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,10 @@ COVERED = 128
 
 # Of 255: a change of a pixel from which on it counts as visible.
 VISIBLE = 10
+
+# The strip along the border of an image, in shares of its sides, and the share of a mask in it from
+# which on the mask hugs the border.
+STRIP, HUGGING = 1 / 16, 0.75
 
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
@@ -90,6 +94,13 @@ def look_at_mask(path: Path) -> MaskFacts:
         )
 
 
+def along_border(found: NDArray[np.bool_]) -> float:
+    """The share of a region [H, W] that lies in the strip along the border; 0 of an empty one."""
+    rows, columns = (max(1, round(side * STRIP)) for side in found.shape)
+    area = int(found.sum())
+    return 1 - int(found[rows:-rows, columns:-columns].sum()) / area if area else 0.0
+
+
 def half_covered(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which pixels are defect, by a mask in 0..255 that was brought to another size."""
     return np.asarray(mask >= COVERED)
@@ -137,6 +148,19 @@ def cut_parts(region: NDArray[np.bool_]) -> list[Part]:
         if i
     ]
     return sorted(found, key=lambda part: (part.top, part.left))
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Parts of a region as one, which may not be connected."""
+    left, top = min(part.left for part in parts), min(part.top for part in parts)
+    right = max(part.left + part.pixels.shape[1] for part in parts)
+    bottom = max(part.top + part.pixels.shape[0] for part in parts)
+    pixels = np.zeros((bottom - top, right - left), bool)
+    for part in parts:
+        rows, columns = part.pixels.shape
+        y, x = part.top - top, part.left - left
+        pixels[y : y + rows, x : x + columns] |= part.pixels
+    return Part(left, top, pixels)
 
 
 def _blocks(

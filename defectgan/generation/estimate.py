@@ -20,7 +20,7 @@ def expected_seconds(prepared: Prepared, shard: Shard, *, batch_size: int) -> fl
         DataError: if all sources are damaged.
         OutOfMemory: if not even one image at a time fits into memory.
     """
-    each = max(1, batch_size // prepared.order.candidates)
+    each = max(1, batch_size // prepared.order.tries)
     first, both = each, (1 + TIMED) * each
 
     def seconds(out: Path, n: int) -> float:

@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 from defectgan.data.layouts import read_layout
 from defectgan.errors import DataError
 from defectgan.files import append_json_lines, digest, each_json_line, sha256, write_atomically
-from defectgan.generation.formats.base import facts_of, look, place_file
+from defectgan.generation.formats.base import SetFacts, facts_of, look, place_file
 from defectgan.generation.request import GenerateJob, Order
 from defectgan.images import Picture, encode
 from defectgan.locks import held
 from defectgan.manifest import ManifestRow, each_row
 from defectgan.model.file import Model
-from defectgan.names import safe_folders
 
 ADDED, RECORD = ".defectgan-added", "added.jsonl"
 # Rows that are recorded before their files are placed.
@@ -42,7 +41,7 @@ def set_in(folder: Path, job: GenerateJob, model: Model) -> Path:
             f"{folder} is of the layout {listing.layout}: only to class folders and MVTec's can be "
             "added without changing a file; name a new folder for the set and join them yourself"
         )
-    told = Order(job, job.candidates or 0, None).record(model)
+    told = Order(job, job.candidates or 0, None, job.checks).record(model)
     return folder / ADDED / digest(json.dumps(told, sort_keys=True).encode())[:8]
 
 
@@ -54,13 +53,13 @@ def add_to(folder: Path, out: Path) -> int:
         DataError: if a file of the same name is there that was not added, or a job is at work.
     """
     mvtec = read_layout(folder).layout == "mvtec"
-    folders = safe_folders(facts_of(out).classes)
+    facts = facts_of(out)
     record, count = folder / ADDED / RECORD, 0
     with held(folder / ADDED):
         there = {row["file"] for row in each_json_line(record)}
         rows = each_row(out)
         while chunk := list(islice(rows, CHUNK)):
-            files = [f for row in chunk for f in _files(out, row, folders, mvtec=mvtec)]
+            files = [f for row in chunk for f in _files(facts, row, mvtec=mvtec)]
             new = [file for file in files if file.name not in there]
             for file in new:
                 if (folder / file.name).exists():
@@ -93,11 +92,10 @@ class _File(NamedTuple):
             place_file(self.origin, path)
 
 
-def _files(
-    out: Path, row: ManifestRow, folders: dict[str, str], *, mvtec: bool
-) -> tuple[_File, _File]:
+def _files(facts: SetFacts, row: ManifestRow, *, mvtec: bool) -> tuple[_File, _File]:
     """An image and its mask."""
-    image, home = out / row.output, folders[row.defect]
+    out, home = facts.out, facts.folder(row)
+    image = out / row.output
     name = f"defectgan-{out.name}-{image.name}"
     stem = name.rpartition(".")[0]
     mask = encode(Picture(look(out, row).mask[..., None]))

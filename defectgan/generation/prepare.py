@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,8 @@ from defectgan.data.facts import Facts
 from defectgan.data.levels import about_dim
 from defectgan.errors import SettingError
 from defectgan.generation.amounts import to_balance
+from defectgan.generation.checks import USUAL as USUAL_CHECKS
+from defectgan.generation.checks import Checks
 from defectgan.generation.formats import check_formats, export_set
 from defectgan.generation.into import add_to, set_in
 from defectgan.generation.likeness import Examples, read_examples
@@ -20,6 +22,8 @@ from defectgan.generation.request import GenerateJob, Order, settle
 from defectgan.generation.run import run_job
 from defectgan.generation.shards import WHOLE, Shard
 from defectgan.generation.tasks import Task, read_tasks, sources_of
+from defectgan.generation.where import read_area
+from defectgan.generation.wishes import USUAL, Wishes
 from defectgan.listener import SILENT, Listener
 from defectgan.model.file import Model, load_model
 from defectgan.names import plain_name
@@ -31,7 +35,7 @@ NAMED = 3
 # Images computed at once.
 BATCH = 16
 # Images that are made where nobody says how many.
-USUAL = 100
+USUAL_N = 100
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Prepared:
 
     @property
     def paintings(self) -> int:
-        """How many candidates all images take together."""
-        return self.job.n * self.order.candidates
+        """How many candidates all images take together, where none is rejected."""
+        return round(self.job.n * self.order.paintings_each)
 
     @property
     def first_paintings(self) -> int:
@@ -80,16 +84,22 @@ def prepare(
     like: Path | None = None,
     jobs: Path | None = None,
     into: Path | None = None,
+    where: str | Path | None = None,
+    forbidden: str | Path | None = None,
+    wishes: Wishes = USUAL,
+    checks: Checks = USUAL_CHECKS,
     device: str = "auto",
 ) -> Prepared:
     """Find all that a job takes; the arguments are those of ``generate``.
 
     Raises:
         SettingError: if there is no such device, or arguments contradict each other.
-        DataError: if there are no sources, or the folder holds something else.
+        DataError: if there are no sources, masks are missing, or the folder holds something else.
         ModelError: if there is no model, or it cannot do it.
     """
-    _refuse_contradictions(normal, n, per_class, balance_to, like, jobs, defects)
+    _refuse_contradictions(
+        normal, n, per_class, balance_to, like, jobs, defects, together=wishes.together
+    )
     place = own_device(device)
     trained = load_model(find_model(model), device=place)
     known = trained.info.classes[1:]
@@ -117,16 +127,21 @@ def prepare(
         classes = tuple(name for name in classes if name in shares)
     if per_class is not None:
         n = per_class * len(classes)
+    allowed, barred = (
+        None if area is None else read_area(str(area), sources.files) for area in (where, forbidden)
+    )
     job = GenerateJob(
         sources,
         classes,
-        USUAL if n is None else n,
+        USUAL_N if n is None else n,
         seed,
         binary_masks=binary_masks,
         candidates=candidates,
         shares=shares,
         tasks=tasks,
         like=examples,
+        wishes=replace(wishes, where=allowed, forbidden=barred),
+        checks=checks,
     )
     if into is not None:
         if out is not None:
@@ -144,6 +159,8 @@ def _refuse_contradictions(
     like: Path | None,
     jobs: Path | None,
     defects: Sequence[str] | None,
+    *,
+    together: bool,
 ) -> None:
     """Make sure that one thing alone says what is made.
 
@@ -167,6 +184,11 @@ def _refuse_contradictions(
             "which classes are made is said once: all alike, by images to make more of, by a data "
             "set to balance, or by a file of jobs"
         )
+    if together and any(shares):
+        raise SettingError(
+            "where all classes are painted into each image there are as many of each: say how many "
+            "images there will be in all"
+        )
 
 
 def generate(
@@ -186,6 +208,10 @@ def generate(
     jobs: Path | None = None,
     into: Path | None = None,
     formats: Sequence[str] = (),
+    where: str | Path | None = None,
+    forbidden: str | Path | None = None,
+    wishes: Wishes = USUAL,
+    checks: Checks = USUAL_CHECKS,
     device: str = "auto",
     shard: Shard = WHOLE,
     listener: Listener = SILENT,
@@ -216,16 +242,24 @@ def generate(
         into: a folder of real images to add to, in the place of ``out``: nothing in it is
             overwritten, and ``into.remove_from`` takes out again what was added.
         formats: further formats to write the set in, when all of it is there.
+        where: where defects may be: a box ``x,y,w,h`` in pixels or, with decimal points, shares of
+            the image; a mask file; a folder of masks called like the images; ``learned``.
+        forbidden: where none may be, likewise.
+        wishes: size, number and strength of the defects.
+        checks: what a painting must hold to be kept.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         shard: the part of the images to make, beside other shards in the same ``out``; when all are
             done, the same call without a shard joins them.
         listener: who is told how it goes.
 
     Raises:
-        SettingError: if there is no such device.
-        DataError: if there are no sources, all are damaged, or the folder holds something else.
+        SettingError: if there is no such device, or wishes and checks contradict each other.
+        DataError: if there are no sources, all are damaged, masks are missing, or the folder holds
+            something else.
         ModelError: if there is no model, or it cannot do it.
         OutOfMemory: if not even one image at a time fits into memory.
+        CheckFailed: if images are missing because every painting of them was rejected; what was
+            made is there.
     """
     check_formats(formats)
     prepared = prepare(
@@ -242,10 +276,14 @@ def generate(
         like=like,
         jobs=jobs,
         into=into,
+        where=where,
+        forbidden=forbidden,
+        wishes=wishes,
+        checks=checks,
         device=device,
     )
     with listener.counting("images", shard.share(prepared.job.n)) as done:
-        run_job(
+        outcome = run_job(
             prepared.job,
             prepared.model,
             prepared.out,
@@ -259,6 +297,7 @@ def generate(
         export_set(prepared.out, formats, say=listener.warn)
         if into is not None:
             add_to(into, prepared.out)
+    outcome.refuse_short(shard.share(prepared.job.n), shard.folder(prepared.out))
     return prepared.out
 
 

@@ -47,7 +47,6 @@ class Shelf:
         """Args: all sources, the model that shall see them, and what reads."""
         self._files, self._info, self._pool = files, info, pool
         self._place = {path: i for i, path in enumerate(files)}
-        self._viewer = Viewer(info.form.view)
         self._reading: dict[Path, Future[Source]] = {}
         self._kept: OrderedDict[Path, Source] = OrderedDict()
         self._taken = 0
@@ -84,10 +83,13 @@ class Shelf:
         if found is None:
             raise DataError(f"all sources are damaged, the last: {self.damaged[path]}")
         sound, (picture, sha256) = found
-        return Source(sound, sha256, picture, self._seen_whole(picture))
+        return Source(sound, sha256, picture, seen_whole(picture, self._info))
 
-    def _seen_whole(self, picture: Picture) -> tuple[View, Tensor] | None:
-        if not self._viewer.whole:
-            return None
-        info, view = self._info, self._viewer(picture.size)
-        return view, model_view(picture, view, info.channels, info.levels_of(picture))
+
+def seen_whole(picture: Picture, info: ModelInfo) -> tuple[View, Tensor] | None:
+    """What the model sees of a picture, where it sees all of it; else None."""
+    viewer = Viewer(info.form.view)
+    if not viewer.whole:
+        return None
+    view = viewer(picture.size)
+    return view, model_view(picture, view, info.channels, info.levels_of(picture))

@@ -10,12 +10,14 @@ from typing import Any
 
 from defectgan.data.layouts.table_rows import LABEL_SEPARATOR
 from defectgan.data.layouts.texts import read_text
-from defectgan.errors import DataError
+from defectgan.errors import DataError, SettingError
 from defectgan.files import digest, parse_object
-from defectgan.generation.plan import PlanRow, Sources, find_sources, make_plan, row_seed
+from defectgan.generation.plan import Sources, Wanted, find_sources, row_seed, wanted_images
+from defectgan.generation.where import BoxArea, read_box
+from defectgan.generation.wishes import STRONGEST, Wishes
 from defectgan.words import found
 
-COLUMNS = ("source", "classes", "count", "seed")
+COLUMNS = ("source", "classes", "count", "seed", "region", "strength")
 # What people call a column of one class.
 _ALSO = {"class": "classes"}
 
@@ -23,13 +25,21 @@ _ALSO = {"class": "classes"}
 @dataclass(frozen=True)
 class Task:
     """A row: ``count`` images of the ``classes`` in turn on the ``sources`` in turn; all draws come
-    from ``seed``.
+    from ``seed``. What its ``region`` and ``strength`` leave open is as the whole job wishes.
     """
 
     sources: Sources
     classes: tuple[str, ...]
     count: int
     seed: int
+    region: BoxArea | None = None
+    strength: float | None = None
+
+    def wishes(self, of_job: Wishes) -> Wishes:
+        """How its images shall be painted."""
+        where = of_job.where if self.region is None else self.region
+        strength = of_job.strength if self.strength is None else self.strength
+        return replace(of_job, where=where, strength=strength)
 
 
 def read_tasks(file: Path, classes: Sequence[str], *, seed: int) -> tuple[Task, ...]:
@@ -38,7 +48,8 @@ def read_tasks(file: Path, classes: Sequence[str], *, seed: int) -> tuple[Task, 
     Args:
         file: with the columns ``COLUMNS``, of which ``source`` alone is needed: a folder, a file or
             a pattern of good images, relative to the file. ``classes`` separated by ``|`` in CSV,
-            or a list; all by default. ``count`` is 1 by default.
+            or a list; all by default. ``count`` is 1 by default, ``region``
+            a box ``x,y,w,h`` as of ``read_box``.
         classes: those that the model knows.
         seed: what the rows without a seed are drawn from, each apart.
 
@@ -54,7 +65,9 @@ def read_tasks(file: Path, classes: Sequence[str], *, seed: int) -> tuple[Task, 
         own = _whole(row, "seed", where, least=0)
         count = _whole(row, "count", where, least=1)
         drawn = row_seed(seed, i) if own is None else own
-        tasks.append(Task(known[source], named, 1 if count is None else count, drawn))
+        many = 1 if count is None else count
+        region, strength = _region(row.get("region"), where), _strength(row.get("strength"), where)
+        tasks.append(Task(known[source], named, many, drawn, region, strength))
     if not tasks:
         raise DataError(f"{file} has no rows: expected some with the columns {', '.join(COLUMNS)}")
     return tuple(tasks)
@@ -100,6 +113,31 @@ def _whole(row: Mapping[str, Any], name: str, where: str, *, least: int) -> int 
     return value
 
 
+def _region(value: Any, where: str) -> BoxArea | None:
+    """A box, as a text or as a list of its four numbers."""
+    if value is None or value == "":
+        return None
+    text = ",".join(map(str, value)) if isinstance(value, list) else value
+    try:
+        if isinstance(text, str):
+            return read_box(text)
+    except SettingError as error:
+        raise DataError(f"{where}: region: {error}") from error
+    raise DataError(f"{where} has {value!r} as its region: expected a box x,y,w,h")
+
+
+def _strength(value: Any, where: str) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        strength = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        strength = float("nan")
+    if not 0 <= strength <= STRONGEST:
+        raise DataError(f"{where} has {value!r} as its strength: expected 0 to {STRONGEST:g}")
+    return strength
+
+
 def _classes(value: Any, classes: Sequence[str], where: str) -> tuple[str, ...]:
     if value is None or value in ("", []):
         return tuple(classes)
@@ -129,26 +167,29 @@ def sources_of(tasks: Sequence[Task]) -> Sources:
 def digest_of(tasks: Sequence[Task]) -> str:
     """What tells some rows from others."""
     told = [
-        [[str(f) for f in task.sources.files], task.classes, task.count, task.seed]
+        [
+            *([str(f) for f in task.sources.files], task.classes, task.count, task.seed),
+            *(task.region and task.region.record(), task.strength),
+        ]
         for task in tasks
     ]
     return digest(json.dumps(told).encode())
 
 
-def plan_of(
-    tasks: Sequence[Task], *, candidates: int, wanted: Callable[[int], bool]
-) -> Iterator[list[PlanRow]]:
-    """The candidates of those images that are ``wanted``, row by row; see ``make_plan``."""
+def images_of(
+    tasks: Sequence[Task], wishes: Wishes, *, wanted: Callable[[int], bool]
+) -> Iterator[Wanted]:
+    """Those images that are ``wanted``, row by row; see ``wanted_images``."""
     first = 0
     for task in tasks:
-        rows = make_plan(
+        images = wanted_images(
             task.sources.files,
             task.classes,
             n=task.count,
             seed=task.seed,
-            candidates=candidates,
+            wishes=task.wishes(wishes),
             wanted=lambda number: wanted(first + number),  # noqa: B023
         )
-        for tries in rows:
-            yield [replace(row, number=first + row.number) for row in tries]
+        for image in images:
+            yield replace(image, first=replace(image.first, number=first + image.number))
         first += task.count

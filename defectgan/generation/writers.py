@@ -17,13 +17,18 @@ from defectgan.generation.plan import PlanRow
 from defectgan.generation.shards import WHOLE, Shard, forget_parts, parts_of
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.manifest import (
+    AND,
     JOB,
+    GivenUp,
     ManifestRow,
     NumberedRow,
+    append_given_up,
     append_rows,
     each_row,
+    given_up,
     sort_rows,
     sound_rows,
+    write_given_up,
     write_rows,
 )
 from defectgan.model.file import MODEL, Model
@@ -121,6 +126,9 @@ class FolderWriter:
         parts = parts_of(self.out) if self.shard.whole else []
         write_rows(self.home, whole([self.home, *parts]))
         if parts:
+            lost = _by_number(one for place in [self.home, *parts] for one in given_up(place))
+            if lost:
+                write_given_up(self.home, lost.values())
             self.put_in_order()
             forget_parts(self.out)
         return numbers
@@ -151,18 +159,25 @@ class FolderWriter:
         return True
 
     def write(
-        self, row: PlanRow, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+        self,
+        row: PlanRow,
+        picture: Picture,
+        mask: NDArray[np.uint8],
+        found: NDArray[np.bool_],
+        *,
+        classes: Iterable[str],
     ) -> dict[str, Any]:
-        """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
-        and digests for the manifest, and whether the mask is binary.
+        """Write an image of some classes and its mask [H, W], by which ``found`` is defect; returns
+        their paths and digests for the manifest, and whether the mask is binary.
         """
         if self.binary:
             mask = np.uint8(255) * found
         files: dict[str, Any] = {"binary": self.binary}
+        home = AND.join(self.model.info.folders[one] for one in classes)
         for kind, content in (("output", picture), ("mask", Picture(mask[..., None]))):
             folder = "images" if kind == "output" else "masks"
             name = f"{row.name}{suffix_of(content)}"
-            path = Path(folder) / self.model.info.folders[row.defect] / name
+            path = Path(folder) / home / name
             data = encode(content)
             write_atomically(self.out / path, data, sync=False)
             files |= {kind: path.as_posix(), f"{kind}_sha256": digest(data)}
@@ -172,6 +187,22 @@ class FolderWriter:
         """Append finished rows to the manifest."""
         append_rows(self.home, rows)
 
+    def give_up(self, images: list[GivenUp]) -> None:
+        """Write down images that are not made."""
+        append_given_up(self.home, images)
+
+    def given_up(self) -> dict[int, GivenUp]:
+        """Images that were given up before, by their numbers: they would be again."""
+        places = [self.home, *self.shard.other_manifests(self.out)]
+        lost = _by_number(one for place in places for one in given_up(place))
+        return {number: one for number, one in lost.items() if self.shard.has(number)}
+
     def put_in_order(self) -> None:
-        """Sort the manifest by number: what was taken away and made again stands at its end."""
+        """Sort the manifest and what was given up by number: what was taken away or rejected and
+        made again stands further down.
+        """
         sort_rows(self.home)
+
+
+def _by_number(images: Iterable[GivenUp]) -> dict[int, GivenUp]:
+    return {one.number: one for one in images}

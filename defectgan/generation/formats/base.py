@@ -3,7 +3,7 @@
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.data.masks import Part, cut_parts, read_region
+from defectgan.data.masks import Part, cut_parts, joined, read_region
 from defectgan.errors import DataError
 from defectgan.files import atomic_path, read_json
 from defectgan.heads import opened
-from defectgan.manifest import JOB, Box, ManifestRow, each_row
+from defectgan.manifest import AND, JOB, Box, ManifestRow, each_row
 from defectgan.model.info import MASK_THRESHOLD
 from defectgan.names import safe_folders
 
@@ -38,6 +38,10 @@ class SetFacts:
         """What the folder of each class is called."""
         return safe_folders(self.classes)
 
+    def folder(self, row: ManifestRow) -> str:
+        """What the folder of an image is called: by all of its classes."""
+        return AND.join(self.folders[name] for name in row.labels)
+
     def number(self, defect: str) -> int:
         """Counts the classes from 0."""
         return self.classes.index(defect)
@@ -52,27 +56,24 @@ def facts_of(out: Path) -> SetFacts:
     named = read_json(out / JOB).get("defects", []) if (out / JOB).is_file() else []
     thresholds: dict[str, set[float]] = {name: set() for name in named}
     for row in each_row(out):
-        for name, _ in labelled_boxes(row):
+        for name in row.labels:
             thresholds.setdefault(name, set()).add(row.threshold_or(MASK_THRESHOLD))
     if not thresholds:
         raise DataError(f"{out} holds no images of a job: make some first")
     return SetFacts(out, tuple(thresholds), {k: sorted(v) for k, v in thresholds.items()})
 
 
-def labelled_boxes(row: ManifestRow) -> list[tuple[str, Box | None]]:
-    """The class of each defect of an image, and where it lies."""
-    return [(row.defect, row.box)]
-
-
 @dataclass(frozen=True)
 class Shown:
-    """An image of a set: its ``row``, ``size`` (height, width), and each connected ``part`` of what
-    is defect in its mask with its class.
+    """An image of a set: its ``row``, ``size`` (height, width), and each connected one of the
+    ``parts`` of what is defect in its mask with its class, and its ``defects``: the parts that
+    belong together where the row says which defects there are, else each part.
     """
 
     row: ManifestRow
     size: tuple[int, int]
     parts: tuple[tuple[str, Part], ...]
+    defects: tuple[tuple[str, Part], ...]
 
     @property
     def stem(self) -> str:
@@ -100,20 +101,27 @@ def look(out: Path, row: ManifestRow) -> Shown:
         size = (image.height, image.width)
     if found.shape != size:
         raise DataError(f"{out / row.mask} is {found.shape}, its image {size}: make both again")
-    boxes = labelled_boxes(row)
-    return Shown(row, size, tuple((_class_of(part, boxes), part) for part in cut_parts(found)))
+    parts = cut_parts(found)
+    named = tuple((_defect_of(part, row)[0], part) for part in parts)
+    return Shown(row, size, named, _defects(row, parts) if row.instances else named)
 
 
-def _class_of(part: Part, boxes: list[tuple[str, Box | None]]) -> str:
-    """The class of the defect in whose box most of a part lies."""
-    if len(boxes) == 1:
-        return boxes[0][0]
-    return max(boxes, key=lambda one: _common(part.box, one[1]))[0]
+def _defects(row: ManifestRow, parts: Sequence[Part]) -> tuple[tuple[str, Part], ...]:
+    """The defects of an image that says which it has: the parts of each together."""
+    pieces: dict[tuple[str, Box], list[Part]] = {one: [] for one in row.boxes}
+    for part in parts:
+        pieces.setdefault(_defect_of(part, row), []).append(part)
+    return tuple((name, joined(own)) for (name, _), own in pieces.items() if own)
 
 
-def _common(a: Box, b: Box | None) -> int:
-    if b is None:
-        return -1
+def _defect_of(part: Part, row: ManifestRow) -> tuple[str, Box]:
+    """The class and the box of the defect in whose box most of a part lies."""
+    # Of one that a person has painted in since, or a row without boxes, nothing is known.
+    unknown = (row.labels[0], part.box)
+    return max(row.boxes, key=lambda one: _common(part.box, one[1]), default=unknown)
+
+
+def _common(a: Box, b: Box) -> int:
     wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     return max(wide, 0) * max(high, 0)

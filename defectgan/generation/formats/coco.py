@@ -54,7 +54,7 @@ class Coco(Writer[list[dict[str, Any]]]):
                 "bbox": list(part.box),
                 "iscrowd": 0,
             }
-            for name, part in shown.parts
+            for name, part in shown.defects
         ]
 
     def add(self, shown: Shown, made: list[dict[str, Any]]) -> None:

@@ -21,13 +21,13 @@ class Mvtec(Writer[None]):
 
     def __init__(self, facts: SetFacts, stack: ExitStack) -> None:
         super().__init__(facts, stack)
-        self._home, self._folders = self.out / HOME, facts.folders
+        self._home = self.out / HOME
         self._good: set[Path] = set()
         self._one = threading.Lock()
 
     def work(self, shown: Shown) -> None:
         row = shown.row
-        folder, image = self._folders[row.defect], self.out / row.output
+        folder, image = self.facts.folder(row), self.out / row.output
         place_file(image, self._home / "test" / folder / image.name)
         path = self._home / "ground_truth" / folder / f"{shown.stem}_mask.png"
         write_mask(path, shown.mask)

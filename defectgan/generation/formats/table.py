@@ -4,6 +4,7 @@ import csv
 from contextlib import ExitStack
 from pathlib import Path
 
+from defectgan.data.layouts.table_rows import LABEL_SEPARATOR
 from defectgan.files import atomic_path
 from defectgan.generation.formats.base import SetFacts, Shown, Writer
 
@@ -31,11 +32,11 @@ class Table(Writer[None]):
         pass
 
     def add(self, shown: Shown, made: None) -> None:
-        row = shown.row
+        row, labels = shown.row, LABEL_SEPARATOR.join(shown.row.labels)
         box = row.box or ("", "", "", "")
         self._rows.writerow(
             [
-                *(row.output, row.defect, row.mask, row.threshold, row.mask_area),
+                *(row.output, labels, row.mask, row.threshold, row.mask_area),
                 *(len(shown.parts), *box, row.source, row.seed, row.class_confidence),
             ]
         )

@@ -36,7 +36,7 @@ class Voc(Writer[None]):
         _add(ET.SubElement(root, "size"), width=width, height=height, depth=3)
         if shown.row.threshold is not None:
             _add(root, mask_threshold=shown.row.threshold)
-        for name, part in shown.parts:
+        for name, part in shown.defects:
             thing = ET.SubElement(root, "object")
             _add(thing, name=name, pose="Unspecified", truncated=0, difficult=0)
             left, top, wide, high = part.box
