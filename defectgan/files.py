@@ -28,13 +28,25 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         name = f"{name[:LONGEST]}-{digest(os.fsencode(name))[:8]}"
     part = path.with_name(f".{name}.part")
     try:
-        yield part
-        if sync:
-            with part.open("r+b") as file:
-                os.fsync(file.fileno())
-        os.replace(part, path)
+        with _named(path):
+            yield part
+            if sync:
+                with part.open("r+b") as file:
+                    os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error of the system say which file it is about: a full disk says it of none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def new_files(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -124,14 +136,16 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def sort_json_lines(path: Path, key: str) -> None:
-    """Bring the lines of a JSON Lines file into the order of one of their values; no more of it
-    is in memory at once than a line and where the others begin.
+    """Bring the lines of a JSON Lines file into the order of one of their values, if they are not;
+    no more of it is in memory at once than a line and where the others begin.
     """
     order, start = [], 0
     with path.open("rb") as file:
         for line in file:
             order.append((json.loads(line)[key], start))
             start += len(line)
+    if order == sorted(order):
+        return
     with atomic_path(path) as part, part.open("wb") as new, path.open("rb") as file:
         for _, start in sorted(order):
             file.seek(start)
@@ -142,7 +156,7 @@ def append_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows to a JSON Lines file; they are on the disk when this returns, and where they
     cannot be written the file stays as it was. A last line that was cut short makes room.
     """
-    with path.open("a+b", buffering=0) as file:
+    with _named(path), path.open("a+b", buffering=0) as file:
         before = _whole_lines(file)
         file.truncate(before)
         try:

@@ -384,6 +384,14 @@ def to_png(image: Image.Image, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def to_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """A JPEG file, in colour and as good as one can be, of an image [H, W, 1 or 3]."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    file = io.BytesIO()
+    image.save(file, format="JPEG", quality=100, subsampling=0)
+    return file.getvalue()
+
+
 def to_webp(pixels: NDArray[np.uint8], *, side: int, quality: int = 80) -> bytes:
     """A WebP file of an image [H, W, 1, 3 or 4], made smaller where a side is longer than
     ``side``.

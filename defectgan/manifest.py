@@ -2,6 +2,7 @@
 
 SET/
     manifest.jsonl                 a row an image, see ``ManifestRow``
+    rejected.jsonl                 a row an image that was given up, see ``GivenUp``
     job.json                       what the job depends on that made it
     images/<class>/, masks/<class>/
 
@@ -26,14 +27,72 @@ from defectgan.files import (
 )
 from defectgan.words import counted
 
-MANIFEST, JOB = "manifest.jsonl", "job.json"
+MANIFEST, REJECTED, JOB = "manifest.jsonl", "rejected.jsonl", "job.json"
 # 1: rows without a format, of 0.1.0 and shortly after it, the first of them without mask_sha256
 #    and binary.
 FORMAT = 2
+# Joins the classes of an image that shows several.
+AND = "+"
 Box = tuple[int, int, int, int]
 
 
-class ManifestRow(BaseModel):
+class _Line(BaseModel):
+    """An object of a file; what else stands in it is kept."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", populate_by_name=True, protected_namespaces=()
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in the file: without what was never said."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Instance(_Line):
+    """One of the defects of an image, which lies in the mask of all.
+
+    ``defect``      its class, called ``class`` in the file
+    ``seed``, ``window``, ``critic_score``, ``class_confidence``, ``nearness``, ``realism``  as of
+                    the image
+    ``region``      left, top, width, height round where it was allowed to be, None: anywhere
+    ``box``, ``area``  of what is above the threshold, the area as a share of the image
+    """
+
+    defect: str = Field(alias="class")
+    seed: int
+    window: Box
+    region: Box | None = None
+    box: Box | None = None
+    area: float = Field(ge=0, le=1)
+    critic_score: float | None = None
+    class_confidence: float | None = None
+    nearness: float | None = None
+    realism: float | None = None
+
+    @property
+    def verdict(self) -> dict[str, float]:
+        """The critic's opinion, as far as there was a critic."""
+        opinion = {
+            "critic_score": self.critic_score,
+            "class_confidence": self.class_confidence,
+            "nearness": self.nearness,
+            "realism": self.realism,
+        }
+        return {name: value for name, value in opinion.items() if value is not None}
+
+
+class Rejection(_Line):
+    """A painting that was tried and not kept: the ``nth`` defect of its image from a ``seed``;
+    ``why`` is one of the words in ``generation/checks.py``, ``value`` what was too low or too high.
+    """
+
+    nth: int
+    seed: int
+    why: str
+    value: float | None = None
+
+
+class ManifestRow(_Line):
     """One image of a generated set.
 
     ``number``      counts the images of a job from 0
@@ -52,14 +111,15 @@ class ManifestRow(BaseModel):
     ``box``         left, top, width, height of that, None where there is none
     ``mask_area``   its share of the image, in [0, 1]
     ``critic_score``, ``class_confidence``  the critic's opinion, the latter in [0, 1]
+    ``nearness``    where more of some examples was asked for: the cosine to the nearest of them
+    ``realism``     where the best were asked for: how far the score lies above the good image's
+    ``instances``   its defects, where there are several or their places were asked for
+    ``strength``    by which what the model paints was scaled
+    ``rejected``    paintings of it that were tried before and not kept
     ``model_sha256``  the model's identity; ``defectgan`` and ``torch`` are versions
 
-    What else stands in a row is kept.
+    An image with defects of several classes has them all in ``defect``, joined by +.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="allow", populate_by_name=True, protected_namespaces=()
-    )
 
     format: int = Field(1, ge=1)
     number: int | None = Field(None, ge=0)
@@ -81,6 +141,11 @@ class ManifestRow(BaseModel):
     mask_area: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     critic_score: float | None = None
     class_confidence: float | None = None
+    nearness: float | None = None
+    realism: float | None = None
+    instances: tuple[Instance, ...] = ()
+    strength: float = 1.0
+    rejected: tuple[Rejection, ...] = ()
     model_sha256: str | None = None
     defectgan: str | None = None
     torch: str | None = None
@@ -89,9 +154,24 @@ class ManifestRow(BaseModel):
         """The threshold, or another one where none is recorded."""
         return default if self.threshold is None else self.threshold
 
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in the file: without what was never said."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of its defects."""
+        return tuple(dict.fromkeys(one.defect for one in self.instances)) or (self.defect,)
+
+    @property
+    def boxes(self) -> tuple[tuple[str, Box], ...]:
+        """The class of each defect and the box round it; where one is empty it has none."""
+        found = [(one.defect, one.box) for one in self.instances] or [(self.defect, self.box)]
+        return tuple((defect, box) for defect, box in found if box is not None)
+
+
+class GivenUp(_Line):
+    """An image of a job that was not made: every painting that was tried was rejected."""
+
+    number: int = Field(ge=0)
+    defect: str = Field(alias="class")
+    rejected: tuple[Rejection, ...] = ()
 
 
 class NumberedRow(ManifestRow):
@@ -104,7 +184,7 @@ class _OfNewerVersion(DataError):
     """A row that this version would misread."""
 
 
-AnyRow = TypeVar("AnyRow", bound=ManifestRow)
+AnyRow = TypeVar("AnyRow", bound=_Line)
 
 
 def each_row(out: Path) -> Iterator[ManifestRow]:
@@ -154,6 +234,25 @@ def _row_of(line: bytes, where: str, kind: type[AnyRow]) -> AnyRow:
         ) from error
 
 
+def given_up(out: Path) -> list[GivenUp]:
+    """The images of a job that were given up.
+
+    Raises:
+        DataError: if a line is damaged; says which.
+    """
+    return [_row_of(line, where, GivenUp) for where, line in each_whole_line(out / REJECTED)]
+
+
+def append_given_up(out: Path, images: Iterable[GivenUp]) -> None:
+    """Append images that were given up."""
+    append_json_lines(out / REJECTED, [one.as_json() for one in images])
+
+
+def write_given_up(out: Path, images: Iterable[GivenUp]) -> None:
+    """Write images that were given up, all or none."""
+    write_json_lines(out / REJECTED, (one.as_json() for one in images))
+
+
 def read_manifest(out: Path) -> list[ManifestRow]:
     """As ``each_row``, all of them."""
     return list(each_row(out))
@@ -182,5 +281,7 @@ def append_rows(out: Path, rows: Iterable[ManifestRow]) -> None:
 
 
 def sort_rows(out: Path) -> None:
-    """Bring the rows of a job into the order of their numbers."""
+    """Bring the rows of a job, and what was given up, into the order of their numbers."""
     sort_json_lines(out / MANIFEST, "number")
+    if (out / REJECTED).is_file():
+        sort_json_lines(out / REJECTED, "number")

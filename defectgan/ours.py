@@ -5,8 +5,10 @@ from pathlib import Path
 from defectgan.locks import LOCK
 
 MARKER = ".defectgan"
+# What the shards of a job keep for themselves until they are joined.
+SHARDS = ".shards"
 # What is in a folder in which nothing has been made yet.
-KEPT = (MARKER, LOCK)
+KEPT = (MARKER, LOCK, SHARDS)
 _README = "Made by defectgan: {what}. Its images are not learned from or painted on.\n"
 # What older versions have made, by the files that are always there.
 _OLDER = (("config.yaml", "split.json"), ("job.json", "manifest.jsonl"))
@@ -22,7 +24,10 @@ def mark_own(folder: Path, what: str) -> None:
 
 
 def is_own(folder: Path) -> bool:
-    """Whether this product has made a folder."""
-    return (folder / MARKER).is_file() or any(
-        all((folder / name).is_file() for name in names) for names in _OLDER
-    )
+    """Whether this product has made a folder; of one that may not be looked into nobody knows."""
+    try:
+        return (folder / MARKER).is_file() or any(
+            all((folder / name).is_file() for name in names) for names in _OLDER
+        )
+    except PermissionError:
+        return False

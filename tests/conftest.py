@@ -63,6 +63,10 @@ TINY: dict[str, Any] = {
 }
 
 
+# So few steps at the usual rate paint what nobody would see, which generate rejects.
+VISIBLE = TINY | {"optim": {"lr": 0.02}}
+
+
 class Silent:
     """A watcher that keeps what it is told."""
 

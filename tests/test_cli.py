@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 
 from defectgan import __version__
 from defectgan.images import Picture, write_picture
+from defectgan.manifest import read_manifest
 from defectgan.methods.registry import method_named
 from defectgan.settings.load import preset_folder
 from defectgan.training import watch
-from tests.conftest import CLASSES, TINY, wait_for
+from tests.conftest import CLASSES, TINY, VISIBLE, wait_for
 
 COMMANDS = ("train", "generate", "inspect-masks", "export")
 DEFECTGAN = str(Path(sys.executable).parent / "defectgan")
@@ -36,7 +37,7 @@ def place(boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """An empty folder with ./pcb, imgs/ and a tiny configuration, where commands run."""
     shutil.copytree(boards, tmp_path / "pcb")
     shutil.copytree(boards / "normal", tmp_path / "imgs")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(VISIBLE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEFECTGAN_CONFIG", "tiny.yaml")
     return tmp_path
@@ -72,7 +73,8 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert trained["steps"] == 6 and Path(trained["weights"]).is_file()
     made = result_of("generate --normal imgs --n 4 --out made")
     assert made.keys() == {
-        *("out", "manifest", "images", "made", "candidates", "doubted", "rejected", "seconds")
+        *("out", "manifest", "images", "made", "candidates", "doubted", "rejected", "given_up"),
+        "seconds",
     }
     assert (made["images"], made["made"], made["candidates"], made["rejected"]) == (4, 4, 8, 0)
     looked = result_of("inspect-masks made")
@@ -80,6 +82,30 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert {"images", "area", "empty", "flagged"} <= looked["summary"]["tin"].keys()
     exported = result_of("export --format safetensors")
     assert exported["files"][0].keys() == {"path", "format", "max_difference"}
+
+
+def test_a_job_that_falls_short_ends_with_code_4_and_says_what_is_missing(place: Path) -> None:
+    call("train --data pcb")
+    line = "generate --normal imgs --n 4 --defect tin wound --out made --min-area 1.0"
+    said = call(line, code=4).output
+    assert "made 0 of 4 images, 2 of tin, 2 of wound are missing" in " ".join(said.split())
+    assert (place / "made" / "rejected.jsonl").is_file()
+
+
+def test_places_sizes_numbers_and_strength_are_taken_from_the_line(place: Path) -> None:
+    call("train --data pcb")
+    call(
+        "generate --normal imgs --n 3 --where 8,8,40,40 --forbidden 0.,0.,1.,0.3 --size 10..14 "
+        "--count-per-image 2 --defect tin --defect wound --together --strength 1.5 --out made"
+    )
+    for row in read_manifest(place / "made"):
+        assert [one.defect for one in row.instances] == ["tin", "wound", "tin", "wound"]
+        assert row.strength == 1.5 and row.defect == "tin+wound"
+        for left, top, width, height in (one.region or (0, 0, 0, 0) for one in row.instances):
+            assert left >= 8 and top >= 14 and left + width <= 48 and top + height <= 48
+            assert 10 <= width <= 14 and 10 <= height <= 14
+    wrong = call("generate --normal imgs --where learned --out other", code=3).output
+    assert "of the method robust" in " ".join(wrong.split())
 
 
 def test_flags_end_with_code_4_after_the_result_unless_few_enough(place: Path) -> None:

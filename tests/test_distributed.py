@@ -198,10 +198,8 @@ def test_gpus_wait_for_each_other_for_minutes_and_their_processes_for_longer(
         made.append(("group", options))
         return Group()
 
-    monkeypatch.setattr(
-        "defectgan.training.distributed.rendezvous", lambda url: iter([("s", 1, 2)])
-    )
-    monkeypatch.setattr("defectgan.training.distributed.PrefixStore", lambda name, store: store)
+    monkeypatch.setattr("defectgan.processes.rendezvous", lambda url: iter([("s", 1, 2)]))
+    monkeypatch.setattr("defectgan.processes.PrefixStore", lambda name, store: store)
     monkeypatch.setattr(
         distributed, "init_process_group", lambda backend, **options: made.append((backend,))
     )

@@ -21,7 +21,8 @@ from tests.conftest import ROOT
 LIBRARY = sorted((ROOT / "defectgan").rglob("*.py"))
 BASICS = {
     *("batch", "devices", "errors", "files", "heads", "images", "lazy", "listener", "locks"),
-    *("manifest", "memory", "names", "ours", "pages", "runs", "settings", "views", "words"),
+    *("manifest", "memory", "names", "ours", "pages", "processes", "runs"),
+    *("settings", "views", "words"),
 }
 MATERIAL = {"data", "networks", "losses", "metrics"}
 DOORS = {"training", "generation", "inspection"}

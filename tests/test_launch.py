@@ -22,7 +22,7 @@ from defectgan.errors import TrainingError
 from defectgan_cli.launch import run_together
 
 try:
-    sys.exit(run_together(2, sys.argv[1:]))
+    sys.exit(run_together(2, sys.argv[1:], goes_on="Go on with --resume"))
 except TrainingError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -90,4 +90,4 @@ def test_gpus_that_are_not_there_or_contradict_each_other_are_refused() -> None:
     with pytest.raises(SettingError, match="name one or the other"):
         gpus_asked_for("cuda:0,1", 2)
     with pytest.raises(SettingError, match="GPUs 0, 99 were asked for: found"):
-        launch(["0", "99"])
+        launch(["0", "99"], goes_on="")

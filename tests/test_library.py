@@ -15,7 +15,7 @@ from defectgan.errors import DataError, SettingError
 from defectgan.evaluation.gain_request import GENERATORS, GainRequest
 from defectgan.generation.prepare import prepare
 from defectgan.training.start import TrainRequest, few_images, find_job
-from tests.conftest import CLASSES, ROOT, TINY, rows_of
+from tests.conftest import CLASSES, ROOT, VISIBLE, rows_of
 
 PAGE = (ROOT / "docs/library.md").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def place(boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A folder as the page assumes it."""
     shutil.copytree(boards, tmp_path / "pcb")
     shutil.copytree(boards / "normal", tmp_path / "imgs")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(VISIBLE))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -14,7 +14,7 @@ from defectgan.export import export
 from defectgan.images import read_picture
 from defectgan.methods.config import load_config
 from defectgan.model.file import load_model
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, VISIBLE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In the order in which a person reads them: what one makes, those after it may use.
@@ -47,7 +47,7 @@ def test_every_command_of_the_readme_and_the_docs_runs(
     for name in drawn:
         shutil.copytree(ROOT / "sample_data" / name, tmp_path / "pcb" / name)
     shutil.copytree(boards / "normal", tmp_path / "imgs")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(VISIBLE))
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     monkeypatch.chdir(tmp_path)
     assert len(commands()) >= 6

@@ -213,11 +213,11 @@ def test_a_shape_that_was_asked_for_and_the_weights_have_not_is_refused(
     with pytest.raises(
         SettingError, match=r"method\.width is \d+ in table-full, and \d+ in the wei"
     ):
-        new_job(boards, "table-full", begin | {"method": wider})
+        new_job([boards], "table-full", begin | {"method": wider})
     own = tmp_path / "own.yaml"
     own.write_text(f"preset: table-full\nmethod: {wider}\n")
     with pytest.raises(SettingError, match=r"leave it out, or begin at random"):
-        new_job(boards, own, begin)
+        new_job([boards], own, begin)
 
 
 def test_weights_of_another_method_are_refused(run: Path, boards: Path) -> None:

@@ -28,9 +28,13 @@ def gpus_asked_for(device: str, gpus: int | None) -> list[str]:
     return [str(i) for i in range(gpus)] if gpus > 1 else []
 
 
-def launch(numbers: list[str]) -> int:
+def launch(numbers: list[str], *, goes_on: str) -> int:
     """Run this command once for each GPU; returns the exit code of the first process that failed,
     else 0.
+
+    Args:
+        numbers: of the GPUs.
+        goes_on: the sentence that says what is left when a process is ended, and how to go on.
 
     Raises:
         SettingError: if there are fewer GPUs.
@@ -41,7 +45,7 @@ def launch(numbers: list[str]) -> int:
     if any(not number.isdigit() or int(number) >= count for number in numbers):
         raise SettingError(f"GPUs {', '.join(numbers)} were asked for: found {count} here")
     os.environ[VISIBLE] = visible_devices(numbers, os.environ.get(VISIBLE))
-    return run_together(len(numbers), sys.argv[1:])
+    return run_together(len(numbers), sys.argv[1:], goes_on=goes_on)
 
 
 def visible_devices(numbers: Sequence[str], visible: str | None) -> str:
@@ -50,7 +54,7 @@ def visible_devices(numbers: Sequence[str], visible: str | None) -> str:
     return ",".join(names[int(number)] if names else number for number in numbers)
 
 
-def run_together(count: int, words: list[str]) -> int:
+def run_together(count: int, words: list[str], *, goes_on: str) -> int:
     """``defectgan WORDS`` in so many processes that know of each other, as torchrun would; returns
     the exit code.
 
@@ -80,8 +84,7 @@ def run_together(count: int, words: list[str]) -> int:
             if failure.exitcode < 0:  # the others merely miss it
                 raise TrainingError(
                     f"process {failure.local_rank} of {count} was ended by {failure.signal_name()} "
-                    "(SIGKILL: memory may be short). The last checkpoint is whole; go on with "
-                    "--resume"
+                    f"(SIGKILL: memory may be short). {goes_on}"
                 ) from error
         return int(error.get_first_failure()[1].exitcode)
     return 0

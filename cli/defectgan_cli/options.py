@@ -121,9 +121,10 @@ def setting(
     )
 
 
-def switch(group: str, name: str, text: str) -> Any:
-    """An option that is on or off."""
-    return typer.Option(f"--{name}", help=text, rich_help_panel=group)
+def switch(group: str, name: str, text: str, *, env: str | None = None) -> Any:
+    """An option that is on or off, which DEFECTGAN_<env> may set, too."""
+    variable = f"DEFECTGAN_{env}" if env else None
+    return typer.Option(f"--{name}", help=text, envvar=variable, rich_help_panel=group)
 
 
 Model = Annotated[

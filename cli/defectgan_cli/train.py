@@ -213,14 +213,16 @@ def train(
         _list_presets(as_json=as_json)
         return
     from defectgan.errors import SettingError
-    from defectgan.training.distributed import join_world, own_device
+    from defectgan.processes import own_device
+    from defectgan.training.distributed import join_world
     from defectgan.training.start import TrainRequest
 
     if preview is not None and not dry_run:
         raise SettingError("--preview draws what a training would see: add --dry-run")
     numbers = gpus_asked_for(device, gpus)
     if numbers and not dry_run:
-        raise typer.Exit(launch(numbers))
+        goes_on = "The last checkpoint is whole; go on with --resume"
+        raise typer.Exit(launch(numbers, goes_on=goes_on))
     place = own_device(f"cuda:{numbers[0]}" if numbers else device)
     world = join_world(place)
     settings: dict[str, dict[str, Any]] = {
@@ -299,8 +301,8 @@ def _train(
     as_json: bool,
 ) -> None:
     """Take part in a training; the first process says what came of it."""
+    from defectgan.processes import restarts
     from defectgan.runs import restarted_run
-    from defectgan.training.distributed import restarts
     from defectgan.training.start import begun
     from defectgan.training.watch import stop_signals
 

@@ -4,6 +4,7 @@ Above half of the largest value a mask has is defect, so 0 and 1, 0 and 255 and 
 in a mask that a model has painted, what lies above the opacity that was recorded with it.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ COVERED = 128
 
 # Of 255: a change of a pixel from which on it counts as visible.
 VISIBLE = 10
+
+# The strip along the border of an image, in shares of its sides, and the share of a mask in it from
+# which on the mask hugs the border.
+STRIP, HUGGING = 1 / 16, 0.75
 
 # The largest parts of a mask that are taken for defects of their own.
 MAX_PARTS = 16
@@ -89,6 +94,13 @@ def look_at_mask(path: Path) -> MaskFacts:
         )
 
 
+def along_border(found: NDArray[np.bool_]) -> float:
+    """The share of a region [H, W] that lies in the strip along the border; 0 of an empty one."""
+    rows, columns = (max(1, round(side * STRIP)) for side in found.shape)
+    area = int(found.sum())
+    return 1 - int(found[rows:-rows, columns:-columns].sum()) / area if area else 0.0
+
+
 def half_covered(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which pixels are defect, by a mask in 0..255 that was brought to another size."""
     return np.asarray(mask >= COVERED)
@@ -98,18 +110,75 @@ def find_parts(region: NDArray[np.bool_]) -> list[list[int]]:
     """The connected parts of a region [H, W], each [left, top, width, height, pixels], the largest
     first; pixels that touch at a corner are connected.
     """
+    found = [
+        [x + left, y + top, *rest]
+        for left, top, _, parts in _blocks(region)
+        for x, y, *rest in parts[1:].tolist()
+    ]
+    return sorted(found, key=lambda part: -part[-1])
+
+
+class Part(NamedTuple):
+    """A connected part of a region: where it begins, and its own pixels [h, w] in the box round
+    it.
+    """
+
+    left: int
+    top: int
+    pixels: NDArray[np.bool_]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, width, height."""
+        height, width = self.pixels.shape
+        return self.left, self.top, width, height
+
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return int(self.pixels.sum())
+
+
+def cut_parts(region: NDArray[np.bool_]) -> list[Part]:
+    """The connected parts of a region [H, W] with their pixels, from its top to its bottom."""
+    found = [
+        Part(x + left, y + top, labels[y : y + height, x : x + width] == i)
+        for left, top, labels, parts in _blocks(region)
+        for i, (x, y, width, height, _) in enumerate(parts.tolist())
+        if i
+    ]
+    return sorted(found, key=lambda part: (part.top, part.left))
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Parts of a region as one, which may not be connected."""
+    left, top = min(part.left for part in parts), min(part.top for part in parts)
+    right = max(part.left + part.pixels.shape[1] for part in parts)
+    bottom = max(part.top + part.pixels.shape[0] for part in parts)
+    pixels = np.zeros((bottom - top, right - left), bool)
+    for part in parts:
+        rows, columns = part.pixels.shape
+        y, x = part.top - top, part.left - left
+        pixels[y : y + rows, x : x + columns] |= part.pixels
+    return Part(left, top, pixels)
+
+
+def _blocks(
+    region: NDArray[np.bool_],
+) -> Iterator[tuple[int, int, NDArray[np.int32], NDArray[np.int32]]]:
+    """Blocks that hold whole parts of a region: left, top, the number of the part that each pixel
+    is of, and of each number left, top, width, height and pixels; 0 is what is no part.
+    """
     # Not in a network's way: OpenCV takes a quarter of a second to import.
     import cv2
 
-    found: list[list[int]] = []
     # Each pixel that is looked at takes four bytes: parts lie between rows and columns of nothing.
     for top, bottom in _runs(np.asarray(region.any(axis=1))):
         band = region[top:bottom]
         for left, right in _runs(np.asarray(band.any(axis=0))):
             block = band[:, left:right].astype(np.uint8)
-            _, _, parts, _ = cv2.connectedComponentsWithStats(block, connectivity=8)
-            found += [[x + left, y + top, *rest] for x, y, *rest in parts[1:].tolist()]
-    return sorted(found, key=lambda part: -part[cv2.CC_STAT_AREA])
+            _, labels, parts, _ = cv2.connectedComponentsWithStats(block, connectivity=8)
+            yield left, top, np.asarray(labels, np.int32), np.asarray(parts, np.int32)
 
 
 def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -79,7 +79,12 @@ def find_images(folder: Path, *, nested: bool = True) -> Found:
     """
     found = Found([], [], [])
     seen: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+
+    def locked(error: OSError) -> None:
+        reason = error.strerror or error
+        found.skipped.append((Path(error.filename), f"a folder that cannot be read: {reason}"))
+
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=locked):
         status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link to what was walked already
             folders.clear()

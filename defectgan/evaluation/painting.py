@@ -132,14 +132,17 @@ def paint(
     for k, (part, members) in enumerate(zip(_folders(real), defects, strict=True), start=1):
         name = real.classes[k]
         n = added(ratio, len(members))
-        job = GenerateJob(sources, (name,), n, seed + k, binary_masks=False, candidates=candidates)
-        run_job(
-            job,
-            model,
-            folder / part,
-            device=device,
-            batch_size=PAINT_BATCH,
+        # A model that paints nothing is to be measured, not refused: all is kept as it comes.
+        job = GenerateJob(
+            sources,
+            (name,),
+            n,
+            seed + k,
+            binary_masks=False,
+            candidates=candidates,
+            checks=None,
         )
+        run_job(job, model, folder / part, device=device, batch_size=PAINT_BATCH)
 
 
 def take_away(model: Model, real: RealSplit, folder: Path, *, device: torch.device) -> None:

@@ -50,7 +50,7 @@ def generated_index(folder: Path, like: Index) -> Index:
         DataError: if it is empty, damaged, or shows a class that the real images have not.
     """
     rows, _ = generated_rows(folder)
-    if strange := {row.defect for row in rows} - {*like.classes[1:]}:
+    if strange := {name for row in rows for name in row.labels} - {*like.classes[1:]}:
         raise DataError(
             f"{folder} shows {', '.join(sorted(strange))}, of which {like.root} has no images: "
             f"expected {', '.join(like.classes[1:])}"
@@ -62,9 +62,9 @@ def generated_index(folder: Path, like: Index) -> Index:
 def _generated_sample(folder: Path, row: ManifestRow) -> Sample:
     return Sample(
         file=folder / row.output,
-        labels=(row.defect,),
+        labels=row.labels,
         mask=folder / row.mask,
-        marks=() if row.box is None else (Mark(row.box, row.defect),),
+        marks=tuple(Mark(box, defect) for defect, box in row.boxes),
         header=probe(folder / row.output),
         threshold=row.threshold_or(MASK_THRESHOLD),
     )

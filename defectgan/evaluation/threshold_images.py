@@ -245,5 +245,6 @@ def paint(
     """
     defects = model.info.classes[1:]
     sources = Sources(tuple(s.file for s in material.held_out.samples), ())
-    job = GenerateJob(sources, defects, each * len(defects), seed, binary_masks=False)
+    n = each * len(defects)
+    job = GenerateJob(sources, defects, n, seed, binary_masks=False, checks=None)
     run_job(job, model, folder, device=device, batch_size=PAINT_BATCH, done=done)

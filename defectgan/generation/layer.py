@@ -35,12 +35,13 @@ def paint_source(
     mask: Tensor,
     levels: Levels,
     detail: Tensor | None = None,
+    region: NDArray[np.bool_] | None = None,
 ) -> PaintedSource:
     """Compose a layer into the original pixels.
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
     to the original pixels it keeps their grain and sharpness under a translucent layer. Where the
-    written mask is 0, and beside the view, a pixel keeps its value exactly.
+    written mask is 0, beside the view, and outside the region, a pixel keeps its value exactly.
 
     Args:
         source: the original.
@@ -51,6 +52,7 @@ def paint_source(
         levels: the pixel values of the original that are -1 and 1.
         detail: [C + 1, S h, S w], what of the layer is finer than the model sees, as of
             ``networks.detail.unpacked``; None for the original's own.
+        region: [height, width] of the view's window, where the mask may be above 0; None: anywhere.
     """
     pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
     part, written = view.window.cut(pixels.transpose(2, 0, 1)), view.window.cut(whole)
@@ -63,6 +65,8 @@ def paint_source(
         changes.append(_PutBack(_match(finer, source.pixels.shape[2]), view.finer(by)))
     for rows in _bands(view):
         written[rows] = (opacity(rows)[0] * 255).round().to(torch.uint8).numpy()
+        if region is not None:
+            written[rows] *= region[rows]
         original = torch.from_numpy(part[:, rows].astype(np.float32))
         change = torch.stack([change(rows) for change in changes]).sum(0)
         covered = original + change * ((levels.white - levels.black) / 2)

@@ -6,13 +6,14 @@ constant covers the visible change of all of them without marking much that nobo
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defectgan.data.masks import VISIBLE
-from defectgan.generation.canvas import Canvas
-from defectgan.generation.plan import PlanRow, make_plan
+from defectgan.generation.canvas import Canvas, Result, Try
+from defectgan.generation.plan import make_plan
 from defectgan.generation.request import GenerateJob
 from defectgan.model.info import MASK_THRESHOLD
 from defectgan.model.pixels import INVISIBLE, seen_opacity
@@ -31,7 +32,7 @@ def looked_at(job: GenerateJob) -> int:
 
 
 def find_thresholds(
-    job: GenerateJob, paint: Callable[[Iterable[PlanRow]], Iterator[list[Canvas]]]
+    job: GenerateJob, paint: Callable[[Iterable[Try]], Iterator[list[Result]]]
 ) -> dict[str, float]:
     """The highest threshold of each class above which COVERED of what is visibly changed lies, by
     the first images of the job as they come; it depends neither on how many there are nor on the
@@ -39,13 +40,16 @@ def find_thresholds(
 
     Args:
         job: what is to be made.
-        paint: gives the canvases of rows.
+        paint: gives what becomes of rows.
     """
-    plan = make_plan(job.sources.files, job.defects, n=looked_at(job), seed=job.seed)
+    # One defect an image, of one class.
+    wishes = replace(job.wishes, together=False, count=(1, 1), strength=job.weakest)
+    plan = make_plan(job.sources.files, job.defects, n=looked_at(job), seed=job.seed, wishes=wishes)
     visible = {name: np.zeros(256, np.int64) for name in job.defects}
-    for canvases in paint(row for row, *_ in plan):
-        for canvas in canvases:
-            visible[canvas.row.defect] += _visible(canvas)
+    for results in paint(Try(row) for row, *_ in plan):
+        for canvas in results:
+            if isinstance(canvas, Canvas):
+                visible[canvas.row.defect] += _visible(canvas)
     return {name: _highest(counts) for name, counts in visible.items()}
 
 

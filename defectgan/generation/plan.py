@@ -5,7 +5,7 @@ image.
 """
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,21 +15,27 @@ from defectgan.data.facts import readable
 from defectgan.data.places import is_file, is_folder
 from defectgan.data.walk import Found, find_images
 from defectgan.errors import DataError
+from defectgan.generation.amounts import in_turn
 from defectgan.generation.choose import CAP
+from defectgan.generation.wishes import USUAL, Wishes
 from defectgan.heads import EXPECTED, is_image_name
 from defectgan.names import clipped, readable_name
+
+# How many defects an image has is drawn apart from all else.
+COUNT = 2
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``; or
-    made whole, where there is no source.
+    """One image to make: defect ``defect`` painted over ``source`` with the noise of ``seed``, as
+    is wished; or made whole, where there is no source.
     """
 
     number: int
     source: Path | None
     defect: str
     seed: int
+    wishes: Wishes = USUAL
 
     @property
     def name(self) -> str:
@@ -74,33 +80,86 @@ def find_sources(normal: str) -> Sources:
     return Sources(tuple(files), tuple(rejected))
 
 
-def make_plan(
-    files: Sequence[Path], defects: Sequence[str], *, n: int, seed: int, candidates: int = 1
-) -> Iterator[list[PlanRow]]:
-    """The candidates of n images, over all defect classes in turn.
+@dataclass(frozen=True)
+class Wanted:
+    """An image of a job: its ``first`` candidate, the ``sources`` that its candidates are painted
+    on in turn, and the ``classes`` of its defects, one after the other.
+    """
+
+    first: PlanRow
+    sources: tuple[Path | None, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """Counts the images of a job."""
+        return self.first.number
+
+    def candidate(self, c: int, *, nth: int = 0) -> PlanRow:
+        """Candidate c of the image, or with ``nth`` of its next defects; there is no last one."""
+        if not nth:
+            seed = row_seed(self.first.seed, c) if c else self.first.seed
+            return replace(self.first, source=self.sources[c % len(self.sources)], seed=seed)
+        return replace(self.first, defect=self.classes[nth], seed=row_seed(self.first.seed, c, nth))
+
+
+def wanted_images(
+    files: Sequence[Path],
+    defects: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    wishes: Wishes = USUAL,
+    shares: Mapping[str, int] | None = None,
+    wanted: Callable[[int], bool] = lambda number: True,
+) -> Iterator[Wanted]:
+    """Those of the n images of a job that are ``wanted`` by their numbers, over all defect classes
+    in turn, as often as their ``shares`` say, or together.
 
     The first candidates take every source once, in random order, before any comes twice. Candidate
     c of an image is painted on the source that comes ``c % CAP`` places later in this lap, round
     to its start, with noise of its own.
 
-    Candidate c of image i depends on (files, defects, seed, i, c) alone: neither on n nor on
-    ``candidates``.
+    Candidate c of image i depends on (files, defects, seed, wishes, shares, i, c) alone: neither
+    on n nor on how many candidates there are.
     """
     order: list[int] = []
-    for i in range(n):
-        sources: list[Path | None] = [None] * CAP
+    for i, defect in zip(range(n), in_turn(defects, shares), strict=False):
+        sources: tuple[Path | None, ...] = (None,) * CAP
         if files:
             lap, place = divmod(i, len(files))
             if place == 0:
                 order = np.random.default_rng([seed, lap]).permutation(len(files)).tolist()
-            sources = [files[order[(place + step) % len(files)]] for step in range(CAP)]
-        row = PlanRow(i, sources[0], defects[i % len(defects)], _seed(seed, i))
-        further = (
-            replace(row, source=sources[c % CAP], seed=_seed(row.seed, c))
-            for c in range(1, candidates)
-        )
-        yield [row, *further]
+            sources = tuple(files[order[(place + step) % len(files)]] for step in range(CAP))
+        if not wanted(i):
+            continue
+        own = row_seed(seed, i)
+        names = tuple(defects) if wishes.together else (defect,)
+        classes = names * _count(wishes.count, own)
+        yield Wanted(PlanRow(i, sources[0], classes[0], own, wishes), sources, classes)
 
 
-def _seed(*key: int) -> int:
+def _count(count: tuple[int, int], seed: int) -> int:
+    low, high = count
+    if low == high:
+        return low
+    return int(np.random.default_rng([seed, COUNT]).integers(low, high, endpoint=True))
+
+
+def make_plan(
+    files: Sequence[Path],
+    defects: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    candidates: int = 1,
+    wishes: Wishes = USUAL,
+) -> Iterator[list[PlanRow]]:
+    """The candidates of the first defects of n images, see ``wanted_images``."""
+    for wanted in wanted_images(files, defects, n=n, seed=seed, wishes=wishes):
+        yield [wanted.candidate(c) for c in range(candidates)]
+
+
+def row_seed(*key: int) -> int:
+    """A seed that depends on a key alone."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])

@@ -1,38 +1,31 @@
 """The pipeline of a generate job: reading, computing and writing overlap."""
 
-import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
-from operator import attrgetter
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from defectgan import __version__
-from defectgan.data.masks import is_defect
+from defectgan.errors import CheckFailed, DataError
 from defectgan.files import sync_all
-from defectgan.generation.canvas import AHEAD, Canvas, paint_rows
-from defectgan.generation.choose import surest
-from defectgan.generation.layer import paint_source
+from defectgan.generation.canvas import Easel, Result, Try
+from defectgan.generation.finish import Finisher
+from defectgan.generation.likeness import Likeness
 from defectgan.generation.mask_threshold import find_thresholds
-from defectgan.generation.plan import PlanRow, make_plan
-from defectgan.generation.request import GenerateJob, Order, settle
+from defectgan.generation.plan import Wanted
+from defectgan.generation.request import GenerateJob, settle
+from defectgan.generation.rounds import Ended, Rounds
+from defectgan.generation.shards import WHOLE, Shard
 from defectgan.generation.shelf import Blank, Shelf
-from defectgan.generation.style import Style
 from defectgan.generation.writers import FolderWriter
 from defectgan.locks import held
-from defectgan.manifest import FORMAT, Box, ManifestRow
+from defectgan.manifest import JOB, REJECTED, GivenUp, ManifestRow
 from defectgan.memory import Portions
 from defectgan.model.file import Model
-
-T = TypeVar("T")
+from defectgan.words import counted
 
 IO_THREADS = 4
 # The batch after which the speed is known: the first is slower.
@@ -40,13 +33,33 @@ TIMED = 2
 
 
 class GenerateOutcome(NamedTuple):
-    """What came of a job: how many images were there before, how many were made, and the sources
-    that were left out, each with its reason.
+    """What came of a job: how many images were there before, how many were made, the sources that
+    were left out, each with its reason, and the images that were given up.
     """
 
     there: int
     made: int
     damaged: dict[Path, str]
+    given_up: tuple[GivenUp, ...] = ()
+
+    def refuse_short(self, n: int, home: Path) -> None:
+        """Make sure that the n images of a job, or of a shard of it, are there; ``home`` is where
+        its manifest is.
+
+        Raises:
+            CheckFailed: if some were given up; says how many were made, and why.
+        """
+        if not self.given_up:
+            return
+        lost = Counter(one.defect for one in self.given_up)
+        why = Counter(rejection.why for one in self.given_up for rejection in one.rejected)
+        missing = ", ".join(f"{count} of {defect}" for defect, count in sorted(lost.items()))
+        raise CheckFailed(
+            f"made {n - len(self.given_up)} of {counted(n, 'image')}, {missing} are missing: all "
+            f"{counted(why.total(), 'painting')} of them were rejected "
+            f"({', '.join(f'{word} {count}' for word, count in why.most_common())}; see "
+            f"{home / REJECTED})"
+        )
 
 
 def run_job(
@@ -56,6 +69,7 @@ def run_job(
     *,
     device: torch.device,
     batch_size: int,
+    shard: Shard = WHOLE,
     done: Callable[[int], None] = lambda count: None,
     expect: Callable[[int, float], None] = lambda paintings, seconds: None,
     say: Callable[[str], None] = lambda text: None,
@@ -71,6 +85,8 @@ def run_job(
         out: the folder, new, empty, or with images of the same job.
         device: where to compute.
         batch_size: candidates computed at once; does not change them by more than rounding.
+        shard: the part of the images to make, beside other shards in the same folder; the whole job
+            makes all that shards have left, and joins what they have made.
         done: called with the number of images more of those asked for that are there.
         expect: called once, as soon as the speed is known, with the number of candidates that are
             still to be painted and the seconds that it will take.
@@ -83,127 +99,121 @@ def run_job(
         ModelError: if the model cannot do it.
         OutOfMemory: if not even one image at a time fits into memory.
     """
-    with held(out), ThreadPoolExecutor(IO_THREADS) as pool:
-        order = settle(job, model, out)
-        writer = FolderWriter(out, job.binary_masks, model)
+    with shard.held(out), ThreadPoolExecutor(IO_THREADS) as pool:
+        order, share = settle(job, model, out), shard.share(job.n)
+        writer = FolderWriter(out, job.binary_masks, model, shard)
         files, info = job.sources.files, model.info
         shelf = Shelf(files, info, pool) if files else Blank(info)
         portions = Portions(batch_size, "images", say)
-        paint = partial(paint_rows, shelf, portions, model=model, device=device, style=order.style)
+        paint = Easel(
+            shelf,
+            portions,
+            model,
+            device,
+            style=order.style,
+            placed=job.placed,
+            compared=job.checks is not None and job.checks.keep_best is not None,
+            likeness=None if job.like is None else Likeness(job.like, model, device),
+        )
         thresholds = order.thresholds or find_thresholds(job, paint)
-        finished = writer.open(order.record(model) | {"thresholds": thresholds}, say)
+        writer.begin(order.record(model) | {"thresholds": thresholds})
+        if not shard.whole:  # another one may have been earlier
+            thresholds = settle(job, model, out).thresholds or thresholds
+        finished = writer.open(say)
+        short = _short(writer, job, finished)
         begun = sum(number < job.n for number in finished)
+        left = share - begun - len(short)
         done(begun)
 
-        def settled(written: list[ManifestRow]) -> None:
-            writer.record(written)
-            done(len(written))
+        def ended(images: list[Ended]) -> None:
+            rows = [one for one in images if isinstance(one, ManifestRow)]
+            lost = [one for one in images if isinstance(one, GivenUp)]
+            if rows:
+                writer.record(rows)
+            if lost:
+                writer.give_up(lost)
+                if not short:
+                    say(_first_lost(lost[0]))
+                short.update((one.number, one) for one in lost)
+            done(len(rows))
 
-        tries = _timed(paint(_missing(order, finished)), (job.n - begun) * order.candidates, expect)
-        tasks = (
-            pool.submit(_finish, writer, model, device, thresholds, canvas.apart(), order.style)
-            for canvas in surest(tries, order.candidates, attrgetter("confidence"))
+        finish = Finisher(
+            writer, model, device, thresholds, order.checks, order.candidates, order.style
         )
-        _settle_in_groups(tasks, max(1, batch_size // order.candidates), settled)
-        if begun < job.n:
+        timed = _Timed(paint, round(left * order.paintings_each), expect)
+        rounds = Rounds(timed, finish, pool, size=max(1, batch_size // order.tries), ended=ended)
+        rounds(_missing(job, shard, {*finished, *short}))
+        if left:
             sync_all()
-            if finished:
-                writer.put_in_order()
-    return GenerateOutcome(len(finished), job.n - begun, shelf.damaged)
+            writer.put_in_order()
+    made = share - begun - len(short)
+    return GenerateOutcome(len(finished), made, shelf.damaged, tuple(short.values()))
 
 
-def _missing(order: Order, finished: Collection[int]) -> Iterator[PlanRow]:
-    """All candidates of the images that are not there, one image after the other."""
-    job = order.job
-    plan = make_plan(
-        job.sources.files, job.defects, n=job.n, seed=job.seed, candidates=order.candidates
-    )
-    return itertools.chain.from_iterable(c for c in plan if c[0].number not in finished)
+def join_shards(
+    job: GenerateJob, model: Model, out: Path, *, say: Callable[[str], None] = lambda text: None
+) -> GenerateOutcome:
+    """Join what the shards of a job have made into one manifest; nothing is painted.
 
+    Args:
+        job: what was to be made.
+        model: the model that made it.
+        out: the folder.
+        say: told of what was damaged.
 
-def _settle_in_groups(
-    tasks: Iterator[Future[T]], size: int, settled: Callable[[list[T]], None]
-) -> None:
-    """Hand over the results of tasks, so many at once, while further ones are at work; whatever
-    happens, those that were begun are handed over first.
+    Raises:
+        DataError: if the folder holds something else, or a job is at work in it.
+        CheckFailed: if images are missing that were not given up; what is there has been joined.
     """
-    begun: deque[Future[T]] = deque()
-
-    def settle_group() -> None:
-        settled([begun.popleft().result() for _ in range(min(size, len(begun)))])
-
-    try:
-        for task in tasks:
-            begun.append(task)
-            if len(begun) == (1 + AHEAD) * size:
-                settle_group()
-    finally:
-        while begun:
-            settle_group()
-
-
-def _timed(
-    batches: Iterable[Sequence[Canvas]], left: int, expect: Callable[[int, float], None]
-) -> Iterator[Canvas]:
-    """All of the batches; of ``left`` there will be, says how long the rest will take."""
-    before = 0.0
-    for count, batch in enumerate(batches, start=1):
-        now = time.perf_counter()
-        left -= len(batch)
-        if count == TIMED and left:
-            expect(left, (now - before) / len(batch) * left)
-        before = now
-        yield from batch
+    with held(out):
+        settle(job, model, out)
+        if not (out / JOB).is_file():
+            raise DataError(f"{out} holds no shards of a job: make them first")
+        writer = FolderWriter(out, job.binary_masks, model)
+        finished = writer.open(say)
+        short = _short(writer, job, finished)
+    if missing := job.n - sum(number < job.n for number in finished) - len(short):
+        raise CheckFailed(
+            f"{missing} of {counted(job.n, 'image')} are missing in {out}: a shard has not ended, "
+            "or has failed; the same command for it, or for the whole job, makes them"
+        )
+    return GenerateOutcome(len(finished), 0, {}, tuple(short.values()))
 
 
-def _finish(
-    writer: FolderWriter,
-    model: Model,
-    device: torch.device,
-    thresholds: Mapping[str, float],
-    canvas: Canvas,
-    style: Style | None,
-) -> ManifestRow:
-    """Compose at the source's own size, write, and return the manifest's row."""
-    row, source, threshold = canvas.row, canvas.source, thresholds[canvas.row.defect]
-    painted = paint_source(
-        source.picture,
-        canvas.view,
-        canvas.image,
-        canvas.foreground,
-        canvas.mask,
-        source.levels,
-        canvas.detail(model, device),
-    )
-    found = is_defect(painted.mask, threshold)
-    picture = replace(source.picture, pixels=painted.pixels)
-    files = writer.write(row, picture, painted.mask, found)
-    if style is not None:
-        files |= {"style": str(style.path), "style_sha256": style.sha256}
-    return ManifestRow(
-        format=FORMAT,
-        number=row.number,
-        **files,
-        source=row.source and str(row.source),
-        source_sha256=source.sha256,
-        defect=row.defect,
-        seed=row.seed,
-        window=canvas.view.window,
-        threshold=threshold,
-        box=_box(found),
-        mask_area=round(float(found.mean()), 6),
-        mask_kind=model.painter.method.mask_kind,
-        **canvas.verdict,
-        model_sha256=model.sha256,
-        defectgan=__version__,
-        torch=torch.__version__,
+def _short(writer: FolderWriter, job: GenerateJob, finished: Collection[int]) -> dict[int, GivenUp]:
+    """The images of a job that were given up."""
+    lost = writer.given_up()
+    return {n: one for n, one in lost.items() if n < job.n and n not in finished}
+
+
+def _first_lost(image: GivenUp) -> str:
+    """What is said of the first image that is given up."""
+    (why, _), *_ = Counter(rejection.why for rejection in image.rejected).most_common(1)
+    tried = counted(len(image.rejected), "painting")
+    return (
+        f"image {image.number} of {image.defect} is given up: {tried} of it were rejected, most as "
+        f"{why}; there may be more such images"
     )
 
 
-def _box(found: NDArray[np.bool_]) -> Box | None:
-    """[left, top, width, height] of what a person sees of the mask; None where that is nothing."""
-    rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    top, left = int(rows.min()), int(columns.min())
-    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
+def _missing(job: GenerateJob, shard: Shard, settled: Collection[int]) -> Iterator[Wanted]:
+    """The images that are not there, and were not given up."""
+    return job.images(lambda number: shard.has(number) and number not in settled)
+
+
+class _Timed:
+    """Says once how long all paintings will take, of which there will be ``left``."""
+
+    def __init__(self, paint: Easel, left: int, expect: Callable[[int, float], None]) -> None:
+        self._paint, self._left, self._expect = paint, left, expect
+        self._count, self._before = 0, 0.0
+
+    def __call__(self, tries: Iterable[Try]) -> Iterator[list[Result]]:
+        """What becomes of each."""
+        for batch in self._paint(tries):
+            now = time.perf_counter()
+            self._count, self._left = self._count + 1, self._left - len(batch)
+            if self._count == TIMED and self._left > 0:
+                self._expect(self._left, (now - self._before) / len(batch) * self._left)
+            self._before = now
+            yield batch

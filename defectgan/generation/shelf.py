@@ -73,7 +73,6 @@ class Shelf:
         """Args: all sources, the model that shall see them, and what reads."""
         self._files, self._info, self._pool = files, info, pool
         self._place = {path: i for i, path in enumerate(files)}
-        self._viewer = Viewer(info.form.view)
         self._reading: dict[Path, Future[Source]] = {}
         self._kept: OrderedDict[Path, Source] = OrderedDict()
         self._taken = 0
@@ -113,10 +112,13 @@ class Shelf:
             raise DataError(f"all sources are damaged, the last: {self.damaged[path]}")
         sound, (picture, sha256) = found
         levels = self._info.levels_of(picture)
-        return Source(sound, sha256, picture, levels, self._seen_whole(picture, levels))
+        return Source(sound, sha256, picture, levels, seen_whole(picture, self._info, levels))
 
-    def _seen_whole(self, picture: Picture, levels: Levels) -> tuple[View, Tensor] | None:
-        if not self._viewer.whole:
-            return None
-        view = self._viewer(picture.size)
-        return view, model_view(picture, view, self._info.channels, levels)
+
+def seen_whole(picture: Picture, info: ModelInfo, levels: Levels) -> tuple[View, Tensor] | None:
+    """What the model sees of a picture, where it sees all of it; else None."""
+    viewer = Viewer(info.form.view)
+    if not viewer.whole:
+        return None
+    view = viewer(picture.size)
+    return view, model_view(picture, view, info.channels, levels)

@@ -1,10 +1,10 @@
 """Where generated images go."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from defectgan.errors import DataError
 from defectgan.files import digest, read_json, write_atomically
 from defectgan.generation.plan import PlanRow
+from defectgan.generation.shards import WHOLE, Shard, forget_parts, parts_of
 from defectgan.images import Picture, encode, read_picture, suffix_of
 from defectgan.manifest import (
+    AND,
     JOB,
+    GivenUp,
     ManifestRow,
     NumberedRow,
+    append_given_up,
     append_rows,
     each_row,
+    given_up,
     sort_rows,
     sound_rows,
+    write_given_up,
     write_rows,
 )
 from defectgan.model.file import MODEL, Model
@@ -65,20 +71,16 @@ def recorded_job(out: Path, model: Model) -> dict[str, Any] | None:
     return job
 
 
-def refuse_strange_files(out: Path) -> None:
-    """Begin in a new or an empty folder alone.
-
-    Raises:
-        DataError: if it holds anything.
-    """
-    if out.exists() and any(path.name not in KEPT for path in out.iterdir()):
-        raise DataError(f"{out} is not empty: name another folder, nothing was written")
+def has_strange_files(out: Path) -> bool:
+    """Whether a folder is there and holds anything that was not put there for a job that begins."""
+    return out.exists() and any(path.name not in KEPT for path in out.iterdir())
 
 
 @dataclass(frozen=True)
 class FolderWriter:
     """``images/<class>/``, ``masks/<class>/`` and ``manifest.jsonl`` below one folder; ``binary``
-    masks are white where there is defect, instead of soft; ``model`` makes all of it.
+    masks are white where there is defect, instead of soft; ``model`` makes all of it, or one
+    ``shard`` of it, whose rows come into a manifest of its own.
 
     A folder has the class's name as far as a folder can be called so; the manifest has the name
     itself.
@@ -90,22 +92,45 @@ class FolderWriter:
     out: Path
     binary: bool
     model: Model
+    shard: Shard = WHOLE
 
-    def open(self, job: dict[str, Any], say: Callable[[str], None]) -> set[int]:
-        """Begin, or go on with the same job; returns the numbers of the rows whose files are
-        there and whole. Lines that are damaged, as by two jobs at once, are left out and said.
+    @property
+    def home(self) -> Path:
+        """Where the manifest is that is written to."""
+        return self.shard.folder(self.out)
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Record a job; of shards that begin at the same time the record of the first holds."""
+        mark_own(self.out, "a generated set")
+        write_atomically(self.home / JOB, json.dumps(job, indent=1).encode())
+        if not self.shard.whole:
+            self.shard.publish(self.home / JOB, self.out)
+
+    def open(self, say: Callable[[str], None]) -> set[int]:
+        """Begin or go on with the manifest; returns the numbers of the rows whose files are there
+        and whole. Lines that are damaged, as by two jobs at once, are left out and said.
+
+        What shards have made is joined by the whole job, and found by other shards.
         """
         numbers: set[int] = set()
 
-        def whole() -> Iterator[ManifestRow]:
-            for row in self._whole_rows(say):
+        def whole(manifests: Iterable[Path]) -> Iterator[ManifestRow]:
+            rows = chain.from_iterable(sound_rows(folder, say) for folder in manifests)
+            for row in self._whole_rows(row for row in rows if self.shard.has(row.number)):
                 if row.number not in numbers:  # two jobs may have been at work here
                     numbers.add(row.number)
                     yield self._recognised(row)
 
-        mark_own(self.out, "a generated set")
-        write_atomically(self.out / JOB, json.dumps(job, indent=1).encode())
-        write_rows(self.out, whole())
+        for _ in whole(self.shard.other_manifests(self.out)):
+            pass
+        parts = parts_of(self.out) if self.shard.whole else []
+        write_rows(self.home, whole([self.home, *parts]))
+        if parts:
+            lost = _by_number(one for place in [self.home, *parts] for one in given_up(place))
+            if lost:
+                write_given_up(self.home, lost.values())
+            self.put_in_order()
+            forget_parts(self.out)
         return numbers
 
     def _recognised(self, row: ManifestRow) -> ManifestRow:
@@ -114,8 +139,7 @@ class FolderWriter:
         same = today == row.model_sha256
         return row if same else row.model_copy(update={"model_sha256": today})
 
-    def _whole_rows(self, say: Callable[[str], None]) -> Iterator[NumberedRow]:
-        rows = sound_rows(self.out, say)
+    def _whole_rows(self, rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
                 whole = pool.map(self._is_whole, chunk)
@@ -135,18 +159,25 @@ class FolderWriter:
         return True
 
     def write(
-        self, row: PlanRow, picture: Picture, mask: NDArray[np.uint8], found: NDArray[np.bool_]
+        self,
+        row: PlanRow,
+        picture: Picture,
+        mask: NDArray[np.uint8],
+        found: NDArray[np.bool_],
+        *,
+        classes: Iterable[str],
     ) -> dict[str, Any]:
-        """Write an image and its mask [H, W], by which ``found`` is defect; returns their paths
-        and digests for the manifest, and whether the mask is binary.
+        """Write an image of some classes and its mask [H, W], by which ``found`` is defect; returns
+        their paths and digests for the manifest, and whether the mask is binary.
         """
         if self.binary:
             mask = np.uint8(255) * found
         files: dict[str, Any] = {"binary": self.binary}
+        home = AND.join(self.model.info.folders[one] for one in classes)
         for kind, content in (("output", picture), ("mask", Picture(mask[..., None]))):
             folder = "images" if kind == "output" else "masks"
             name = f"{row.name}{suffix_of(content)}"
-            path = Path(folder) / self.model.info.folders[row.defect] / name
+            path = Path(folder) / home / name
             data = encode(content)
             write_atomically(self.out / path, data, sync=False)
             files |= {kind: path.as_posix(), f"{kind}_sha256": digest(data)}
@@ -154,8 +185,24 @@ class FolderWriter:
 
     def record(self, rows: list[ManifestRow]) -> None:
         """Append finished rows to the manifest."""
-        append_rows(self.out, rows)
+        append_rows(self.home, rows)
+
+    def give_up(self, images: list[GivenUp]) -> None:
+        """Write down images that are not made."""
+        append_given_up(self.home, images)
+
+    def given_up(self) -> dict[int, GivenUp]:
+        """Images that were given up before, by their numbers: they would be again."""
+        places = [self.home, *self.shard.other_manifests(self.out)]
+        lost = _by_number(one for place in places for one in given_up(place))
+        return {number: one for number, one in lost.items() if self.shard.has(number)}
 
     def put_in_order(self) -> None:
-        """Sort the manifest by number: what was taken away and made again stands at its end."""
-        sort_rows(self.out)
+        """Sort the manifest and what was given up by number: what was taken away or rejected and
+        made again stands further down.
+        """
+        sort_rows(self.home)
+
+
+def _by_number(images: Iterable[GivenUp]) -> dict[int, GivenUp]:
+    return {one.number: one for one in images}

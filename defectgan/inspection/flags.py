@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from defectgan.data.masks import HUGGING
 from defectgan.errors import SettingError
 from defectgan.inspection.measure import Measures
 
@@ -20,7 +21,6 @@ FLAGS: Mapping[str, str] = {
 }
 EMPTY_AREA = 0.0005
 FULL_AREA = 0.9
-BORDER_SHARE = 0.75
 SPECKS = 12
 MAIN_SHARE = 0.3
 # Of 255: what rounding to 8 bits changes by itself.
@@ -33,7 +33,7 @@ def flags_of(measures: Measures) -> tuple[str, ...]:
     raised = {
         EMPTY: m.area < EMPTY_AREA,
         FULL: m.area > FULL_AREA,
-        BORDER: m.area >= EMPTY_AREA and m.border > BORDER_SHARE,
+        BORDER: m.area >= EMPTY_AREA and m.border > HUGGING,
         SPECKLED: m.components > SPECKS and m.largest < MAIN_SHARE * m.area,
         DISAGREE: m.strays > 0 or (m.change is not None and m.change < UNCHANGED),
     }

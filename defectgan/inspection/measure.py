@@ -9,15 +9,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from defectgan.data.masks import VISIBLE, find_parts, is_defect
+from defectgan.data.masks import VISIBLE, along_border, find_parts, is_defect
 from defectgan.inspection.subject import RESTORED, Mask, Place, Region, Subject
 from defectgan.metrics import ranking
 from defectgan.metrics.overlap import iou
 
 # Opacities between which a mask is neither off nor on.
 SOFT = (0.1, 0.9)
-# The strip along the border whose share of a mask is measured, in shares of the sides.
-MARGIN = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def measure(subject: Subject, *, threshold: float) -> Measures:
         area=float(found.mean()),
         components=len(parts),
         largest=parts[0][-1] / found.size if parts else 0.0,
-        border=_share(_margin(found.shape), found),
+        border=along_border(found),
         softness=_share(subject.mask < SOFT[1], subject.mask > SOFT[0]),
         x=x,
         y=y,
@@ -107,14 +105,6 @@ def _against(mask: Mask, found: Region, truth: Region | None) -> dict[str, float
 def _share(part: Region, whole: Region) -> float:
     """How much of a region lies in another one; 0 where it is empty."""
     return float(part[whole].mean()) if whole.any() else 0.0
-
-
-def _margin(shape: tuple[int, ...]) -> Region:
-    """The pixels along the border."""
-    margin = np.ones(shape, bool)
-    rows, columns = (max(1, round(side * MARGIN)) for side in shape)
-    margin[rows:-rows, columns:-columns] = False
-    return margin
 
 
 def _centre(found: Region, place: Place) -> tuple[float | None, float | None]:

@@ -7,7 +7,6 @@ DistributedDataParallel would count the backward passes of the gradient penalty 
 
 import atexit
 import gc
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,18 +16,13 @@ from traceback import clear_frames
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
 from defectgan.data.loader import reader_died
-from defectgan.devices import count_gpus, pick_device
 from defectgan.errors import SettingError, TrainingError
 from defectgan.memory import ends_memory
+from defectgan.processes import meet, processes
 
-# What torchrun tells its processes: how often they were started again, on how many machines they
-# are.
-RESTARTS, GROUP_COUNT = "TORCHELASTIC_RESTART_COUNT", "GROUP_WORLD_SIZE"
 # How long a GPU waits for what lies on the others: all arrive there from an exchange between CPUs,
 # the first process at most a judgement and a sample sheet later. Between CPUs they wait longer, for
 # the first process may be reading the data.
@@ -150,14 +144,9 @@ def join_world(device: torch.device) -> World:
     Args:
         device: where this one computes.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if processes() == 1:
         return ALONE
-    store, rank, size = next(rendezvous("env://"))
-    if int(os.environ.get(GROUP_COUNT, "1")) == 1:
-        # After a restart torchrun's store still holds the addresses of the dead processes. Several
-        # machines count their restarts differently: docs/servers.md has what they need.
-        store = PrefixStore(f"start-{restarts()}", store)
+    store, rank, size = meet()
     # The default argument of its functions is the group that there is when it is imported, which
     # the first optimiser does: they would hold this one for good.
     import_module("torch.distributed.nn.functional")
@@ -180,20 +169,3 @@ def _part() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
         gc.collect()  # the threads end with the last reference
-
-
-def restarts() -> int:
-    """How often torchrun has started this machine's processes again."""
-    return int(os.environ.get(RESTARTS, "0"))
-
-
-def own_device(name: str) -> torch.device:
-    """Where this process computes: of several on a machine each has a GPU of its own.
-
-    Raises:
-        SettingError: if there is none for it.
-    """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several and (name.startswith("cuda") or (name == "auto" and count_gpus())):
-        return pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    return pick_device(name)

@@ -1,0 +1,184 @@
+"""Generating, from files to files, against the network alone and against the plain way.
+
+    python benchmarks/generate.py                       128 px, the networks of `standard`
+    python benchmarks/generate.py --candidates 8        of each image the best of eight
+    python benchmarks/generate.py --memory 200 20000    peak memory, a process for each number
+
+Prints, of one run on one machine in turns: paintings a second of ``generate`` (read, paint, judge,
+compose, write, record), of the generator's forward alone in a loop at the same batch, and of the
+plain way (open, forward, save, one image after the other); and the ratios.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from defectgan.devices import pick_device, place, synchronize
+from defectgan.generation.plan import Sources, find_sources, make_plan
+from defectgan.generation.request import GenerateJob
+from defectgan.generation.run import run_job
+from defectgan.images import read_picture, write_mask, write_picture
+from defectgan.methods.config import load_config
+from defectgan.model.file import Model
+from defectgan.model.form import Form
+from defectgan.model.info import ModelInfo
+from defectgan.model.painter import Painter
+from defectgan.model.pixels import model_view, row_noise
+from defectgan.networks.compose import compose
+from defectgan.views import Viewer
+
+CLASSES = ("normal", "scratch", "dent", "stain")
+FILES = 100
+
+
+def untrained(preset: str, size: int, device: torch.device) -> Model:
+    """A model of a preset's form with random weights: as fast as a trained one."""
+    config = load_config(preset, {"data": {"image_size": size}})
+    info = ModelInfo(Form.of(config), CLASSES, 3, calibrated=0.3)
+    method = info.method()
+    torch.manual_seed(0)
+    networks = {
+        name: place(net, device).eval().requires_grad_(False)
+        for name, net in method.networks().items()
+    }
+    return Model(info, Painter(method, networks), Path(preset), "untrained")
+
+
+def draw(folder: Path, size: int) -> None:
+    """Good images with the grain of a camera, which no codec compresses far."""
+    rng = np.random.default_rng(0)
+    for i in range(FILES):
+        pixels = np.clip(rng.normal(120, 12, (size, size, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+
+
+def whole(
+    model: Model, sources: Sources, n: int, options: argparse.Namespace, device: torch.device
+) -> float:
+    """Seconds of a job."""
+    job = GenerateJob(sources, CLASSES[1:], n, 0, False, options.candidates)
+    with tempfile.TemporaryDirectory() as out:
+        began = time.perf_counter()
+        run_job(job, model, Path(out), device=device, batch_size=options.batch_size)
+        return time.perf_counter() - began
+
+
+@torch.no_grad()
+def forward_alone(model: Model, size: int, batch: int, count: int, device: torch.device) -> float:
+    """Seconds of the generator's forward on so many images."""
+    painter = model.painter
+    images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
+    images = images.contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(batch, painter.noise_size(size, size), device=device)
+    control = painter.control([1 + i % 3 for i in range(batch)], device)
+    began = time.perf_counter()
+    for _ in range(count // batch):
+        painter.layer(images, control, noise)
+    synchronize(device)
+    return (time.perf_counter() - began) / (count // batch * batch) * count
+
+
+@torch.no_grad()
+def plainly(model: Model, sources: Sources, count: int, device: torch.device) -> float:
+    """Seconds of painting so many images one after the other, each kept."""
+    painter, info = model.painter, model.info
+    viewer = Viewer(info.form.view)
+    with tempfile.TemporaryDirectory() as out:
+        began = time.perf_counter()
+        for (row,) in make_plan(sources.files, CLASSES[1:], n=count, seed=0):
+            assert row.source is not None
+            picture = read_picture(row.source)
+            view = viewer(picture.size)
+            seen = model_view(picture, view, info.channels, picture.full)[None].to(device)
+            noise = row_noise(row.seed, painter.noise_size(*viewer.frame))[None].to(device)
+            control = painter.control([info.label_of(row.defect)], device)
+            layer = painter.layer(seen, control, noise)
+            painted = ((compose(seen, *layer)[0] + 1) * 127.5).round().to(torch.uint8)
+            pixels = painted.permute(1, 2, 0).cpu().numpy()
+            mask = (layer.mask[0, 0] * 255).round().to(torch.uint8).cpu().numpy()
+            write_picture(Path(out, f"{row.name}.png"), type(picture)(pixels))
+            write_mask(Path(out, f"{row.name}_mask.png"), mask)
+        return time.perf_counter() - began
+
+
+def speed(model: Model, folder: Path, options: argparse.Namespace, device: torch.device) -> None:
+    sources, paintings = find_sources(str(folder)), options.n * options.candidates
+    ways: dict[str, Callable[[], float]] = {
+        "generate": lambda: paintings / whole(model, sources, options.n, options, device),
+        "forward alone": lambda: (
+            paintings / forward_alone(model, options.size, options.batch_size, paintings, device)
+        ),
+        "plainly": lambda: options.plain / plainly(model, sources, options.plain, device),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(options.rounds + 1):  # the first one warms up
+        for name, way in ways.items():
+            rate = way()
+            if turn:
+                rates[name].append(rate)
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    told: dict[str, object] = {
+        f"{name}, paintings/s": round(rate, 1) for name, rate in middle.items()
+    }
+    told |= {
+        "of the forward alone": round(middle["generate"] / middle["forward alone"], 3),
+        "times the plain way": round(middle["generate"] / middle["plainly"], 2),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(told, indent=1))
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Peak memory of jobs of different size, each in a process of its own."""
+    peaks = {}
+    for n in options.memory:
+        words = [sys.argv[0], "--n", str(n), "--peak"]
+        for name in ("size", "preset", "batch_size", "candidates", "device"):
+            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+        said = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
+        peaks[n] = float(said.stdout)
+        print(f"--n {n}: peak {peaks[n]:.0f} MiB")
+    print(f"the largest is {max(peaks.values()) / min(peaks.values()):.3f} of the smallest")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--preset", default="standard")
+    parser.add_argument("--n", type=int, default=96)
+    parser.add_argument("--plain", type=int, default=32, help="images of the plain way")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--candidates", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", type=int, nargs="+", metavar="N")
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        memory(options)
+        return
+    device = pick_device(options.device)
+    model = untrained(options.preset, options.size, device)
+    with tempfile.TemporaryDirectory() as folder:
+        draw(Path(folder), options.size)
+        if options.peak:
+            whole(model, find_sources(folder), options.n, options, device)
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        else:
+            speed(model, Path(folder), options, device)
+
+
+if __name__ == "__main__":
+    main()
