@@ -28,10 +28,11 @@ from defectgan.images import read_mask, read_picture
 from defectgan.model.file import Model, load_model
 from defectgan.model.pixels import model_view
 from defectgan.views import Viewer
-from tests.conftest import CLASSES, generator_of, rows_of, without_critic
+from tests.conftest import CLASSES, ROOT, generator_of, rows_of, without_critic
 from tests.test_shards import files_of
 
 CPU = torch.device("cpu")
+SHIPPED = ROOT / "sample_data/pcb64.safetensors"
 NAMES = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True)
 
 
@@ -155,16 +156,14 @@ def test_a_file_of_jobs_says_what_is_painted_on_what(run: Path, imgs: Path, tmp_
     ) == files_of(out)
 
 
-def test_a_row_of_jobs_has_a_region_and_a_strength_of_its_own(
-    run: Path, imgs: Path, tmp_path: Path
-) -> None:
+def test_a_row_of_jobs_has_a_region_and_a_strength_of_its_own(imgs: Path, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"source": "imgs", "classes": ["tin"], "region": "4,8,20,16", "count": 2},
         {"source": "imgs", "classes": ["tin"], "region": [0.5, 0.5, 0.5, 0.5], "strength": 0.5},
         {"source": "imgs", "classes": ["tin"], "strength": 0},
     ]
     out = generate(
-        None, model=run, jobs=jobs_file(tmp_path, *rows), out=tmp_path / "a", candidates=1
+        None, model=SHIPPED, jobs=jobs_file(tmp_path, *rows), out=tmp_path / "a", candidates=1
     )
     first, second, third, last = rows_of(out)
     for row, region in ((first, (4, 8, 20, 16)), (second, (4, 8, 20, 16)), (third, (24,) * 4)):
@@ -174,7 +173,7 @@ def test_a_row_of_jobs_has_a_region_and_a_strength_of_its_own(
     assert not read_mask(out / last["mask"]).any()
     other = jobs_file(tmp_path, *[row | {"strength": 1} for row in rows])
     with pytest.raises(DataError, match=r"another job.*jobs_sha256"):
-        generate(None, model=run, jobs=other, out=out)
+        generate(None, model=SHIPPED, jobs=other, out=out)
 
 
 def test_the_same_jobs_in_a_table_make_the_same_set(run: Path, imgs: Path, tmp_path: Path) -> None:

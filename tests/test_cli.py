@@ -73,7 +73,8 @@ def test_json_of_every_command_has_the_keys_that_scripts_rely_on(place: Path) ->
     assert trained["steps"] == 6 and Path(trained["weights"]).is_file()
     made = result_of("generate --normal imgs --n 4 --out made")
     assert made.keys() == {
-        *("out", "manifest", "images", "made", "candidates", "doubted", "rejected", "given_up"),
+        *("out", "into", "formats", "manifest", "images", "made", "candidates", "doubted"),
+        *("rejected", "given_up"),
         "seconds",
     }
     assert (made["images"], made["made"], made["candidates"], made["rejected"]) == (4, 4, 8, 0)
@@ -228,7 +229,7 @@ def test_a_run_is_resumed_by_name_or_as_the_newest(
         ("train --data nowhere", 3, "found nothing"),
         ("train --data pcb --classes dent", 3, "no class dent"),
         ("generate --normal imgs", 3, "train one first"),
-        ("generate --n 4", 2, "Missing option"),
+        ("generate --n 4", 2, "good images to paint on are named"),
         ("inspect-masks imgs", 3, "train one first"),
         ("inspect-masks --fail-on blurry", 2, "no flag blurry: expected empty"),
         ("inspect-masks nowhere", 3, "found nothing at nowhere"),

@@ -276,6 +276,26 @@ def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none()
         assert torch.equal(one, other)
 
 
+def test_a_region_says_where_an_exemplar_goes_and_not_what_the_network_is_asked_for() -> None:
+    """A map that leaves out one pixel, but no cell, paints what one of the class all over does."""
+    ours = method(noise_scale=0)
+    torch.manual_seed(0)
+    networks = ours.networks()
+    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
+    images = torch.rand(8, 1, SIDE, SIDE) - 0.5
+    ours.settle(networks, of(images, 4))
+    noise = torch.randn(2, ours.noise_size(networks, SIDE, SIDE))
+    label = torch.eye(CLASSES)[[1, 2], :, None, None]
+    region = label.expand(-1, -1, SIDE, SIDE).clone()
+    region[:, :, 1, 1] = torch.eye(CLASSES)[0]
+    with torch.no_grad():
+        everywhere = ours.paint(networks, images[:2], label, noise)
+        here = ours.paint(networks, images[:2], region, noise)
+    assert everywhere.mask.any()
+    assert_close(here.foreground, everywhere.foreground)
+    assert_close(here.mask, everywhere.mask)
+
+
 def test_only_what_a_restoration_found_becomes_an_exemplar() -> None:
     ours = method()
     networks = ours.networks()

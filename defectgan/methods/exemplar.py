@@ -230,7 +230,11 @@ class Exemplar(Robust):
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
         nth, pose, moves = self._chosen(networks, image, control, noise)
         code = moved(posed(cast(Bank, networks[BANK]).code[nth], pose), moves)
-        layer: Layer = networks["generator"](image, control, noise[:, :-CHOICES], code)
+        # The code says where: asked for a class in a part alone, the network, which is trained with
+        # maps that are the same all over, paints over all of that part.
+        normal, defects = control[:, :1].amin((2, 3), True), control[:, 1:].amax((2, 3), True)
+        asked = torch.cat([normal, defects], dim=1)
+        layer: Layer = networks["generator"](image, asked, noise[:, :-CHOICES], code)
         return layer
 
     def detail(
