@@ -154,7 +154,7 @@ def batches(config: Config, method: Method) -> Callable[[int, int], Batch]:
     def made(step: int, part: int) -> Batch:
         asked = part < len(players) and players[part].drawn
         more = drawn if asked else ((0,), (0,))
-        return Batch(*(torch.empty(shape) for shape in (*shapes, *more)))
+        return Batch(*(torch.empty(shape) for shape in (*shapes, *more, (0,))))
 
     return made
 

@@ -229,7 +229,7 @@ def test_a_run_is_resumed_by_name_or_as_the_newest(
         ("train --data nowhere", 3, "found nothing"),
         ("train --data pcb --classes dent", 3, "no class dent"),
         ("generate --normal imgs", 3, "train one first"),
-        ("generate --n 4", 2, "good images to paint on are named"),
+        ("generate --n 4", 3, "train one first"),
         ("inspect-masks imgs", 3, "train one first"),
         ("inspect-masks --fail-on blurry", 2, "no flag blurry: expected empty"),
         ("inspect-masks nowhere", 3, "found nothing at nowhere"),
