@@ -112,7 +112,7 @@ def test_per_class_makes_so_many_of_each(run: Path, boards: Path, tmp_path: Path
     ],
 )
 def test_what_is_made_is_said_once(run: Path, asked: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=r"said once|named once|in all"):
+    with pytest.raises(SettingError, match=r"said once|named once|in all|no good images"):
         usual: dict[str, Any] = {"normal": "imgs", "model": run}
         prepare(**(usual | asked))
 

@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 FORMS = (PUBLISHED, ROBUST)
 OLD = ROOT / "tests" / "formats" / "run"
 # New with the methods, so that no file of before has it.
-NEW = {"optim.constant"}
+NEW = {"optim.constant", "data.pairs"}
 
 
 def fields(form: str) -> set[str]:

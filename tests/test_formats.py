@@ -379,7 +379,7 @@ def sources(boards: Path) -> Sources:
 
 
 def make(model: Path, boards: Path, out: Path, *defects: str, n: int = 2) -> list[dict[str, Any]]:
-    job = GenerateJob(sources(boards), defects, n, 0, binary_masks=False)
+    job = GenerateJob(sources(boards), defects, n, 0, binary_masks=False, checks=None)
     loaded = load_model(model)
     run_job(job, loaded, out, device=CPU, batch_size=2)
     return rows_of(out)

@@ -52,7 +52,7 @@ def paint(
     binary: bool = False,
 ) -> None:
     sources = find_sources(str(boards / "normal"))
-    job = GenerateJob(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1)
+    job = GenerateJob(sources, defects, n=n, seed=0, binary_masks=binary, candidates=1, checks=None)
     generation.run_job(job, model, out, device=CPU, batch_size=4)
 
 

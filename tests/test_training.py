@@ -24,6 +24,7 @@ from defectgan import losses
 from defectgan.data.index import index_data
 from defectgan.errors import ModelError, SettingError, TrainingError
 from defectgan.files import append_json_lines, read_json_lines
+from defectgan.losses import adversarial
 from defectgan.methods.base import Task
 from defectgan.methods.config import Config, dump_config, parse_config
 from defectgan.methods.registry import make_method
@@ -320,10 +321,12 @@ def test_a_run_that_stays_not_finite_ends_with_its_last_good_weights(
 def test_an_interval_without_a_finite_loss_is_shown_plotted_and_gone_on_from(
     boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    critic = losses.gradient_penalty
+    critic = adversarial.gradient_penalty
     calls = [False, False, True, False]  # the last first: the second step's penalty is not finite
     monkeypatch.setattr(
-        losses, "gradient_penalty", lambda *given: critic(*given) / (0 if calls.pop() else 1)
+        adversarial,
+        "gradient_penalty",
+        lambda *of, **how: critic(*of, **how) / (0 if calls.pop() else 1),
     )
     reporter = Reporter(quiet=True)
     job = Job(
