@@ -10,7 +10,7 @@ DEMO := demo
 # Tests side by side, each process with one thread (tests/conftest.py) and about a gigabyte.
 TOGETHER := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test check quick-test clean
+.PHONY: demo test check full-test quick-test clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -28,10 +28,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pytest $(TOGETHER) -m "not long"
+
+# Those of more than about fifteen seconds, too: whole reports, and several processes at once.
+full-test: $(INSTALLED)
 	$(BIN)/pytest $(TOGETHER)
 
 quick-test: $(INSTALLED)
-	$(BIN)/pytest $(TOGETHER) -m "not slow"
+	$(BIN)/pytest $(TOGETHER) -m "not slow and not long"
 
 clean:
 	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache

@@ -113,6 +113,7 @@ def test_shots_that_leave_nothing_to_judge_by_are_refused(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not installed(), reason="the extra 'features' is not installed")
+@pytest.mark.long
 def test_a_table_goes_on_with_what_it_has(
     folder: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from tests.fake_accelerator import CRITIC_STEPS
 # The rows of the paper's table are of the same parts.
 # `standard` and `small-data` train what `quick` does, and the others from noise step as `gan` does.
 OTHERS = "table", "standard", "small-data", "acgan", "cgan", "wgan"
+LONG = "cyclegan", "pix2pix", "pix2pixhd", "spade", "starganv2"
 PRESETS = sorted(p.stem for p in preset_folder().glob("*.yaml") if not p.stem.startswith(OTHERS))
 SOUND = "nothing found"
 
@@ -34,7 +35,9 @@ def found_in(*words: str) -> tuple[list[str], int]:
     return found, uploads
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", [pytest.param(p, marks=[pytest.mark.long] if p in LONG else []) for p in PRESETS]
+)
 def test_a_step_on_a_gpu_mixes_no_devices_and_never_makes_the_host_wait(preset: str) -> None:
     """The warm-up where there is one, a step, a stop off a log line, going on, a step: each image,
     label and mask goes up once.

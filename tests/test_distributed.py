@@ -243,6 +243,7 @@ def place(boards: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_trains_in_one_folder_and_resumes(place: Path) -> None:
     for words in ([], ["--resume", "--steps", "8"]):
         both = start(place, 2, *words)
@@ -369,6 +370,7 @@ def children(process: subprocess.Popen[Any]) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_starts_a_training_again_where_its_last_checkpoint_was(place: Path) -> None:
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     training = ["defectgan_cli", "train", "--data", "pcb", "--config", "t.yaml", "--steps", "40"]

@@ -167,6 +167,7 @@ def test_how_many_images_are_added_is_chosen_without_a_look_at_test_images(place
 
 @pytest.mark.slow
 @pytest.mark.skipif(weights_of("lite2") is None, reason="the extra features is not installed")
+@pytest.mark.long
 def test_one_command_gives_the_whole_report(place: Path) -> None:
     """Both networks, the detector, the choice, and the guard."""
     line = f"--data pcb {GAN} --ratio 1 2 --shots 1 --out out {QUICK} --json"

@@ -262,6 +262,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_process_five_shards_at_once_and_two_ranks_make_equal_sets(
     run: Path, boards: Path, tmp_path: Path
 ) -> None:
