@@ -25,7 +25,7 @@ from defectgan.files import read_json_lines
 from defectgan.manifest import MANIFEST
 from defectgan.methods.base import CRITIC
 from defectgan.methods.config import Config, parse_config
-from defectgan.model.file import Model
+from defectgan.model.file import Model, load_model
 from defectgan.model.painter import Painter
 from defectgan.networks.generator import Generator
 from defectgan.runs import RunFolder
@@ -179,6 +179,16 @@ def go_on(run: Path, *, watcher: Silent | None = None) -> Outcome:
 def run(boards: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run; tests only read it."""
     return start(tiny, boards, tmp_path_factory.mktemp("work") / "runs").run
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    """The tiny model, made to paint: half a step into training its masks would still be gray."""
+    model = load_model(run)
+    with torch.no_grad():
+        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+        generator_of(model).last_noise.scale.fill_(0.5)
+    return model
 
 
 @pytest.fixture(autouse=True)

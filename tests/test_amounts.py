@@ -25,10 +25,10 @@ from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.generation.wishes import Wishes
 from defectgan.images import read_mask, read_picture
-from defectgan.model.file import Model, load_model
+from defectgan.model.file import Model
 from defectgan.model.pixels import model_view
 from defectgan.views import Viewer
-from tests.conftest import CLASSES, ROOT, generator_of, rows_of, without_critic
+from tests.conftest import CLASSES, ROOT, rows_of, without_critic
 from tests.test_shards import files_of
 
 CPU = torch.device("cpu")
@@ -219,15 +219,6 @@ def test_a_file_without_rows_is_refused(run: Path, tmp_path: Path) -> None:
         prepare(None, model=run, jobs=jobs_file(tmp_path))
     with pytest.raises(DataError, match="no file of jobs at"):
         prepare(None, model=run, jobs=tmp_path / "none.csv")
-
-
-@pytest.fixture(scope="module")
-def model(run: Path) -> Model:
-    model = load_model(run)
-    with torch.no_grad():
-        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        generator_of(model).last_noise.scale.fill_(0.5)
-    return model
 
 
 @pytest.fixture

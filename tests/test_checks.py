@@ -38,9 +38,7 @@ from defectgan.model.pixels import INVISIBLE
 from defectgan.networks.compose import compose
 from defectgan.networks.generator import Layer
 from tests.conftest import generator_of, rows_of, without_critic
-from tests.test_generation import make, make_set, model, pixels_of
-
-__all__ = ["model"]
+from tests.test_generation import make, make_set, pixels_of
 
 
 @pytest.fixture

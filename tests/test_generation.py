@@ -55,16 +55,6 @@ from tests.conftest import (
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def model(run: Path) -> Model:
-    """The tiny model, made to paint: half a step into training its masks would still be gray."""
-    model = load_model(run)
-    with torch.no_grad():
-        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        generator_of(model).last_noise.scale.fill_(0.5)
-    return model
-
-
 def make(
     model: Model, normal: Path, out: Path, *, batch_size: int = 4, **job: Any
 ) -> list[dict[str, Any]]:

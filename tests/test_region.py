@@ -25,9 +25,7 @@ from defectgan.networks.exemplars import CELL
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer, Window
 from tests.conftest import generator_of, start, tiny_with
-from tests.test_generation import make, make_set, model, pixels_of
-
-__all__ = ["model"]
+from tests.test_generation import make, make_set, pixels_of
 
 
 def placer(fit: str = "resize", side: int = 16) -> Placer:

@@ -29,21 +29,11 @@ from defectgan.locks import held, is_held
 from defectgan.manifest import MANIFEST, REJECTED
 from defectgan.model.file import Model, load_model
 from defectgan.processes import Crew
-from tests.conftest import CLASSES, ROOT, STUCK_AFTER, generator_of, rows_of
+from tests.conftest import CLASSES, ROOT, STUCK_AFTER, rows_of
 from tests.test_distributed import environment, free_port
 
 CPU = torch.device("cpu")
 N = 22
-
-
-@pytest.fixture(scope="module")
-def model(run: Path) -> Model:
-    """The tiny model, made to paint."""
-    model = load_model(run)
-    with torch.no_grad():
-        generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        generator_of(model).last_noise.scale.fill_(0.5)
-    return model
 
 
 def job_on(boards: Path, **job: Any) -> GenerateJob:

@@ -154,10 +154,9 @@ class Pix2PixHD(Method):
         both can be asked for.
         """
         told = draws.uniform(len(batch.label), halves=1) < self.shape.masked
-        truth = batch.truth if batch.truth.numel() else batch.normal[:, :1]
-        truth = truth.masked_fill(~told[:, None, None, None], float("nan"))
-        if not batch.truth.numel():
-            truth = torch.full_like(truth, float("nan"))
+        truth = torch.full_like(batch.normal[:, :1], float("nan"))
+        if batch.truth.numel():
+            truth = torch.where(told[:, None, None, None], batch.truth, truth)
         defect = masked_map(batch.label, truth)
         normal = spread(constant_map(batch.source[: len(batch.normal)]), batch.normal)
         return Controls(torch.cat([normal, defect]), torch.cat([defect, normal]))

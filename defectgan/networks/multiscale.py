@@ -22,7 +22,7 @@ LEAK = 0.2
 WIDEST = 512
 
 
-class PatchCritic(nn.Module):
+class ScaleCritic(nn.Module):
     """A critic of one scale: layers that halve the size, then the patches' scores."""
 
     def __init__(
@@ -79,7 +79,7 @@ class MultiScaleCritic(nn.Module):
         super().__init__()
         self.classes, self.edges = classes, edges
         self.critics = nn.ModuleList(
-            PatchCritic(channels, classes + edges, width=width, layers=layers, spectral=spectral)
+            ScaleCritic(channels, classes + edges, width=width, layers=layers, spectral=spectral)
             for _ in range(scales)
         )
         self.class_slices = tuple(
