@@ -38,8 +38,7 @@ from defectgan.networks.exemplars import POSES
 from defectgan.training.state import State
 
 CLASSES = ("normal", "defect")
-# Defects a step.
-DRAWN, LR = 10, 1e-3
+LR = 1e-3
 NOISE = 0.01  # standard deviation of the sensor noise, at most 3 x
 
 
@@ -109,10 +108,10 @@ def surface(seed: tuple[int, ...], side: int) -> NDArray[np.float32]:
     return np.clip((colour - 0.5) * contrast + 0.5 + brightness, 0, 1).astype(np.float32)
 
 
-def batch(step: int, side: int) -> Batch:
+def batch(step: int, side: int, defects: int) -> Batch:
     """Good images, half of them with drawn defects; nothing stands in the place of real ones."""
-    images = [surface((step, i), side) for i in range(2 * DRAWN)]
-    drawn = drawn_on(images[:DRAWN], [step * DRAWN + i for i in range(DRAWN)])
+    images = [surface((step, i), side) for i in range(2 * defects)]
+    drawn = drawn_on(images[:defects], [step * defects + i for i in range(defects)])
     label = torch.eye(len(CLASSES))[[1] * len(images)]
     normal = to_tensor(images)
     return Batch(normal, normal, label, **drawn)
@@ -121,19 +120,19 @@ def batch(step: int, side: int) -> Batch:
 class Drawn(Dataset[Batch]):
     """The batches of all steps, drawn by several processes ahead."""
 
-    def __init__(self, steps: int, side: int) -> None:
-        self._steps, self._side = steps, side
+    def __init__(self, steps: int, side: int, defects: int) -> None:
+        self._steps, self._side, self._defects = steps, side, defects
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, step: int) -> Batch:
         torch.set_num_threads(1)
-        return batch(step, self._side)
+        return batch(step, self._side, self._defects)
 
 
 def train(
-    config: Config, device: torch.device, workers: int, say: Callable[[str], None]
+    config: Config, device: torch.device, defects: int, workers: int, say: Callable[[str], None]
 ) -> tuple[State, ModelInfo]:
     """The networks after all steps."""
     info = ModelInfo(Form.of(config), CLASSES, channels=3)
@@ -142,7 +141,7 @@ def train(
     state = State(config, method, device=device)
     generator, adam = state.networks["generator"], state.optimisers["generator"]
     started = time.perf_counter()
-    drawn = Drawn(config.training.steps, task.size[0])
+    drawn = Drawn(config.training.steps, task.size[0], defects)
     batches = DataLoader(drawn, batch_size=None, num_workers=workers)
     for step, each in enumerate(batches):
         state.set_learning_rates(step)
@@ -165,6 +164,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--defects", type=int, default=10, help="drawn ones, a step")
     parser.add_argument("--config", default="quick")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
@@ -176,7 +176,13 @@ def main() -> None:
     }
     config = load_config(options.config, overrides)
     device = pick_device(options.device)
-    state, info = train(config, device, options.workers, lambda text: print(text, flush=True))
+    state, info = train(
+        config,
+        device,
+        options.defects,
+        options.workers,
+        lambda text: print(text, flush=True),
+    )
     # What paints, without the bank, which is of nobody's images.
     save_tensors(
         options.out, with_prefix("generator", state.averages["generator"].state_dict()), info

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from defectgan.generation.two_levels import nearer, two_colours
 from defectgan.images import LUMA, Levels, Picture
 from defectgan.model.pixels import finer_change, seen_opacity
 from defectgan.networks.compose import compose
@@ -41,7 +42,8 @@ def paint_source(
 
     Not the foreground itself is enlarged but its difference to the image that the model saw; added
     to the original pixels it keeps their grain and sharpness under a translucent layer. Where the
-    written mask is 0, beside the view, and outside the region, a pixel keeps its value exactly.
+    written mask is 0, beside the view, and outside the region, a pixel keeps its value exactly. In
+    an image of two colours a painted pixel has one of them.
 
     Args:
         source: the original.
@@ -57,6 +59,7 @@ def paint_source(
     pixels, whole = source.pixels.copy(), np.zeros(source.pixels.shape[:2], np.uint8)
     part, written = view.window.cut(pixels.transpose(2, 0, 1)), view.window.cut(whole)
     limits = levels if part.dtype.kind == "f" else source.full
+    colours = two_colours(source.pixels, levels)
     opacity = _PutBack(seen_opacity(mask), view)
     changes = [_PutBack(_match(foreground - image, source.pixels.shape[2]), view)]
     if detail is not None:
@@ -75,6 +78,8 @@ def paint_source(
             covered.clamp(*limits)[None],
             torch.from_numpy(written[rows] / np.float32(255))[None, None],
         )[0].numpy()
+        if colours is not None:
+            painted = nearer(painted, colours)
         if part.dtype.kind != "f":
             painted = painted.round()
         part[:, rows] = np.where(written[rows] > 0, painted.astype(part.dtype), part[:, rows])
