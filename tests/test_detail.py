@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -61,18 +62,22 @@ def test_detail_is_kept_to_a_byte_where_something_was_taken_away(
 def filled(classes: int = 3) -> Bank:
     bank = Bank(1, classes, (SIDE, SIDE), (0,))
     rng = torch.Generator().manual_seed(0)
-    for k in range(1, classes):
-        code = (torch.rand(2, CODE, 4, 4, generator=rng) > 0.5).float()
-        bank.fill(k, Exemplars(code, torch.zeros(2, 1, 4, 4)))
-        bank.keep(k, torch.rand(2, 1, FINEST, FINEST, generator=rng) - 0.5)
+    codes = [(torch.rand(2, CODE, 4, 4, generator=rng) > 0.5).float() for _ in range(1, classes)]
+    bank.fill([Exemplars(code, torch.zeros(2, 1, 4, 4)) for code in codes])
+    for k, bands in enumerate(_bands(classes), start=1):
+        bank.keep(k, bands)
     return bank
 
 
+def _bands(classes: int = 3) -> list[Tensor]:
+    """The detail of the two exemplars of each class."""
+    rng = torch.Generator().manual_seed(1)
+    return [torch.rand(2, 1, FINEST, FINEST, generator=rng) - 0.5 for _ in range(1, classes)]
+
+
 def test_each_exemplar_of_a_bank_has_its_own_detail() -> None:
-    bank, rng = filled(), torch.Generator().manual_seed(0)
-    for k in (1, 2):
-        torch.rand(2, CODE, 4, 4, generator=rng)
-        bands = torch.rand(2, 1, FINEST, FINEST, generator=rng) - 0.5
+    bank = filled()
+    for k, bands in enumerate(_bands(), start=1):
         for nth in range(2):
             place = bank.draw(torch.tensor([k]), torch.tensor([nth / 2]))
             found = bank.bands(place)

@@ -20,7 +20,6 @@ from defectgan.networks.exemplars import (
     CELL,
     CODE,
     POSES,
-    ROOM,
     Bank,
     Encoder,
     Exemplars,
@@ -192,12 +191,11 @@ def test_where_nothing_was_taken_away_the_code_is_zero() -> None:
 
 def test_a_bank_gives_each_class_its_own() -> None:
     bank = Bank(1, CLASSES, (SIDE, SIDE), (0,))
-    for k, count in ((1, 2), (2, ROOM)):
-        code = torch.arange(count).float().view(-1, 1, 1, 1) + 100 * k
-        bank.fill(k, Exemplars(code.expand(-1, CODE, 8, 8), torch.zeros(count, 1, 8, 8)))
+    codes = [torch.arange(n).float().view(-1, 1, 1, 1) + first for n, first in ((2, 100), (5, 200))]
+    bank.fill([Exemplars(c.expand(-1, CODE, 8, 8), torch.zeros(len(c), 1, 8, 8)) for c in codes])
     chance = torch.tensor([0.0, 0.99, 0.0, 0.999])
     drawn = bank.exemplars(bank.draw(torch.tensor([1, 1, 2, 2]), chance))
-    assert drawn.code[:, 0, 0, 0].tolist() == [100, 101, 200, 200 + ROOM - 1]
+    assert drawn.code[:, 0, 0, 0].tolist() == [100, 101, 200, 204]
 
 
 def test_the_generator_loss_is_the_weighted_sum_of_its_terms() -> None:

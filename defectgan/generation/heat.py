@@ -10,7 +10,7 @@ from torch import Tensor
 from defectgan.errors import ModelError
 from defectgan.methods.exemplar import BANK
 from defectgan.model.file import Model
-from defectgan.networks.exemplars import CELL, ROOM, Bank
+from defectgan.networks.exemplars import CELL, Bank
 from defectgan.views import View, Viewer
 
 # The share of a cell, of the most that a defect takes of any, from which on it belongs to it.
@@ -103,8 +103,8 @@ class Learned:
             ModelError: if no restoration has found a defect of that class.
         """
         k = self._model.info.label_of(defect)
-        start, count = (k - 1) * ROOM, int(self._bank.count[k - 1])
-        share = self._bank.code[start : start + count, -1].cpu()
+        count = int(self._bank.count[k - 1])
+        share = self._bank.code[self._bank.places(k)][:count, -1].cpu()
         if not count:
             raise ModelError(
                 f"{self._model.path} does not know where defects of the class {defect} are: its "

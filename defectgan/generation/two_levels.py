@@ -44,4 +44,4 @@ def nearer(pixels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray
     """Of two colours [2, C] that which is nearer to each pixel of [C, ...]."""
     dark, bright = (colour.reshape(-1, *[1] * (pixels.ndim - 1)) for colour in colours)
     along = ((pixels - (dark + bright) / 2) * (bright - dark)).sum(axis=0)
-    return np.where(along > 0, bright, dark)
+    return np.asarray(np.where(along > 0, bright, dark))

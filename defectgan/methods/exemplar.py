@@ -270,22 +270,33 @@ class Exemplar(Robust):
         """Fill the bank with the real defects of each class."""
         generator, bank = cast(ExemplarGenerator, networks["generator"]), cast(Bank, networks[BANK])
         finer = finer_by(self.task.size)
-        bank.clear()
-        for k in range(1, self.task.classes):
-            seen = images(k, 1)
-            found = [self._exemplars(generator, part) for part in torch.split(seen, AT_ONCE)]
-            code, ground = (torch.cat(parts) for parts in zip(*found, strict=True))
-            # From where a restoration found nothing, nothing could be painted.
-            whole = code[:, -1].amax((1, 2)) > LEAST
-            bank.fill(k, Exemplars(code[whole], ground[whole]))
-            if finer > 1:
-                bank.keep(k, band(images(k, finer)[whole], seen[whole]))
+        shown = [images(k, 1) for k in range(1, self.task.classes)]
+        found = [self._exemplars(generator, seen) for seen in shown]
+        # From where a restoration found nothing, nothing could be painted.
+        whole = [each.code[:, -1].amax((1, 2)) > LEAST for each in found]
+        bank.fill(
+            [
+                Exemplars(each.code[kept], each.ground[kept])
+                for each, kept in zip(found, whole, strict=True)
+            ]
+        )
+        if finer > 1:
+            for k, (seen, kept) in enumerate(zip(shown, whole, strict=True), start=1):
+                bank.keep(k, band(images(k, finer)[kept], seen[kept]))
 
     @torch.no_grad()
     def _exemplars(self, generator: ExemplarGenerator, defects: Tensor) -> Exemplars:
-        normal = torch.eye(self.task.classes, device=defects.device)[:1].expand(len(defects), -1)
-        noise = defects.new_zeros(len(defects), generator.noise_size(*defects.shape[2:]))
-        return self._restored(generator, defects, normal, noise)[1]
+        """Of defects [E, C, H, W], some at a time."""
+        normal = torch.eye(self.task.classes, device=defects.device)[:1]
+        noise = defects.new_zeros(1, generator.noise_size(*defects.shape[2:]))
+        parts = [
+            self._restored(
+                generator, part, normal.expand(len(part), -1), noise.expand(len(part), -1)
+            )[1]
+            for part in torch.split(defects, AT_ONCE)
+        ]
+        code, ground = (torch.cat(each) for each in zip(*parts, strict=True))
+        return Exemplars(code, ground)
 
 
 def _softly(before: Tensor, after: Tensor) -> Tensor:

@@ -41,8 +41,6 @@ ALIKE, BEST = 0.1, 0.005
 BEYOND = 1e3
 # Poses: mirrored across, mirrored down, transposed; any of them together.
 POSES = 8
-# Exemplars of a class, at most.
-ROOM = 64
 
 
 def changed(before: Tensor, after: Tensor) -> Tensor:
@@ -232,11 +230,11 @@ class ExemplarGenerator(RobustGenerator):
 
 
 class Bank(nn.Module):
-    """The exemplars that a trained model paints from: of each class up to ``ROOM``, with the detail
-    that is finer than the model sees.
+    """The exemplars that a trained model paints from: of each class as many as there is ``room``
+    for, with the detail that is finer than the model sees.
 
-    It has no parameters; what is in it comes with the weights, but for the ``poses`` that there
-    are.
+    It has no parameters; what is in it, and how large it is, comes with the weights, but for the
+    ``poses`` that there are.
     """
 
     code: Tensor
@@ -250,45 +248,62 @@ class Bank(nn.Module):
         self, channels: int, classes: int, size: tuple[int, int], poses: Sequence[int]
     ) -> None:
         super().__init__()
-        room, cells_ = ROOM * (classes - 1), [side // CELL for side in size]
+        # Of each class one that is nothing: also an empty bank can be drawn from.
+        all_, cells_ = classes - 1, [side // CELL for side in size]
         side = CELL * finer_by(size)
-        self.register_buffer("code", torch.zeros(room, CODE, *cells_))
-        self.register_buffer("ground", torch.zeros(room, channels, *cells_))
-        self.register_buffer("count", torch.zeros(classes - 1))
+        self.register_buffer("code", torch.zeros(all_, CODE, *cells_))
+        self.register_buffer("ground", torch.zeros(all_, channels, *cells_))
+        self.register_buffer("count", torch.zeros(all_))
         self.register_buffer("tiles", torch.zeros(0, channels, side, side, dtype=torch.int8))
-        self.register_buffer("number", torch.full((room, *cells_), -1, dtype=torch.int32))
+        self.register_buffer("number", torch.full((all_, *cells_), -1, dtype=torch.int32))
         # Here, so that it need not be brought onto the device in each step.
         self.register_buffer("poses", torch.tensor(poses), persistent=False)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # Earlier weights have no detail; of others they say themselves how many tiles there are.
+        # Earlier weights have no detail. The others say themselves how large all is.
+        code = state_dict.get(f"{prefix}code", self.code)
         tiles = state_dict.setdefault(f"{prefix}tiles", self.tiles[:0])
-        state_dict.setdefault(f"{prefix}number", torch.full_like(self.number, -1))
+        state_dict.setdefault(f"{prefix}number", self.number[:1].expand(len(code), -1, -1))
+        self._make_room(len(code) // len(self.count))
         self.tiles = self.tiles.new_zeros(len(tiles), *self.tiles.shape[1:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def clear(self) -> None:
-        """Forget all detail."""
+    @property
+    def room(self) -> int:
+        """How many exemplars of a class it can hold."""
+        return len(self.code) // len(self.count)
+
+    def _make_room(self, room: int) -> None:
+        """Forget all, and have room for so many of each class, one at least."""
+        for name, empty in (("code", 0), ("ground", 0), ("number", -1)):
+            old = getattr(self, name)
+            new = old.new_full((max(1, room) * len(self.count), *old.shape[1:]), empty)
+            setattr(self, name, new)
         self.tiles = self.tiles[:0]
-        self.number.fill_(-1)
+        self.count.zero_()
 
     @torch.no_grad()
-    def fill(self, k: int, exemplars: Exemplars) -> None:
-        """Let these, at most ``ROOM``, be those of defect class k."""
-        room = slice((k - 1) * ROOM, k * ROOM)
-        for kept, new in ((self.code, exemplars.code), (self.ground, exemplars.ground)):
-            kept[room] = 0
-            kept[room][: len(new)] = new
-        self.count[k - 1] = len(exemplars.code)
+    def fill(self, exemplars: Sequence[Exemplars]) -> None:
+        """Let these be the exemplars, a defect class after the other; none has detail."""
+        self._make_room(max(len(each.code) for each in exemplars))
+        for k, each in enumerate(exemplars, start=1):
+            for kept, new in ((self.code, each.code), (self.ground, each.ground)):
+                kept[self.places(k)][: len(new)] = new
+            self.count[k - 1] = len(each.code)
+
+    def places(self, k: int) -> slice:
+        """Where those of class k lie; only the first ``count`` of it are any."""
+        return slice((k - 1) * self.room, k * self.room)
 
     @torch.no_grad()
     def keep(self, k: int, bands: Tensor) -> None:
         """Keep the detail [E, C, S H, S W] of the exemplars of class k, which has none yet."""
-        room = slice((k - 1) * ROOM, k * ROOM)
-        tiles, number = packed(bands, self.code[room][: len(bands), -1] > 0)
-        self.number[room][: len(number)] = torch.where(number < 0, -1, number + len(self.tiles))
+        tiles, number = packed(bands, self.code[self.places(k)][: len(bands), -1] > 0)
+        self.number[self.places(k)][: len(number)] = torch.where(
+            number < 0, -1, number + len(self.tiles)
+        )
         self.tiles = torch.cat([self.tiles, tiles])
 
     def pose(self, chance: Tensor) -> Tensor:
@@ -299,7 +314,7 @@ class Bank(nn.Module):
         """The place [B] in the bank of one of class ``label`` [B], whole numbers from 1 on, each by
         its ``chance`` [B] in [0, 1); of an empty one where there is none.
         """
-        return (label - 1) * ROOM + (chance * self.count[label - 1]).long()
+        return (label - 1) * self.room + (chance * self.count[label - 1]).long()
 
     def exemplars(self, places: Tensor) -> Exemplars:
         """Those at places [B]."""
