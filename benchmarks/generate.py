@@ -12,6 +12,9 @@ generate        read, paint, judge, compose, write, record; nothing is rejected,
 forward alone   the generator in a loop at the same batch, with the choice of what it paints
 networks alone  with the critic, which judges each painting: all that the model computes
 plainly         open, generator, save, one image after the other
+
+The work of a core counts what all threads of the process compute: on a machine that others use,
+too, it says more than the clock.
 """
 
 import argparse
@@ -138,28 +141,34 @@ def plainly(model: Model, sources: Sources, count: int, device: torch.device) ->
 def speed(model: Model, folder: Path, options: argparse.Namespace, device: torch.device) -> None:
     sources, paintings = find_sources(str(folder)), options.n * options.candidates
     batch = options.batch_size
-    ways: dict[str, Callable[[], float]] = {
-        "generate": lambda: paintings / whole(model, sources, options.n, options, device),
-        "forward alone": lambda: paintings / forward_alone(model, batch, paintings, device),
-        "networks alone": lambda: (
-            paintings / forward_alone(model, batch, paintings, device, judged=True)
+    ways: dict[str, tuple[int, Callable[[], float]]] = {
+        "generate": (paintings, lambda: whole(model, sources, options.n, options, device)),
+        "forward alone": (paintings, lambda: forward_alone(model, batch, paintings, device)),
+        "networks alone": (
+            paintings,
+            lambda: forward_alone(model, batch, paintings, device, judged=True),
         ),
-        "plainly": lambda: options.plain / plainly(model, sources, options.plain, device),
+        "plainly": (options.plain, lambda: plainly(model, sources, options.plain, device)),
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    work: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(options.rounds + 1):  # the first one warms up
-        for name, way in ways.items():
-            rate = way()
+        for name, (count, way) in ways.items():
+            before = time.process_time()
+            each = way() / count
             if turn:
-                rates[name].append(rate)
-    middle = {name: statistics.median(found) for name, found in rates.items()}
-    told: dict[str, object] = {
-        f"{name}, paintings/s": round(rate, 1) for name, rate in middle.items()
-    }
+                seconds[name].append(each)
+                work[name].append((time.process_time() - before) / count)
+    took, worked = (
+        {name: statistics.median(found) for name, found in all_.items()} for all_ in (seconds, work)
+    )
+    told: dict[str, object] = {f"{name}, paintings/s": round(1 / took[name], 1) for name in ways}
+    told |= {f"{name}, ms of a core": round(1000 * worked[name], 1) for name in ways}
     told |= {
-        "of the forward alone": round(middle["generate"] / middle["forward alone"], 3),
-        "of the networks alone": round(middle["generate"] / middle["networks alone"], 3),
-        "times the plain way": round(middle["generate"] / middle["plainly"], 2),
+        "of the forward alone": round(took["forward alone"] / took["generate"], 3),
+        "of the networks alone": round(took["networks alone"] / took["generate"], 3),
+        "the same by a core's work": round(worked["networks alone"] / worked["generate"], 3),
+        "times the plain way": round(took["plainly"] / took["generate"], 2),
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
