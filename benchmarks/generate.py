@@ -167,7 +167,10 @@ def speed(model: Model, folder: Path, options: argparse.Namespace, device: torch
     told |= {
         "of the forward alone": round(took["forward alone"] / took["generate"], 3),
         "of the networks alone": round(took["networks alone"] / took["generate"], 3),
-        "the same by a core's work": round(worked["networks alone"] / worked["generate"], 3),
+        "both by a core's work": [
+            round(worked[name] / worked["generate"], 3)
+            for name in ("forward alone", "networks alone")
+        ],
         "times the plain way": round(took["plainly"] / took["generate"], 2),
         "device": str(device),
         "threads": torch.get_num_threads(),
