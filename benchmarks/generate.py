@@ -2,11 +2,19 @@
 
     python benchmarks/generate.py                       128 px, the networks of `standard`
     python benchmarks/generate.py --candidates 8        of each image the best of eight
+    python benchmarks/generate.py --model runs/latest   trained ones, with the detail that they keep
     python benchmarks/generate.py --memory 200 20000    peak memory, a process for each number
 
-Prints, of one run on one machine in turns: paintings a second of ``generate`` (read, paint, judge,
-compose, write, record), of the generator's forward alone in a loop at the same batch, and of the
-plain way (open, forward, save, one image after the other); and the ratios.
+Prints, of one run on one machine in turns, paintings a second, and the ratios:
+
+generate        read, paint, judge, compose, write, record; nothing is rejected, for how many
+                paintings that takes hangs on the model
+forward alone   the generator in a loop at the same batch, with the choice of what it paints
+networks alone  with the critic, which judges each painting: all that the model computes
+plainly         open, generator, save, one image after the other
+
+The work of a core counts what all threads of the process compute: on a machine that others use,
+too, it says more than the clock.
 """
 
 import argparse
@@ -18,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +39,7 @@ from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
 from defectgan.images import read_picture, write_mask, write_picture
 from defectgan.methods.config import load_config
-from defectgan.model.file import Model
+from defectgan.model.file import Model, load_model
 from defectgan.model.form import Form
 from defectgan.model.info import ModelInfo
 from defectgan.model.painter import Painter
@@ -55,6 +64,14 @@ def untrained(preset: str, size: int, device: torch.device) -> Model:
     return Model(info, Painter(method, networks), Path(preset), "untrained")
 
 
+def trained(path: Path, device: torch.device) -> Model:
+    """Weights, with the threshold of their masks as if it were known: a job would paint first to
+    find it, once.
+    """
+    model = load_model(path, device=device)
+    return replace(model, info=replace(model.info, calibrated=0.3))
+
+
 def draw(folder: Path, size: int) -> None:
     """Good images with the grain of a camera, which no codec compresses far."""
     rng = np.random.default_rng(0)
@@ -67,7 +84,8 @@ def whole(
     model: Model, sources: Sources, n: int, options: argparse.Namespace, device: torch.device
 ) -> float:
     """Seconds of a job."""
-    job = GenerateJob(sources, CLASSES[1:], n, 0, False, options.candidates)
+    made = tuple(model.info.made)
+    job = GenerateJob(sources, made, n, 0, False, options.candidates, checks=None)
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
         run_job(job, model, Path(out), device=device, batch_size=options.batch_size)
@@ -75,16 +93,24 @@ def whole(
 
 
 @torch.no_grad()
-def forward_alone(model: Model, size: int, batch: int, count: int, device: torch.device) -> float:
-    """Seconds of the generator's forward on so many images."""
-    painter = model.painter
-    images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
+def forward_alone(
+    model: Model, batch: int, count: int, device: torch.device, *, judged: bool = False
+) -> float:
+    """Seconds of the generator's forward on so many images, and of the critic's where they are
+    ``judged``.
+    """
+    painter, info = model.painter, model.info
+    frame = info.form.view.image_size
+    images = torch.rand(batch, info.channels, *frame, device=device) * 2 - 1
     images = images.contiguous(memory_format=torch.channels_last)
-    noise = torch.randn(batch, painter.noise_size(size, size), device=device)
-    control = painter.control([1 + i % 3 for i in range(batch)], device)
+    noise = torch.randn(batch, painter.noise_size(*frame), device=device)
+    labels = [1 + i % (len(info.classes) - 1) for i in range(batch)]
+    control = painter.control(labels, device)
     began = time.perf_counter()
     for _ in range(count // batch):
-        painter.layer(images, control, noise)
+        layer = painter.layer(images, control, noise)
+        if judged and painter.has_critic:
+            painter.opinion(compose(images, *layer), labels)
     synchronize(device)
     return (time.perf_counter() - began) / (count // batch * batch) * count
 
@@ -96,7 +122,7 @@ def plainly(model: Model, sources: Sources, count: int, device: torch.device) ->
     viewer = Viewer(info.form.view)
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        for (row,) in make_plan(sources.files, CLASSES[1:], n=count, seed=0):
+        for (row,) in make_plan(sources.files, info.made, n=count, seed=0):
             assert row.source is not None
             picture = read_picture(row.source)
             view = viewer(picture.size)
@@ -114,26 +140,38 @@ def plainly(model: Model, sources: Sources, count: int, device: torch.device) ->
 
 def speed(model: Model, folder: Path, options: argparse.Namespace, device: torch.device) -> None:
     sources, paintings = find_sources(str(folder)), options.n * options.candidates
-    ways: dict[str, Callable[[], float]] = {
-        "generate": lambda: paintings / whole(model, sources, options.n, options, device),
-        "forward alone": lambda: (
-            paintings / forward_alone(model, options.size, options.batch_size, paintings, device)
+    batch = options.batch_size
+    ways: dict[str, tuple[int, Callable[[], float]]] = {
+        "generate": (paintings, lambda: whole(model, sources, options.n, options, device)),
+        "forward alone": (paintings, lambda: forward_alone(model, batch, paintings, device)),
+        "networks alone": (
+            paintings,
+            lambda: forward_alone(model, batch, paintings, device, judged=True),
         ),
-        "plainly": lambda: options.plain / plainly(model, sources, options.plain, device),
+        "plainly": (options.plain, lambda: plainly(model, sources, options.plain, device)),
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    work: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(options.rounds + 1):  # the first one warms up
-        for name, way in ways.items():
-            rate = way()
+        for name, (count, way) in ways.items():
+            before = time.process_time()
+            each = way() / count
             if turn:
-                rates[name].append(rate)
-    middle = {name: statistics.median(found) for name, found in rates.items()}
-    told: dict[str, object] = {
-        f"{name}, paintings/s": round(rate, 1) for name, rate in middle.items()
-    }
+                seconds[name].append(each)
+                work[name].append((time.process_time() - before) / count)
+    took, worked = (
+        {name: statistics.median(found) for name, found in all_.items()} for all_ in (seconds, work)
+    )
+    told: dict[str, object] = {f"{name}, paintings/s": round(1 / took[name], 1) for name in ways}
+    told |= {f"{name}, ms of a core": round(1000 * worked[name], 1) for name in ways}
     told |= {
-        "of the forward alone": round(middle["generate"] / middle["forward alone"], 3),
-        "times the plain way": round(middle["generate"] / middle["plainly"], 2),
+        "of the forward alone": round(took["forward alone"] / took["generate"], 3),
+        "of the networks alone": round(took["networks alone"] / took["generate"], 3),
+        "both by a core's work": [
+            round(worked[name] / worked["generate"], 3)
+            for name in ("forward alone", "networks alone")
+        ],
+        "times the plain way": round(took["plainly"] / took["generate"], 2),
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
@@ -157,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--model", type=Path, help="in the place of untrained networks")
     parser.add_argument("--n", type=int, default=96)
     parser.add_argument("--plain", type=int, default=32, help="images of the plain way")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -170,7 +209,11 @@ def main() -> None:
         memory(options)
         return
     device = pick_device(options.device)
-    model = untrained(options.preset, options.size, device)
+    model = (
+        trained(options.model, device)
+        if options.model
+        else untrained(options.preset, options.size, device)
+    )
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), options.size)
         if options.peak:

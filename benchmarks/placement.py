@@ -3,9 +3,11 @@
     python benchmarks/placement.py --model runs/latest --normal sample_data/normal
 
 Each class in turn is painted into ``--boxes`` boxes that are drawn on the good images, each way
-once, of the size of ``--size``; the same images are painted once more without a box. As they come:
-nothing is chosen among candidates, and nothing rejected. For each class and for all:
+once, of the size of ``--size``; the same images are painted once more without a box. Nothing is
+chosen among candidates, and nothing rejected; with ``--checked`` what shows nothing is painted
+again, as ``generate`` does. For each class and for all:
 
+boxes       how many were painted; of those given up with ``--checked`` there is no image
 outside     pixels outside their box that changed; must be 0
 shown       share of the boxes in which something changed visibly
 covered     share of a box that changed visibly, the mean
@@ -27,6 +29,7 @@ import numpy as np
 from defectgan.data.masks import VISIBLE
 from defectgan.devices import pick_device
 from defectgan.errors import CheckFailed
+from defectgan.generation.checks import USUAL as USUAL_CHECKS
 from defectgan.generation.plan import find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job
@@ -77,7 +80,7 @@ def painted(
         binary_masks=False,
         candidates=1,
         wishes=wishes,
-        checks=None,
+        checks=USUAL_CHECKS if args.checked else None,
     )
     run_job(job, model, folder, device=pick_device(args.device), batch_size=args.batch_size)
     return read_manifest(folder)
@@ -124,6 +127,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=200)
     parser.add_argument("--size", default="0.25..0.5")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checked", action="store_true", help="reject what shows nothing")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="keep the images here")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from defectgan.batch import Batch
+from defectgan.methods import exemplar as module
 from defectgan.methods.base import CRITIC, Task
 from defectgan.methods.config import parse_config
 from defectgan.methods.draws import Draws
@@ -292,6 +293,40 @@ def test_a_region_says_where_an_exemplar_goes_and_not_what_the_network_is_asked_
     assert everywhere.mask.any()
     assert_close(here.foreground, everywhere.foreground)
     assert_close(here.mask, everywhere.mask)
+
+
+def test_what_is_finer_lies_where_the_code_was_painted_and_nothing_is_chosen_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = method(noise_scale=0)
+    torch.manual_seed(0)
+    networks = ours.networks()
+    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
+    images = torch.rand(8, 1, SIDE, SIDE) - 0.5
+    ours.settle(networks, of(images, 4))
+    choices: list[int] = []
+
+    def counted(*of: Any, **more: Any) -> Any:
+        choices.append(len(choices))
+        return place(*of, **more)
+
+    monkeypatch.setattr(module, "place", counted)
+    codes: list[Tensor] = []
+    networks["generator"].register_forward_pre_hook(lambda net, args: codes.append(args[3]))
+    noise = torch.randn(6, ours.noise_size(networks, SIDE, SIDE))
+    label = torch.eye(CLASSES)[[1, 2] * 3, :, None, None]
+    with torch.no_grad():
+        _, origin = ours.painting(networks, images[:6], label, noise)
+        assert origin is not None
+        detail = ours.detail(networks, origin)
+    assert len(choices) == 1
+    there = (codes[0][:, -1:] > 0).float()
+    assert there.any() and (there == 0).any()
+    assert_close(
+        F.interpolate(there, scale_factor=detail.shape[2] // there.shape[2]), detail[:, -1:]
+    )
+    # Of one row alone as well: rows of a batch know nothing of each other.
+    assert torch.equal(ours.detail(networks, origin[2:3]), detail[2:3])
 
 
 def test_only_what_a_restoration_found_becomes_an_exemplar() -> None:

@@ -15,13 +15,16 @@ from defectgan.images import (
     Levels,
     Picture,
     as_channels,
+    encode,
     read_mask,
     read_picture,
     resize,
     suffix_of,
+    to_png,
     to_signed,
     write_picture,
 )
+from tests.conftest import ROOT
 
 
 def save(path: Path, array: np.ndarray[Any, Any], **options: Any) -> Path:
@@ -198,3 +201,13 @@ def test_a_mask_is_read_from_any_mode(tmp_path: Path) -> None:
     Image.fromarray(np.stack([bits] * 3, 2)).save(tmp_path / "rgb.png")
     for name in ("one.png", "rgb.png"):
         assert np.array_equal(read_mask(tmp_path / name), bits)
+
+
+def test_a_photograph_is_written_smaller_than_by_a_search_for_repeats() -> None:
+    ours = theirs = 0
+    for path in sorted((ROOT / "sample_data" / "normal").iterdir())[:8]:
+        picture = read_picture(path)
+        data = encode(picture)
+        assert np.array_equal(read_picture(path, data).pixels, picture.pixels)
+        ours, theirs = ours + len(data), theirs + len(to_png(Image.fromarray(picture.pixels)))
+    assert ours < theirs

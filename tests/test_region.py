@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from defectgan.errors import DataError, ModelError, SettingError
+from defectgan.generation.canvas import Canvas
 from defectgan.generation.heat import Heat
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.region import Placed, Placer, control_of
@@ -18,9 +19,11 @@ from defectgan.generation.where import LEARNED, Area, read_area
 from defectgan.generation.wishes import Amount, Span, Wishes, read_count
 from defectgan.images import read_mask, read_picture, write_mask
 from defectgan.manifest import read_manifest
+from defectgan.methods.base import Painting
 from defectgan.methods.exemplar import BANK
 from defectgan.model.file import Model, load_model
 from defectgan.model.painter import Painter
+from defectgan.model.pixels import row_noise
 from defectgan.networks.exemplars import CELL
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer, Window
@@ -261,7 +264,7 @@ def test_several_classes_are_painted_into_one_image_and_told_apart(
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.5])
-def test_what_is_finer_comes_from_the_map_that_the_layer_was_painted_with(
+def test_what_is_finer_comes_from_the_origin_of_the_layer(
     model: Model,
     boards: Path,
     tmp_path: Path,
@@ -269,33 +272,34 @@ def test_what_is_finer_comes_from_the_map_that_the_layer_was_painted_with(
     strength: float,
 ) -> None:
     """Of each of several defects, and nothing of it lies outside its region or under no mask."""
-    layers: list[tuple[Any, ...]] = []
-    details: list[tuple[Any, ...]] = []
-    layer = Painter.layer
+    painting, written = Painter.painting, Canvas.detail
+    numbers = model.painter.noise_size(*Viewer(model.info.form.view).frame)
+    seeds: list[int] = []
 
-    def painted(self: Painter, *of: Any) -> Any:
-        layers.extend(zip(*(x.clone() for x in of[:3]), strict=True))
-        return layer(self, *of)
+    def origin_of(noise: Any) -> Any:
+        return (noise[:, :4] * 2**16).long()
 
-    def finer(self: Painter, image: Any, control: Any, noise: Any) -> Any:
-        details.append((image[0], control[0], noise[0]))
-        size = 1, image.shape[1], *(4 * side for side in image.shape[2:])
+    def painted(self: Painter, image: Any, control: Any, noise: Any, *more: Any) -> Painting:
+        layer = painting(self, image, control, noise, *more).layer
+        return Painting(layer, origin_of(noise))
+
+    def finer(self: Painter, origin: Any) -> Any:
+        size = 1, model.info.channels, *(4 * side for side in Viewer(model.info.form.view).frame)
         bands = torch.rand(size, generator=torch.Generator().manual_seed(0)) - 0.5
         return torch.cat([bands, torch.ones_like(bands[:, :1])], dim=1)
 
-    monkeypatch.setattr(Painter, "layer", painted)
+    def detail(self: Canvas, *of: Any) -> Any:
+        assert self.origin is not None
+        assert torch.equal(self.origin, origin_of(row_noise(self.row.seed, numbers)[None])[0])
+        seeds.append(self.row.seed)
+        return written(self, *of)
+
+    monkeypatch.setattr(Painter, "painting", painted)
     monkeypatch.setattr(Painter, "detail", finer)
+    monkeypatch.setattr(Canvas, "detail", detail)
     wishes = Wishes(size=Span.read("12..16"), together=True, strength=strength)
     make(model, boards / "normal", tmp_path / "set", n=2, wishes=wishes)
-    assert len(details) >= 4
-    for image, control, noise in details:
-        assert any(
-            control.shape == asked.shape
-            and torch.equal(control, asked)
-            and torch.equal(noise, drawn)
-            and torch.equal(image, seen)
-            for seen, asked, drawn in layers
-        )
+    assert len({*seeds}) >= 4
     for one in read_manifest(tmp_path / "set"):
         after = pixels_of(tmp_path / "set", {"output": one.output})
         change = after - read_pixels(one.source)

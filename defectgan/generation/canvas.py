@@ -51,8 +51,9 @@ class Try(NamedTuple):
 
 @dataclass(frozen=True)
 class Canvas:
-    """A row with all that is needed to finish it without the model; ``placed`` is where it may be
-    painted, None where the model chooses.
+    """A row with all that is needed to finish it; ``placed`` is where it may be painted, None where
+    the model chooses, ``origin`` [.] what the model takes to give what is finer than it sees, None
+    where it knows nothing finer.
     """
 
     row: PlanRow
@@ -62,6 +63,7 @@ class Canvas:
     placed: Placed | None
     foreground: Tensor
     mask: Tensor
+    origin: Tensor | None
     verdict: dict[str, float]
 
     @property
@@ -91,12 +93,9 @@ class Canvas:
         """What of the layer is finer than the model sees, see ``paint_source``; where a layer is
         stronger than it was painted this is still as it was.
         """
-        painter = model.painter
-        image = self.image[None].to(device)
-        noise = row_noise(self.row.seed, painter.noise_size(*self.view.frame))[None].to(device)
-        label = painter.control([model.info.label_of(self.row.defect)], device)
-        detail = painter.detail(image, _asked(label, _cover([self.placed], device)), noise)
-        return None if detail is None else detail[0].cpu()
+        if self.origin is None:
+            return None
+        return model.painter.detail(self.origin[None].to(device))[0].cpu()
 
     def apart(self) -> "Canvas":
         """Without the batch that it was computed in: it may have to wait."""
@@ -214,7 +213,9 @@ class Easel:
         on_device = images.to(device, memory_format=torch.channels_last)
         cover = _cover([one.placed for one in seen], device)
         control = _asked(painter.control(labels, device), cover)
-        layer = painter.layer(on_device, control, noise.to(device), self._reference(len(rows)))
+        layer, origin = painter.painting(
+            on_device, control, noise.to(device), self._reference(len(rows))
+        )
         layer = as_strong(layer, on_device, [row.wishes.strength for row in rows])
         if cover is not None:
             layer = layer._replace(mask=layer.mask * cover)
@@ -227,10 +228,18 @@ class Easel:
             near = self._likeness(painted, labels)
             verdicts = [v | {NEARNESS: round(n, 4)} for v, n in zip(verdicts, near, strict=True)]
         foreground, mask = layer.foreground[:count].cpu(), layer.mask[:count].cpu()
+        origins = [None] * count if origin is None else origin[:count].cpu()
         return [
             Canvas(row, source, one.view, one.image, one.placed, *made)
             for row, source, one, *made in zip(
-                rows[:count], sources, seen[:count], foreground, mask, verdicts[:count], strict=True
+                rows[:count],
+                sources,
+                seen[:count],
+                foreground,
+                mask,
+                origins,
+                verdicts[:count],
+                strict=True,
             )
         ]
 

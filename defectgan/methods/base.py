@@ -152,6 +152,15 @@ class Player(NamedTuple):
     after: Callable[[Networks], None] | None = None
 
 
+class Painting(NamedTuple):
+    """Layers, and of each its ``origin`` [B, .], whole numbers: all that ``Method.detail`` takes to
+    give what is finer than the networks see; None where nothing is known of that.
+    """
+
+    layer: Layer
+    origin: Tensor | None = None
+
+
 class WarmUp(NamedTuple):
     """A player that trains alone before all others, for ``steps`` steps at most, until its term
     ``cls_r``, a cross-entropy, is below the share ``until`` of chance's.
@@ -265,13 +274,17 @@ class Method(ABC):
             noise: [B, N], standard normal.
         """
 
-    def detail(
+    def painting(
         self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor
-    ) -> Tensor | None:
-        """What belongs to the layer that ``paint`` makes and is finer than the networks see, as of
-        ``networks.detail.unpacked``; None where nothing is known.
+    ) -> Painting:
+        """What ``paint`` makes of the same, with its origin."""
+        return Painting(self.paint(networks, image, control, noise))
+
+    def detail(self, networks: Networks, origin: Tensor) -> Tensor:
+        """What belongs to the layers of an ``origin`` and is finer than the networks see, as of
+        ``networks.detail.unpacked``: of a method whose paintings have one.
         """
-        return None
+        raise NotImplementedError
 
     def paint_like(
         self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Networks, Player, Terms
+from defectgan.methods.base import CRITIC, Networks, Painting, Player, Terms
 from defectgan.methods.draws import Draws
 from defectgan.methods.layered import covered, paint
 from defectgan.methods.robust import Robust
@@ -98,6 +98,17 @@ class Chosen(NamedTuple):
     nth: Tensor
     pose: Tensor
     moves: Moves
+
+    @property
+    def origin(self) -> Tensor:
+        """The same as one tensor [B, 4]."""
+        return torch.stack([self.nth, self.pose, *self.moves], dim=1)
+
+    @classmethod
+    def of(cls, origin: Tensor) -> "Chosen":
+        """What an ``origin`` [B, 4] says."""
+        nth, pose, *moves = origin.unbind(1)
+        return cls(nth, pose, Moves(*moves))
 
 
 class Exemplar(Robust):
@@ -228,22 +239,24 @@ class Exemplar(Robust):
         return super().noise_size(networks, height, width) + CHOICES
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
-        nth, pose, moves = self._chosen(networks, image, control, noise)
-        code = moved(posed(cast(Bank, networks[BANK]).code[nth], pose), moves)
+        return self.painting(networks, image, control, noise).layer
+
+    def painting(
+        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor
+    ) -> Painting:
+        bank = cast(Bank, networks[BANK])
+        chosen = self._chosen(networks, image, control, noise)
+        code = moved(posed(bank.code[chosen.nth], chosen.pose), chosen.moves)
         # The code says where: asked for a class in a part alone, the network, which is trained with
         # maps that are the same all over, paints over all of that part.
         normal, defects = control[:, :1].amin((2, 3), True), control[:, 1:].amax((2, 3), True)
         asked = torch.cat([normal, defects], dim=1)
         layer: Layer = networks["generator"](image, asked, noise[:, :-CHOICES], code)
-        return layer
+        return Painting(layer, chosen.origin if len(bank.tiles) else None)
 
-    def detail(
-        self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor
-    ) -> Tensor | None:
+    def detail(self, networks: Networks, origin: Tensor) -> Tensor:
         bank = cast(Bank, networks[BANK])
-        if not len(bank.tiles):
-            return None
-        nth, pose, moves = self._chosen(networks, image, control, noise)
+        nth, pose, moves = Chosen.of(origin)
         bands = bank.bands(nth)
         return moved(posed(bands, pose), moves, cell=bands.shape[2] // bank.code.shape[2])
 

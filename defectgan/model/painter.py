@@ -11,7 +11,7 @@ from torch import Tensor
 
 from defectgan import losses
 from defectgan.memory import Portions
-from defectgan.methods.base import CRITIC, Method, Networks
+from defectgan.methods.base import CRITIC, Method, Networks, Painting
 from defectgan.methods.draws import draw_noise
 from defectgan.networks.compose import Painted
 from defectgan.networks.control import constant_map, one_hot
@@ -56,15 +56,21 @@ class Painter:
         [B, K, h, w], from noise [B, N]; in the manner of ``reference`` images of the same shape, of
         a method that is ``styled``.
         """
-        if reference is None:
-            return self.method.paint(self.networks, image, control, noise)
-        return self.method.paint_like(self.networks, image, control, noise, reference)
+        return self.painting(image, control, noise, reference).layer
 
-    def detail(self, image: Tensor, control: Tensor, noise: Tensor) -> Tensor | None:
-        """What belongs to ``layer`` of the same and is finer than the networks see, None where
-        nothing is known; see ``Method.detail``.
+    def painting(
+        self, image: Tensor, control: Tensor, noise: Tensor, reference: Tensor | None = None
+    ) -> Painting:
+        """The ``layer`` of the same, with what ``detail`` takes."""
+        if reference is None:
+            return self.method.painting(self.networks, image, control, noise)
+        return Painting(self.method.paint_like(self.networks, image, control, noise, reference))
+
+    def detail(self, origin: Tensor) -> Tensor:
+        """What belongs to the layers of an ``origin`` [B, .] and is finer than the networks see;
+        see ``Method.detail``.
         """
-        return self.method.detail(self.networks, image, control, noise)
+        return self.method.detail(self.networks, origin)
 
     def paint(self, image: Tensor, labels: Sequence[int], noise: Tensor) -> Painted:
         """Images [B, C, H, W] towards a class each, from noise [B, N]."""
