@@ -10,10 +10,10 @@ slope of the mean at 1 / P. There images go from any domain to any other; here, 
 methods, from normal to a defect and back. There is no layer: its mask says what has changed.
 
 Several data sets with different classes are learned from jointly: the label has the classes of all,
-and beside it stands the mask vector, which says whose labels tell of what is asked for. CE is taken
-among the classes that the labels of an image's own set tell of, so that the others get no gradient;
-an image goes to classes of its own set alone. What is good is one class for all: every set's labels
-tell of it, and an image that is to be restored need not say which set it is of.
+and beside it stands the mask vector, which says which set the image is of. CE is taken among the
+classes that the labels of its own set tell of, so that the others get no gradient; an image goes to
+classes of its own set alone. What is good is one class for all. When it paints nobody says of which
+set an image to be restored is: of those that have the class, that in whose manner it changes least.
 
 Source: Choi et al., "StarGAN: Unified Generative Adversarial Networks for Multi-Domain
     Image-to-Image Translation", CVPR 2018, and its authors' code.
@@ -56,9 +56,12 @@ class Settings(Shape):
 
 def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequence[Tensor]:
     """The fakes of several critic steps in one pass."""
+    generator = cast(StarGenerator, networks["generator"])
     images = torch.cat([batch.images for batch in batches])
     target = torch.cat([batch.target for batch in batches])
-    made: Tensor = networks["generator"](images, constant_map(target))
+    told = [batch.told for batch in batches if batch.told is not None]
+    vector = generator.vector(torch.cat(told) if told else None)
+    made: Tensor = generator(images, constant_map(target), vector)
     return made.chunk(len(batches))
 
 
@@ -78,7 +81,8 @@ class StarGAN(Method):
                 classes,
                 width=s.width,
                 residual_blocks=s.residual_blocks,
-                sets=self.task.sets,
+                # Sets with the same classes are one to it.
+                sets=[*dict.fromkeys(tuple(sorted(known)) for known in self.task.sets)],
             ),
             CRITIC: StarCritic(
                 channels, classes, width=s.critic_width, layers=s.critic_layers, size=size
@@ -99,7 +103,8 @@ class StarGAN(Method):
         return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
-        return Layer.of_difference(image, networks["generator"](image, control))
+        generator = cast(StarGenerator, networks["generator"])
+        return Layer.of_difference(image, generator.nearest(image, control))
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor
@@ -124,9 +129,10 @@ class StarGAN(Method):
     def _generator(
         self, networks: Networks, batch: Batch, draws: Draws, _: Any
     ) -> tuple[Tensor, Terms]:
-        generator, s, images = networks["generator"], self.shape, batch.images
-        there = generator(images, constant_map(batch.target))
-        back = generator(there, constant_map(batch.source))
+        generator, s = cast(StarGenerator, networks["generator"]), self.shape
+        images, vector = batch.images, generator.vector(batch.told)
+        there = generator(images, constant_map(batch.target), vector)
+        back = generator(there, constant_map(batch.source), vector)
         verdict = networks[CRITIC](draws.shown(there), batch.target)
         terms = {
             "adv": losses.wasserstein_generator(verdict.score),
