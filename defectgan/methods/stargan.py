@@ -3,11 +3,13 @@
     x^ = G(x, y)      x~ = G(x^, y_source)
 
     L_D = E[D(fake)] - E[D(real)] + gp GP + cls CE(D_cls(real), y_source)
-    L_G = -E[D(fake)] + cls CE(D_cls(fake), y) + rec |x - x~|_1
+    L_G = -E[D(fake)] + cls CE(D_cls(fake), y) + rec |x - x~|_1 + identity |x - G(x, y_source)|_1
 
 D(x) is the mean over P patches; as in its authors' code GP is taken of their sum, which holds the
 slope of the mean at 1 / P. There images go from any domain to any other; here, as with the other
-methods, from normal to a defect and back. There is no layer: its mask says what has changed.
+methods, from normal to a defect and back. There is no layer: its mask says what has changed. The
+last term is CycleGAN's, and 0 there as here by default: nothing else keeps an image's tones where
+the real ones have black and white in either role, and boards came back inverted.
 
 Several data sets with different classes are learned from jointly: the label has the classes of all,
 and beside it stands the mask vector, which says which set the image is of. CE is taken among the
@@ -51,6 +53,9 @@ class Settings(Shape):
     gp: float = Field(10.0, ge=0)
     cls: float = Field(1.0, ge=0)
     rec: float = Field(10.0, ge=0)
+    identity: float = Field(
+        0.0, ge=0, description="an image that is asked for what it is stays so; 0: as its authors"
+    )
     n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
 
 
@@ -139,4 +144,9 @@ class StarGAN(Method):
             "cls_f": self.classification(verdict.logits, batch.target, batch.told),
             "rec": losses.reconstruction(images, back),
         }
-        return terms["adv"] + s.cls * terms["cls_f"] + s.rec * terms["rec"], terms
+        total = terms["adv"] + s.cls * terms["cls_f"] + s.rec * terms["rec"]
+        if not s.identity:
+            return total, terms
+        same = generator(images, constant_map(batch.source), vector)
+        terms["identity"] = losses.reconstruction(images, same)
+        return total + s.identity * terms["identity"], terms
