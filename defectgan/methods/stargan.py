@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, MaskKind, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.base import CRITIC, Networks, PatchShape, Player, Repainting, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
@@ -70,7 +70,7 @@ def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequenc
     return made.chunk(len(batches))
 
 
-class StarGAN(Method):
+class StarGAN(Repainting):
     """The authors' form; they paint with the networks as they are, without an average."""
 
     Shape, Settings = Shape, Settings
@@ -99,13 +99,6 @@ class StarGAN(Method):
             Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes),
             Player("generator", ("generator",), self._generator),
         )
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
-
-    def noise_size(self, networks: Networks, height: int, width: int) -> int:
-        return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
         generator = cast(StarGenerator, networks["generator"])
