@@ -95,6 +95,10 @@ class Pix2PixHD(Repainting):
 
     Shape, Settings = Shape, Settings
     averaged = ()
+    needs = (
+        "good images, and images of each defect; the extra 'features', or a file of weights "
+        "(method.features)"
+    )
     _features: Features | None = None
 
     def networks(self) -> dict[str, nn.Module]:
