@@ -9,7 +9,7 @@ D(x) is the mean over P patches; as in its authors' code GP is taken of their su
 slope of the mean at 1 / P. There images go from any domain to any other; here, as with the other
 methods, from normal to a defect and back. There is no layer: its mask says what has changed. The
 last term is CycleGAN's, and 0 there as here by default: nothing else keeps an image's tones where
-the real ones have black and white in either role, and boards came back inverted.
+the real ones have black and white in either role (boards, beside tiles, came back inverted).
 
 Several data sets with different classes are learned from jointly: the label has the classes of all,
 and beside it stands the mask vector, which says which set the image is of. CE is taken among the
