@@ -11,6 +11,7 @@ import torch
 import yaml
 from defectgan_cli.main import app
 from PIL import Image
+from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 from typer.testing import CliRunner
@@ -23,7 +24,7 @@ from defectgan.data.index import Index, index_data, read_split, write_split
 from defectgan.data.joint import index_sets
 from defectgan.devices import seeded
 from defectgan.errors import DataError, ModelError, SettingError
-from defectgan.export import export
+from defectgan.export import available_formats, export
 from defectgan.generation.plan import find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
@@ -209,14 +210,21 @@ def test_all_classes_known_is_the_loss_of_one_set() -> None:
 # --- the mask vector and StarGAN
 
 
-def test_the_mask_vector_names_the_sets_whose_labels_tell_of_what_is_asked_for() -> None:
+def test_the_mask_vector_names_the_set_that_an_image_is_of() -> None:
+    """By the classes that its labels tell of: a good image's is as one-hot as a defect's."""
+    told = torch.stack([one_hot(list(known), 4).amax(0) for known in SETS])
+    assert MaskVector(4, SETS).of(told).tolist() == [[1, 0], [0, 1]]
+
+
+def test_the_sets_of_what_is_asked_for_are_those_whose_labels_tell_of_all_of_it() -> None:
     vector = MaskVector(4, SETS)
-    told = vector(constant_map(torch.eye(4)))[:, :, 0, 0]
     # Normal and dot are told of by both, line by the first, hole by the second.
+    told = vector.telling(constant_map(torch.eye(4)))
     assert told.tolist() == [[1, 1], [1, 1], [1, 0], [0, 1]]
-    both = torch.zeros(1, 4, 2, 2)
-    both[:, 0, 0] = both[:, 2, 1, 0] = both[:, 3, 1, 1] = 1
-    assert vector(both)[0].tolist() == [[[1, 1], [1, 0]], [[1, 1], [0, 1]]]
+    here_and_there = torch.zeros(2, 4, 2, 2)
+    here_and_there[:, 0, 0] = here_and_there[:, 2, 1, 0] = 1
+    here_and_there[0, 0, 1, 1] = here_and_there[1, 3, 1, 1] = 1
+    assert vector.telling(here_and_there).tolist() == [[1, 0], [0, 0]]
 
 
 def test_what_is_asked_for_anywhere_is_what_a_map_asks_for() -> None:
@@ -245,9 +253,57 @@ def test_stargan_is_told_the_mask_vector_beside_the_label() -> None:
     generator, image = cast(StarGenerator, networks["generator"]), torch.rand(1, 1, 16, 16)
     planes = [image, *(torch.full_like(image, v) for v in (0.0, 1, 0, 0, 0, 1))]
     assert_close(
-        generator(image, constant_map(one_hot([3], 4))),
+        generator(image, constant_map(one_hot([3], 4)), torch.tensor([[0.0, 1]])),
         torch.tanh(generator.body(torch.cat(planes, 1))),
     )
+
+
+class Heard(nn.Module):
+    """A generator that keeps the mask vectors that it is told."""
+
+    def __init__(self, generator: StarGenerator) -> None:
+        super().__init__()
+        self.body, self.vector = generator, generator.vector
+        self.vectors: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
+        self.vectors.append(told[1])
+        return cast(torch.Tensor, self.body(image, *told))
+
+
+def test_in_training_the_mask_vector_is_that_of_the_own_set_also_of_what_is_to_be_good() -> None:
+    """There and back, and for the critic: else images of one set become those of another as soon
+    as they are restored.
+    """
+    method, networks = method_and_networks()
+    heard = Heard(cast(StarGenerator, networks["generator"]))
+    networks["generator"], draws = heard, Draws(torch.Generator().manual_seed(1), 0)
+    critic, generator = method.players()
+    assert critic.ahead is not None
+    generator.loss(networks, of_first_set(), draws, None)
+    critic.ahead(networks, [of_first_set(), of_first_set()], draws)
+    assert [vector.tolist() for vector in heard.vectors] == [n * [[1, 0]] for n in (4, 4, 8)]
+
+
+def test_an_image_of_unknown_set_is_painted_in_the_manner_that_changes_it_least() -> None:
+    """Among the sets that have what is asked for; each image of a batch for itself."""
+    _, networks = method_and_networks()
+    generator = cast(StarGenerator, networks["generator"])
+    nearer = [torch.full((1, 16, 16), tone) for tone in (-0.9, 0.8)]
+
+    def toned(planes: torch.Tensor) -> torch.Tensor:
+        """Dark in the manner of the first set, bright in that of the second."""
+        return (planes[:, 2:3] - planes[:, 1:2]) * 5
+
+    generator.body.forward = toned  # type: ignore[method-assign]
+    images = torch.stack([*nearer, *nearer])
+    control = constant_map(one_hot([0, 0, 3, 2], 4))
+    assert generator.nearest(images, control).mean((1, 2, 3)).sign().tolist() == [-1, 1, 1, -1]
+
+
+def test_data_sets_with_the_same_classes_are_one_to_the_mask_vector() -> None:
+    _, networks = method_and_networks(TASK._replace(sets=((0, 1, 2), (0, 2, 1), (0, 3))))
+    assert networks["generator"].mask_vector.known.tolist() == [[1, 1, 1, 0], [1, 0, 0, 1]]
 
 
 def test_one_data_set_has_no_mask_vector() -> None:
@@ -332,8 +388,9 @@ def test_a_model_knows_its_sets_and_paints_the_classes_of_each(
     rows = read_manifest(tmp_path / "set")
     assert [row.defect for row in rows] == ["hole", "hole"]
     assert all(0 <= (row.class_confidence or -1) <= 1 for row in rows)
-    (file,) = export(model, tmp_path, ["safetensors"])
-    again = load_model(file.path)
+    files = export(model, tmp_path, available_formats())
+    assert all(file.max_difference < 1e-4 for file in files)
+    again = load_model(tmp_path / "generator.safetensors")
     image = torch.rand(1, 1, 32, 32)
     pictures = [m.painter.paint(image, [3], torch.empty(1, 0)).image for m in (model, again)]
     assert_close(*pictures)

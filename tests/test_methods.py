@@ -366,6 +366,17 @@ def test_stargans_generator_loss_is_the_weighted_sum_of_its_terms() -> None:
     assert_close(terms["rec"], (data.images - back).abs().mean())
 
 
+def test_stargans_identity_is_of_images_that_are_asked_for_what_they_are() -> None:
+    """Its authors have none: without a weight nothing of it is computed."""
+    one, data = made("stargan", identity=2.0), batch()
+    plain, _ = loss_of(made("stargan"), "generator", data)
+    total, terms = loss_of(one, "generator", data)
+    same = one.networks["generator"](data.images, data.source[:, :, None, None])
+    assert_close(terms["identity"], (data.images - same).abs().mean())
+    assert_close(total - plain, 2 * terms["identity"])
+    assert "identity" not in loss_of(made("stargan"), "generator", data)[1]
+
+
 def star() -> tuple[StarGAN, StarCritic]:
     one = made("stargan")
     assert isinstance(one.method, StarGAN)

@@ -69,6 +69,14 @@ def of(method: Pix2PixHD, name: str) -> Player:
     return player
 
 
+def test_what_it_needs_is_said_with_its_fixed_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the refusal says it where there is none."""
+    monkeypatch.setattr("defectgan.methods.pix2pixhd.weights_at", lambda features: None)
+    with pytest.raises(SettingError, match="the extra 'features' of defectgan is not installed"):
+        load_config("pix2pixhd", {})
+    assert all(word in Pix2PixHD.needs for word in ("extra 'features'", "method.features"))
+
+
 # --- maps
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, Networks, Player, Terms
+from defectgan.methods.base import CRITIC, Networks, Terms
 from defectgan.methods.draws import Draws
-from defectgan.methods.from_noise import FromNoise, NoiseShape, fakes, made
+from defectgan.methods.from_noise import FromNoise, NoiseShape, made
 from defectgan.methods.gan import GENERATOR_LOSSES, MinimaxSettings, beliefs, gradient_sizes
 from defectgan.methods.layered import verdicts
 from defectgan.networks.critic import PatchCritic
@@ -52,12 +52,6 @@ class ACGAN(FromNoise):
             "generator": self._noise_generator(),
             CRITIC: PatchCritic(channels, classes, width=s.critic_width, layers=s.critic_layers),
         }
-
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("critic", (CRITIC,), self._critic, self.shape.n_critic, fakes),
-            Player("generator", ("generator",), self._generator),
-        )
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor

@@ -293,3 +293,16 @@ class Method(ABC):
         that is ``styled``.
         """
         raise NotImplementedError
+
+
+class Repainting(Method):
+    """Without a layer: it paints all of the image anew, from the image and the class alone where it
+    does not say otherwise, and its mask says where that made a difference.
+    """
+
+    @property
+    def mask_kind(self) -> MaskKind:
+        return "difference"
+
+    def noise_size(self, networks: Networks, height: int, width: int) -> int:
+        return 0

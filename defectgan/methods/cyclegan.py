@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import MaskKind, Method, Networks, PatchGANShape, Player, Terms
+from defectgan.methods.base import Networks, PatchGANShape, Player, Repainting, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.cyclegan import Pool, ResnetGenerator
 from defectgan.networks.generator import Layer, at
@@ -61,7 +61,7 @@ class Fakes(NamedTuple):
     normal: Tensor
 
 
-class CycleGAN(Method):
+class CycleGAN(Repainting):
     """The authors' form; they paint with the generators as they are, without an average."""
 
     Shape, Settings = Shape, Settings
@@ -87,13 +87,6 @@ class CycleGAN(Method):
             Player("generators", (GENERATOR, RESTORER), self._generators),
             Player("critics", CRITICS, self._critics, ahead=self._fakes),
         )
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
-
-    def noise_size(self, networks: Networks, height: int, width: int) -> int:
-        return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
         normal = at(control[:, :1], (image.shape[2], image.shape[3])) > 0.5

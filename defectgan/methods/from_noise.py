@@ -6,15 +6,24 @@ There is no image to paint on and no layer: the mask is all of the image. Real i
 all classes, as many normal ones as defects; what is made has labels like theirs.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from defectgan.batch import Batch
-from defectgan.methods.base import DISCRIMINATOR, MaskKind, Method, Networks, PatchShape
+from defectgan.methods.base import (
+    DISCRIMINATOR,
+    MaskKind,
+    Method,
+    Networks,
+    PatchShape,
+    Player,
+    Terms,
+)
 from defectgan.methods.draws import Draws
 from defectgan.networks.generator import Layer
 from defectgan.networks.noise import Discriminator, NoiseGenerator, first_map
@@ -68,6 +77,24 @@ class FromNoise(Method):
     paints_on_images = False
     told_classes: ClassVar[bool] = False
     restores = False
+
+    def players(self) -> tuple[Player, ...]:
+        return (
+            Player("critic", self.judging, self._critic, self.shape.n_critic, fakes),
+            Player("generator", ("generator",), self._generator),
+        )
+
+    @abstractmethod
+    def _critic(
+        self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor
+    ) -> tuple[Tensor, Terms]:
+        """The loss of the network that judges, of ``fake`` images beside those of a batch."""
+
+    @abstractmethod
+    def _generator(
+        self, networks: Networks, batch: Batch, draws: Draws, _: Any
+    ) -> tuple[Tensor, Terms]:
+        """The loss of the generator."""
 
     @property
     def mask_kind(self) -> MaskKind:

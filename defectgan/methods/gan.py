@@ -20,9 +20,9 @@ from torch import Tensor
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import DISCRIMINATOR, MethodShape, Networks, Player, Terms
+from defectgan.methods.base import DISCRIMINATOR, MethodShape, Networks, Terms
 from defectgan.methods.draws import Draws
-from defectgan.methods.from_noise import FromNoise, NoiseShape, fakes, made
+from defectgan.methods.from_noise import FromNoise, NoiseShape, made
 from defectgan.settings.base import Settings as Section
 
 GENERATOR_LOSSES = {
@@ -72,12 +72,6 @@ class GAN(FromNoise):
 
     Shape: ClassVar[type[MethodShape]] = Shape
     Settings: ClassVar[type[MethodShape]] = Settings
-
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("critic", (DISCRIMINATOR,), self._critic, self.shape.n_critic, fakes),
-            Player("generator", ("generator",), self._generator),
-        )
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor

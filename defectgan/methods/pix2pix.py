@@ -23,15 +23,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import (
-    DISCRIMINATOR,
-    MaskKind,
-    Method,
-    Networks,
-    PatchGANShape,
-    Player,
-    Terms,
-)
+from defectgan.methods.base import DISCRIMINATOR, Networks, PatchGANShape, Player, Repainting, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
@@ -66,7 +58,7 @@ def fakes(networks: Networks, batches: Sequence[Batch], draws: Draws) -> Sequenc
     return [paint(networks, batch, draws) for batch in batches]
 
 
-class Pix2Pix(Method):
+class Pix2Pix(Repainting):
     """The authors' form; they paint with the generator as it is, without an average."""
 
     Shape, Settings = Shape, Settings
@@ -88,10 +80,6 @@ class Pix2Pix(Method):
             Player("discriminator", (DISCRIMINATOR,), self._discriminator, ahead=fakes),
             Player("generator", ("generator",), self._generator),
         )
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
 
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return cast(UNet, networks["generator"]).noise_size(height, width)

@@ -26,15 +26,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import (
-    CRITIC,
-    MaskKind,
-    Method,
-    MultiScaleShape,
-    Networks,
-    Player,
-    Terms,
-)
+from defectgan.methods.base import CRITIC, MultiScaleShape, Networks, Player, Repainting, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map, masked_map, spread
 from defectgan.networks.generator import Layer
@@ -98,11 +90,15 @@ class Controls(NamedTuple):
     target: Tensor
 
 
-class Pix2PixHD(Method):
+class Pix2PixHD(Repainting):
     """On images that have no twins; the networks paint as they are, without an average."""
 
     Shape, Settings = Shape, Settings
     averaged = ()
+    needs = (
+        "good images, and images of each defect; the extra 'features', or a file of weights "
+        "(method.features)"
+    )
     _features: Features | None = None
 
     def networks(self) -> dict[str, nn.Module]:
@@ -132,13 +128,6 @@ class Pix2PixHD(Method):
     @property
     def taught_by(self) -> tuple[str, ...]:
         return (digest_of(self.shape.features),) if self.shape.perceptual else ()
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
-
-    def noise_size(self, networks: Networks, height: int, width: int) -> int:
-        return 0
 
     def paint(self, networks: Networks, image: Tensor, control: Tensor, noise: Tensor) -> Layer:
         return Layer.of_difference(image, networks["generator"](image, control))

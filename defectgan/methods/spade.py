@@ -26,15 +26,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import (
-    CRITIC,
-    MaskKind,
-    Method,
-    MultiScaleShape,
-    Networks,
-    Player,
-    Terms,
-)
+from defectgan.methods.base import CRITIC, MultiScaleShape, Networks, Player, Repainting, Terms
 from defectgan.methods.draws import Draws
 from defectgan.networks.control import constant_map
 from defectgan.networks.generator import Layer
@@ -81,7 +73,7 @@ class Settings(Shape):
             raise ValueError(f"final_lr {final_lr} is larger than critic_lr {self.critic_lr}")
 
 
-class SPADE(Method):
+class SPADE(Repainting):
     """With a style encoder; the networks paint as they are, without an average, as its authors'."""
 
     Shape, Settings = Shape, Settings
@@ -112,10 +104,6 @@ class SPADE(Method):
             Player("critic", (CRITIC,), self._critic, s.n_critic, self._fakes, rates),
             Player("generator", ("generator", STYLE), self._generator),
         )
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
 
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return cast(int, self.shape.style_size)

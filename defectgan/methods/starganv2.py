@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import CRITIC, MaskKind, Method, Networks, PatchShape, Player, Terms
+from defectgan.methods.base import CRITIC, Networks, PatchShape, Player, Repainting, Terms
 from defectgan.methods.draws import Draws, risen
 from defectgan.networks.control import asked
 from defectgan.networks.generator import Layer
@@ -86,7 +86,7 @@ class Styles(NamedTuple):
         return torch.cat(self)
 
 
-class StarGANv2(Method):
+class StarGANv2(Repainting):
     """The authors' form; of all three networks that paint the average does."""
 
     Shape, Settings = Shape, Settings
@@ -117,10 +117,6 @@ class StarGANv2(Method):
             Player("critic", (CRITIC,), self._critic, self.shape.n_critic, self._fakes),
             Player("generator", self.averaged, self._generator, rates=rates),
         )
-
-    @property
-    def mask_kind(self) -> MaskKind:
-        return "difference"
 
     def noise_size(self, networks: Networks, height: int, width: int) -> int:
         return cast(int, self.shape.latent)

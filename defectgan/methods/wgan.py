@@ -12,16 +12,16 @@ for the estimate is to be near its supremum.
 Source: Arjovsky et al., "Wasserstein GAN", ICML 2017, algorithm 1.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import DISCRIMINATOR, MethodShape, Networks, Player, Terms
+from defectgan.methods.base import DISCRIMINATOR, Networks, Player, Terms
 from defectgan.methods.draws import Draws
-from defectgan.methods.from_noise import FromNoise, NoiseShape, fakes, made
+from defectgan.methods.from_noise import FromNoise, NoiseShape, made
 
 
 class Shape(NoiseShape):
@@ -37,24 +37,27 @@ class Settings(Shape):
     n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
 
 
-class WGAN(FromNoise):
+class Wasserstein(FromNoise):
+    """Of which the critic, a score, has any form: its generator raises the score."""
+
+    def _generator(
+        self, networks: Networks, batch: Batch, draws: Draws, _: Any
+    ) -> tuple[Tensor, Terms]:
+        fake = made(networks, batch.source, draws)
+        adv = losses.wasserstein_generator(networks[DISCRIMINATOR](draws.shown(fake), batch.source))
+        return adv, {"adv": adv}
+
+
+class WGAN(Wasserstein):
     """The form with clipped weights."""
 
-    Shape: ClassVar[type[MethodShape]] = Shape
-    Settings: ClassVar[type[MethodShape]] = Settings
+    Shape, Settings = Shape, Settings
 
     def players(self) -> tuple[Player, ...]:
+        critic, generator = super().players()
         return (
-            Player(
-                "critic",
-                (DISCRIMINATOR,),
-                self._critic,
-                self.shape.n_critic,
-                fakes,
-                optimiser="rmsprop",
-                after=self._clip,
-            ),
-            Player("generator", ("generator",), self._generator, optimiser="rmsprop"),
+            critic._replace(optimiser="rmsprop", after=self._clip),
+            generator._replace(optimiser="rmsprop"),
         )
 
     def _critic(
@@ -68,10 +71,3 @@ class WGAN(FromNoise):
 
     def _clip(self, networks: Networks) -> None:
         losses.clip_weights(networks[DISCRIMINATOR].parameters(), self.shape.clip)
-
-    def _generator(
-        self, networks: Networks, batch: Batch, draws: Draws, _: Any
-    ) -> tuple[Tensor, Terms]:
-        fake = made(networks, batch.source, draws)
-        adv = losses.wasserstein_generator(networks[DISCRIMINATOR](draws.shown(fake), batch.source))
-        return adv, {"adv": adv}

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from defectgan import losses
 from defectgan.batch import Batch
-from defectgan.methods.base import DISCRIMINATOR, Networks, Player, Terms
+from defectgan.methods.base import DISCRIMINATOR, Networks, Terms
 from defectgan.methods.draws import Draws
-from defectgan.methods.from_noise import NoiseShape, fakes
-from defectgan.methods.wgan import WGAN
+from defectgan.methods.from_noise import NoiseShape
+from defectgan.methods.wgan import Wasserstein
 
 
 class Shape(NoiseShape):
@@ -45,16 +45,10 @@ class Settings(Shape):
     n_critic: int = Field(5, ge=1, description="critic steps for each generator step")
 
 
-class WGANGP(WGAN):
-    """The form with a gradient penalty; its generator's loss is that of WGAN."""
+class WGANGP(Wasserstein):
+    """The form with a gradient penalty."""
 
     Shape, Settings = Shape, Settings
-
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("critic", (DISCRIMINATOR,), self._critic, self.shape.n_critic, fakes),
-            Player("generator", ("generator",), self._generator),
-        )
 
     def _critic(
         self, networks: Networks, batch: Batch, draws: Draws, fake: Tensor

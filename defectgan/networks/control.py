@@ -61,26 +61,31 @@ def boundary_map(control: Tensor) -> Tensor:
 
 
 class MaskVector(nn.Module):
-    """The mask vector of a control map [B, K, h, w], [B, S, h, w]: 1 for each of S data sets whose
-    labels tell of all that the map asks for, 0 for the others.
+    """The mask vector [B, S]: which of S data sets an image is of, 1 there and 0 elsewhere.
 
-    A defect is told of by the sets that have it. What is good is good to all of them: their labels
-    have one class of it between them, and asking for it asks for the defects of no set.
+    In training the set of each image is known. Of what a control map asks for the sets are known
+    whose labels tell of it: of a defect those that have it, of what is good all.
 
     Source: Choi et al., "StarGAN", CVPR 2018, section 3.2.
     """
 
-    strange: Tensor
+    known: Tensor
 
     def __init__(self, classes: int, sets: Sequence[Sequence[int]]) -> None:
         """Args: K; the numbers of the classes that the labels of each set tell of."""
         super().__init__()
-        rows = [[float(k not in known) for k in range(classes)] for known in sets]
+        rows = [[float(k in known) for k in range(classes)] for known in sets]
         # Not in a weights file: the sets stand in its head.
-        self.register_buffer("strange", torch.tensor(rows), persistent=False)
+        self.register_buffer("known", torch.tensor(rows), persistent=False)
 
-    def forward(self, control: Tensor) -> Tensor:
-        return 1 - (control[:, None] * self.strange[:, :, None, None]).amax(2)
+    def of(self, told: Tensor) -> Tensor:
+        """Of images whose labels tell of the classes ``told`` [B, K] in {0, 1}."""
+        return (told[:, None] == self.known).all(2).to(told.dtype)
+
+    def telling(self, control: Tensor) -> Tensor:
+        """1 for each set whose labels tell of all that control maps [B, K, h, w] ask for."""
+        strange = control[:, None] * (1 - self.known)[:, :, None, None]
+        return 1 - strange.amax((2, 3, 4))
 
 
 def one_hot(classes: list[int], count: int) -> Tensor:

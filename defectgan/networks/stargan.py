@@ -6,6 +6,7 @@ Source: Choi et al., "StarGAN", CVPR 2018, and its authors' code.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,14 +54,37 @@ class StarGenerator(nn.Module):
     def _stage(self, conv: nn.Module, channels: int) -> list[nn.Module]:
         return [conv, InstanceNorm(channels), nn.ReLU(inplace=True)]
 
-    def forward(self, image: Tensor, control: Tensor) -> Tensor:
-        """The painted image [B, C, H, W] from one [B, C, H, W] in [-1, 1] and a control map
-        [B, K, h, w]; of several data sets its mask vector stands beside it.
+    def vector(self, told: Tensor | None) -> Tensor | None:
+        """The mask vector [B, S] of images whose labels tell of the classes ``told`` [B, K]; None
+        of one data set alone.
         """
-        if self.mask_vector is not None:
-            control = torch.cat([self.mask_vector(control), control], dim=1)
-        cells = F.interpolate(control, size=image.shape[2:]).to(image.dtype)
-        return torch.tanh(self.body(torch.cat([image, cells], dim=1)).float())
+        return None if told is None or self.mask_vector is None else self.mask_vector.of(told)
+
+    def forward(self, image: Tensor, control: Tensor, vector: Tensor | None = None) -> Tensor:
+        """The painted image [B, C, H, W] from one [B, C, H, W] in [-1, 1], a control map
+        [B, K, h, w] and, of several data sets, the mask vector [B, S].
+        """
+        size = image.shape[2:]
+        planes = [image, F.interpolate(control, size=size).to(image.dtype)]
+        if vector is not None:
+            planes.insert(1, vector[:, :, None, None].expand(-1, -1, *size).to(image.dtype))
+        return torch.tanh(self.body(torch.cat(planes, dim=1)).float())
+
+    def nearest(self, image: Tensor, control: Tensor) -> Tensor:
+        """As ``forward``, of images of which nobody says which set they are of: what each mask
+        vector makes whose set has what is asked for, and of that what is most like the image.
+        """
+        if self.mask_vector is None:
+            return cast(Tensor, self(image, control))
+        telling = self.mask_vector.telling(control)
+        # Not its len: an export would take the batch for one of a fixed size.
+        count, vectors = image.shape[0], torch.eye(telling.shape[1], device=image.device)
+        each = [self(image, control, vector.expand(count, -1)) for vector in vectors]
+        painted = torch.stack(each, dim=1)
+        away = (painted - image[:, None]).abs().mean((2, 3, 4))
+        # No two images are further apart than 2.
+        chosen = (away + 2 * (1 - telling)).argmin(1)
+        return painted[torch.arange(count, device=image.device), chosen]
 
 
 class StarCritic(Critic):
