@@ -16,6 +16,9 @@ IoU      of restoration masks with the true ones of test images, at the best thr
 gain     of a classifier that learns from painted images, too, over one with classical augmentation
          alone: in points of accuracy and of macro-F1, with its spread over seeds
 
+Methods that were trained elsewhere (on a GPU, say) on the split that ``evaluate gain`` writes are
+further rows: ``--generators StarGAN=runs/stargan CycleGAN=runs/cyclegan``.
+
 A table that was cut short goes on when it is called again with the same --out, also with other
 --rows, which join those that are there.
 """
@@ -24,6 +27,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,7 +40,7 @@ from defectgan.evaluation.arms import ASKED
 from defectgan.evaluation.bench import GENERATED, Bench
 from defectgan.evaluation.classifier import SMALL, Recipe
 from defectgan.evaluation.comparison import Comparison
-from defectgan.evaluation.features import Features, Wanted, make_features
+from defectgan.evaluation.features import Domain, Features, Wanted, make_features
 from defectgan.evaluation.gain import GainPlan, run_gain
 from defectgan.evaluation.gain_report import CLASSIFIERS, compare
 from defectgan.evaluation.gan_training import train_generator
@@ -48,8 +52,10 @@ from defectgan.files import write_atomically
 from defectgan.inspection.inspect_masks import inspect
 from defectgan.inspection.subjects import RealImages
 from defectgan.inspection.targets import Target
-from defectgan.methods.config import Config, load_config
+from defectgan.methods.config import load_config
 from defectgan.model.file import Model, load_model
+from defectgan.names import plain_name
+from defectgan.settings.data import DataConfig
 
 ROWS = {
     "class beside the image": "table-concatenated",
@@ -87,13 +93,13 @@ class Log:
 
 
 def distance(
-    real: RealSplit, folder: Path, features: Features, config: Config
+    real: RealSplit, folder: Path, features: Features, data: DataConfig
 ) -> tuple[QualityRow, QualityRow, QualityRow]:
     """Painted images, floor and ceiling: all classes together, against real test images."""
     comparison = Comparison(
-        painted(real, folder), real.part(TRAIN), real.part(TEST), TEST, config.data, ()
+        painted(real, folder), real.part(TRAIN), real.part(TEST), TEST, data, ()
     )
-    generated, floor, ceiling = measure(comparison, features, config.data).rows[:3]
+    generated, floor, ceiling = measure(comparison, features, data).rows[:3]
     return generated, floor, ceiling
 
 
@@ -133,23 +139,31 @@ def baselines(real: RealSplit, options: argparse.Namespace) -> list[dict[str, An
     return run_gain(gain_plan(options, without), bench)
 
 
-def fill(
-    preset: str,
-    real: RealSplit,
-    out: Path,
-    options: argparse.Namespace,
-    features: Callable[[Config], Features],
-) -> dict[str, Any]:
-    """One row."""
+def trained(preset: str, real: RealSplit, out: Path, options: argparse.Namespace) -> Path:
+    """The run of a preset."""
     device = pick_device(options.device)
     config = load_config(preset, {"training": {"steps": options.steps}})
     run = train_generator(real, config, out, device=device, watcher=Log(), stop=lambda: False)
     assert run is not None, "nobody stops it"
+    return run
+
+
+def fill(
+    run: Path,
+    real: RealSplit,
+    out: Path,
+    options: argparse.Namespace,
+    features: Callable[[], Features],
+    data: DataConfig,
+) -> dict[str, Any]:
+    """One row: of a trained generator."""
+    device = pick_device(options.device)
     model: Model = load_model(run, device=device)
+    layered = model.painter.method.mask_kind == "layer"
     fewest = min(map(len, real.part(TRAIN).members[1:]))
     folder = out / GENERATED / "painted"
     paint(model, real, folder, ratio=PAINTED / fewest, candidates=1, seed=0, device=device)
-    near, floor, ceiling = distance(real, folder, features(config), config)
+    near, floor, ceiling = distance(real, folder, features(), data)
     plan = gain_plan(options, ASKED.name)
     rows = run_gain(plan, Bench(real, [model], out, device), baselines(real, options))
     gained = compare(rows, CLASSIFIERS)[-1]
@@ -162,7 +176,7 @@ def fill(
         "recall": near.recall,
         "diversity": near.diversity,
         "named": near.named,
-        "iou": located(model, real, out, device) if config.method.layered else None,
+        "iou": located(model, real, out, device) if layered else None,
         **{name: gained[name] for name in GAINS},
         **{f"{name}_sd": gained[f"{name}_sd"] for name in GAINS},
     }
@@ -200,7 +214,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="generator steps of each row")
     parser.add_argument("--shots", type=int, help="images of each defect class to learn from")
     parser.add_argument("--ratio", type=float, default=1.0, help="painted images a real one")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--generators", nargs="+", default=(), metavar="ROW=MODEL")
     parser.add_argument("--net", default=SMALL, help="classifier of the gain")
     parser.add_argument("--net-steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=5)
@@ -215,16 +230,23 @@ def main() -> None:
     # The judge of all rows learns from all real training images, whatever the shots.
     known = replace(real.index, samples=(*real.index.samples, *real.left_out), held_out=())
 
-    def features(config: Config) -> Features:
-        return make_features(
-            Wanted(), known, config.data, device=pick_device(options.device), done=lambda n: None
-        )
+    @cache
+    def features() -> Features:
+        wanted, device = Wanted(name=Domain.name), pick_device(options.device)
+        return make_features(wanted, known, data, device=device, done=lambda n: None)
 
     table = options.out / "table.json"
     filled = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-    for name in options.rows:
-        filled[name] = fill(ROWS[name], real, options.out / ROWS[name], options, features)
-        rows = {row: filled[row] for row in ROWS if row in filled}
+    elsewhere = dict(row.split("=", 1) for row in options.generators)
+    for name in (*elsewhere, *options.rows):
+        out = options.out / ROWS.get(name, plain_name(name))
+        out.mkdir(parents=True, exist_ok=True)
+        run = (
+            Path(elsewhere[name]) if name in elsewhere else trained(ROWS[name], real, out, options)
+        )
+        filled[name] = fill(run, real, out, options, features, data)
+        further = [row for row in filled if row not in ROWS]
+        rows = {row: filled[row] for row in (*further, *ROWS) if row in filled}
         write_atomically(table, json.dumps(rows, indent=1).encode())
         write_atomically(options.out / "table.md", as_markdown(rows).encode())
         print(as_markdown(rows), flush=True)

@@ -22,7 +22,7 @@ def test_rows_join_those_that_are_there_if_they_are_of_the_same_table(
 ) -> None:
     out = tmp_path / "out"
 
-    def fill(preset: str, *rest: Any) -> dict[str, Any]:
+    def fill(run: Path, *rest: Any) -> dict[str, Any]:
         spreads = [f"{gain}_sd" for gain in paper_table.GAINS]
         numbers = ("kid", "kid_std", "floor", "ceiling", *paper_table.SHARES)
         return dict.fromkeys([*numbers, *paper_table.GAINS, *spreads], 0.5)
@@ -34,8 +34,12 @@ def test_rows_join_those_that_are_there_if_they_are_of_the_same_table(
         return list(json.loads((out / "table.json").read_text()))
 
     monkeypatch.setattr(paper_table, "fill", fill)
+    monkeypatch.setattr(paper_table, "trained", lambda preset, *rest: Path(preset))
     assert call("--steps", "3", "--rows", "Defect-GAN") == ["Defect-GAN"]
     assert call("--steps", "3", "--rows", "+ SPADE") == ["+ SPADE", "Defect-GAN"]
+    elsewhere = ("--steps", "3", "--rows", "--generators", "StarGAN=runs/latest")
+    assert call(*elsewhere) == ["StarGAN", "+ SPADE", "Defect-GAN"]
+    assert call("--steps", "3", "--rows", "+ SPADE") == ["StarGAN", "+ SPADE", "Defect-GAN"]
     before = (out / "table.md").read_text()
     assert "| + SPADE |" in before and "| Defect-GAN |" in before
     assert "each row is one training of its generator" in before
