@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from defectgan.generation.layer import paint_source
 from defectgan.generation.two_levels import nearer, two_colours
@@ -30,6 +31,13 @@ def test_a_thresholded_image_has_two_colours_also_with_the_noise_of_a_codec(chan
     assert np.abs(found - np.array([[20], [230]])).max() < 2
 
 
+def spotted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With a pixel each of black and white, as a hot one of a camera."""
+    spotted = pixels.copy()
+    spotted[0, 0], spotted[0, 1] = 0, 255
+    return spotted
+
+
 def test_two_colours_of_one_brightness_are_not_told_apart() -> None:
     pixels = board(channels=3).pixels.copy()
     pixels[...] = np.where(pixels > 0, (200, 0, 100), (0, 200, 100))
@@ -42,6 +50,7 @@ def test_photographs_and_images_of_one_level_have_no_two_colours() -> None:
         rng.integers(0, 256, (SIDE, SIDE, 1), dtype=np.uint8),
         board(100, 100, noise=3).pixels,
         board(100, 150).pixels,
+        spotted(board(100, 150).pixels),
         board(40, 200, noise=40).pixels,
     ):
         assert two_colours(pixels, Levels(0, 255)) is None
@@ -56,13 +65,13 @@ def test_of_two_colours_the_nearer_one_is_taken(values: list[float], dark: float
     assert_array_equal(np.abs(pixels[0] - found[0]), distance.min(axis=0))
 
 
-def painted(picture: Picture) -> np.ndarray:
+def painted(picture: Picture) -> NDArray[np.generic]:
     """A gray square, half opaque, in the middle."""
     view = Viewer(DataConfig(image_size=SIDE))(picture.size)
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, 10:22, 10:22] = 0.8
     image = torch.zeros(1, SIDE, SIDE)
-    return paint_source(picture, view, image, image + 0.9, mask, picture.full).pixels
+    return paint_source(picture, view, image - 1, image + 1, mask, picture.full).pixels
 
 
 def test_what_is_painted_into_an_image_of_two_colours_has_no_other() -> None:

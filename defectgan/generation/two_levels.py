@@ -13,9 +13,9 @@ from defectgan.images import Levels
 LOOKED_AT = 2**15
 # Of them so many lie as near to one of the two colours, as a share of the range; and so many of
 # them to each. What was scaled or compressed strongly has soft edges, and is not of two colours.
-NEARLY_ALL, NEAR, SOME = 0.95, 0.05, 0.01
-# How far apart they are at least.
-APART = 0.25
+NEARLY_ALL, NEAR, SOME = 0.93, 0.05, 0.01
+# How far apart they are at least: what has so little contrast was never put through a threshold.
+APART = 0.4
 
 
 def two_colours(pixels: NDArray[np.generic], levels: Levels) -> NDArray[np.float32] | None:
@@ -33,11 +33,12 @@ def two_colours(pixels: NDArray[np.generic], levels: Levels) -> NDArray[np.float
     gray = seen.mean(axis=1)
     dark, white = gray.min(), gray.max()
     bright = gray > (dark + white) / 2
-    if white - dark < APART * span or not SOME <= bright.mean() <= 1 - SOME:
+    if not SOME <= bright.mean() <= 1 - SOME:
         return None
     colours = np.stack([np.median(seen[part], axis=0) for part in (~bright, bright)])
     near = np.abs(seen - colours[bright.astype(int)]).max(axis=1) <= NEAR * span
-    return colours if near.mean() >= NEARLY_ALL else None
+    apart = colours[1].mean() - colours[0].mean() >= APART * span
+    return colours if apart and near.mean() >= NEARLY_ALL else None
 
 
 def nearer(pixels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.float32]:
