@@ -1,5 +1,6 @@
 """Whatever the method, a run is stopped, resumed, painted with, looked at, exported, begun from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.testing import assert_close
 
 from defectgan.data.index import Index, index_data
 from defectgan.errors import DataError, ModelError
-from defectgan.export import Exported, available_formats, example, export
+from defectgan.export import Exported, Format, available_formats, example, export
 from defectgan.generation.plan import Sources, find_sources
 from defectgan.generation.request import GenerateJob
 from defectgan.generation.run import run_job as generate
@@ -67,6 +68,13 @@ def begun(name: str, boards: Path, runs: Path, **options: Any) -> Outcome:
     return run_job(Job(config_of(name), index_of(name, boards, *CLASSES)), runs, **options)
 
 
+def are_the_same_to_the_bit(one: RunFolder, other: RunFolder) -> None:
+    """All that two runs would go on with."""
+    ours, theirs = (load_tensors(run.state)[0] for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_every_method_has_a_tiny_form_here() -> None:
     assert SMALL.keys() == METHODS.keys()
 
@@ -93,21 +101,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     stopped = begun(method_of(trained), boards, tmp_path, stop=stop)
     assert stopped.interrupted and stopped.steps == 2
     go_on(stopped.run)
-    ours, theirs = (load_tensors(r.state)[0] for r in (RunFolder(stopped.run), trained))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    are_the_same_to_the_bit(RunFolder(stopped.run), trained)
 
 
-def test_it_generates_images_with_masks_that_are_inspected(
-    trained: RunFolder, boards: Path, tmp_path: Path
-) -> None:
-    model = load_model(trained.path)
-    method, folder = model.painter.method, tmp_path / "set"
-    good = find_sources(str(boards / "normal")) if method.paints_on_images else Sources()
+def paints_and_is_inspected(run: Path, good: Path, folder: Path) -> None:
+    """A model generates, on images of ``good`` where it paints on any, and is looked at."""
+    model = load_model(run)
+    method = model.painter.method
+    sources = find_sources(str(good)) if method.paints_on_images else Sources()
     defect = model.info.made[-1]
     candidates = 2 if model.painter.could_choose else 1
     # So few steps paint little that a check would keep.
-    job = GenerateJob(good, (defect,), 3, 0, binary_masks=False, candidates=candidates, checks=None)
+    job = GenerateJob(
+        sources, (defect,), 3, 0, binary_masks=False, candidates=candidates, checks=None
+    )
     generate(job, model, folder, device=CPU, batch_size=2)
     rows = read_manifest(folder)
     assert len(rows) == 3 and {row.defect for row in rows} == {defect}
@@ -116,7 +123,7 @@ def test_it_generates_images_with_masks_that_are_inspected(
     if method.mask_kind == "whole":
         assert all(np.min(read_mask(folder / row.mask)) == 255 for row in rows)
     if method.paints_on_images:
-        for target in (target_of(folder), target_of(trained.path)):
+        for target in (target_of(folder), target_of(run)):
             seen = inspect(target).findings
             assert seen.images
         assert (RESTORED in {direction for _, direction in seen.groups}) == method.restores
@@ -124,17 +131,28 @@ def test_it_generates_images_with_masks_that_are_inspected(
     with pytest.raises(DataError, match="made whole, from noise: the mask of each is all of it"):
         target_of(folder)
     with pytest.raises(ModelError, match="makes whole images from noise: it paints on none and"):
-        target_of(trained.path)
+        target_of(run)
 
 
-def test_it_is_exported_and_the_exported_weights_paint(trained: RunFolder, tmp_path: Path) -> None:
-    model = load_model(trained.path)
-    for file in export(model, tmp_path, available_formats()):
+def is_exported(run: Path, folder: Path, formats: Sequence[Format]) -> None:
+    """Each file answers as the model does, and what one of weights paints is what that does."""
+    model = load_model(run)
+    for file in export(model, folder, formats):
         assert file.max_difference < 1e-4
-    again = load_model(tmp_path / "generator.safetensors")
+    again = load_model(folder / "generator.safetensors")
     assert not again.painter.has_critic
     inputs = example(model, 2)
     assert_close(Exported(again.painter)(*inputs), Exported(model.painter)(*inputs))
+
+
+def test_it_generates_images_with_masks_that_are_inspected(
+    trained: RunFolder, boards: Path, tmp_path: Path
+) -> None:
+    paints_and_is_inspected(trained.path, boards / "normal", tmp_path / "set")
+
+
+def test_it_is_exported_and_the_exported_weights_paint(trained: RunFolder, tmp_path: Path) -> None:
+    is_exported(trained.path, tmp_path, available_formats())
 
 
 def test_another_training_begins_from_it_with_other_classes(
