@@ -10,7 +10,14 @@ from torch.testing import assert_close
 
 from defectgan.methods.layered import paint
 from defectgan.networks.control import constant_map, one_hot
-from defectgan.networks.critic import Critic, PatchCritic, TowerCritic, read
+from defectgan.networks.critic import (
+    ClassTower,
+    Critic,
+    EverySecond,
+    PatchCritic,
+    TowerCritic,
+    read,
+)
 from defectgan.networks.generator import ConcatenatedGenerator, Generator, RobustGenerator
 from defectgan.networks.layers import Conditions, Spade, SpadeResidualBlock
 from defectgan.networks.stargan import StarCritic, StarGenerator
@@ -242,3 +249,20 @@ def test_stargans_networks_take_the_size_that_they_were_made_for(size: tuple[int
     verdict = critic(painted, one_hot([1, 2], 5))
     assert verdict.score.shape == (2,) and verdict.logits.shape == (2, 5)
     assert critic.score(critic.trunk(image)).numel() == 2 * critic.patches
+
+
+def test_a_1x1_convolution_of_every_second_pixel_is_one_of_stride_2() -> None:
+    ours, theirs = EverySecond(8, 16), nn.Conv2d(8, 16, 1, stride=2, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    for side in (7, 8):
+        x = torch.randn(2, 8, side, side)
+        assert_close(ours(x), theirs(x))
+
+
+def test_a_narrow_classifier_learns_with_channels_last() -> None:
+    """Its shortcuts wrote beyond their memory there, which ended the program."""
+    tower = ClassTower(3, 5, width=8, layers=3).to(memory_format=torch.channels_last)
+    for count in (2, 4, 8):
+        images = torch.randn(count, 3, 64, 64).to(memory_format=torch.channels_last)
+        tower(images).square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in tower.parameters() if p.grad is not None)
