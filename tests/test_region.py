@@ -1,7 +1,7 @@
 """Where defects are painted: areas, the regions drawn in them, and what they do to an image."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from defectgan.methods.exemplar import BANK
 from defectgan.model.file import Model, load_model
 from defectgan.model.painter import Painter
 from defectgan.model.pixels import row_noise
-from defectgan.networks.exemplars import CELL
+from defectgan.networks.exemplars import CELL, Bank, Exemplars
 from defectgan.settings.data import DataConfig
 from defectgan.views import View, Viewer, Window
 from tests.conftest import generator_of, start, tiny_with
@@ -272,7 +272,7 @@ def test_what_is_finer_comes_from_the_origin_of_the_layer(
     strength: float,
 ) -> None:
     """Of each of several defects, and nothing of it lies outside its region or under no mask."""
-    painting, written = Painter.painting, Canvas.detail
+    painting, written = Painter.painting, Canvas.painted
     numbers = model.painter.noise_size(*Viewer(model.info.form.view).frame)
     seeds: list[int] = []
 
@@ -288,7 +288,7 @@ def test_what_is_finer_comes_from_the_origin_of_the_layer(
         bands = torch.rand(size, generator=torch.Generator().manual_seed(0)) - 0.5
         return torch.cat([bands, torch.ones_like(bands[:, :1])], dim=1)
 
-    def detail(self: Canvas, *of: Any) -> Any:
+    def composed(self: Canvas, *of: Any) -> Any:
         assert self.origin is not None
         assert torch.equal(self.origin, origin_of(row_noise(self.row.seed, numbers)[None])[0])
         seeds.append(self.row.seed)
@@ -296,7 +296,7 @@ def test_what_is_finer_comes_from_the_origin_of_the_layer(
 
     monkeypatch.setattr(Painter, "painting", painted)
     monkeypatch.setattr(Painter, "detail", finer)
-    monkeypatch.setattr(Canvas, "detail", detail)
+    monkeypatch.setattr(Canvas, "painted", composed)
     wishes = Wishes(size=Span.read("12..16"), together=True, strength=strength)
     make(model, boards / "normal", tmp_path / "set", n=2, wishes=wishes)
     assert len({*seeds}) >= 4
@@ -346,10 +346,11 @@ def exemplars(boards: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     model = load_model(start(config, boards, tmp_path_factory.mktemp("runs")).run)
     with torch.no_grad():
         generator_of(model).head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        bank: Any = model.painter.networks[BANK]
-        bank.count[:] = 2
-        bank.code.zero_()
-        bank.code[..., 5:7, 1:3] = 1
+        bank = cast(Bank, model.painter.networks[BANK])
+        code = torch.zeros(2, *bank.code.shape[1:])
+        code[..., 5:7, 1:3] = 1
+        found = Exemplars(code, torch.zeros(2, *bank.ground.shape[1:]))
+        bank.fill([found] * len(bank.count))
     return model
 
 

@@ -180,7 +180,7 @@ def test_of_shards_that_begin_together_all_take_what_the_first_recorded(
     out = tmp_path / "set"
     place = "defectgan.generation.run.find_thresholds"
 
-    def overtaken(job: GenerateJob, paint: Any) -> dict[str, float]:
+    def overtaken(job: GenerateJob, *_: Any) -> dict[str, float]:
         monkeypatch.undo()
         make(model, boards, out, Shard(1, 2))
         return dict.fromkeys(job.defects, 0.7)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from defectgan.generation.checks import CONFIDENCE, NEARNESS, REALISM, SCORE
+from defectgan.generation.layer import PaintedSource, paint_source
 from defectgan.generation.likeness import Likeness
 from defectgan.generation.plan import PlanRow
 from defectgan.generation.region import Placed, Placer, control_of
@@ -89,13 +90,23 @@ class Canvas:
         return None if self.placed is None else self.placed.region
 
     @torch.no_grad()
-    def detail(self, model: Model, device: torch.device) -> Tensor | None:
-        """What of the layer is finer than the model sees, see ``paint_source``; where a layer is
-        stronger than it was painted this is still as it was.
+    def painted(self, model: Model, device: torch.device) -> PaintedSource:
+        """The layer in the pixels of the source. What of it is finer than the model sees is as it
+        was also where the layer is stronger than it was painted.
         """
-        if self.origin is None:
-            return None
-        return model.painter.detail(self.origin[None].to(device))[0].cpu()
+        detail = self.origin
+        if detail is not None:
+            detail = model.painter.detail(detail[None].to(device))[0].cpu()
+        return paint_source(
+            self.source.picture,
+            self.view,
+            self.image,
+            self.foreground,
+            self.mask,
+            self.source.levels,
+            detail,
+            self.region,
+        )
 
     def apart(self) -> "Canvas":
         """Without the batch that it was computed in: it may have to wait."""

@@ -12,7 +12,7 @@ from defectgan import __version__
 from defectgan.data.masks import VISIBLE, is_defect
 from defectgan.generation.canvas import Begun, Canvas, NoRoom, Result
 from defectgan.generation.checks import EMPTY, NEARNESS, NO_ROOM, UNREAL, UNSEEN, Checks
-from defectgan.generation.layer import PaintedSource, paint_source
+from defectgan.generation.layer import PaintedSource
 from defectgan.generation.plan import PlanRow, Wanted
 from defectgan.generation.region import box_of
 from defectgan.generation.shelf import seen_whole
@@ -152,16 +152,7 @@ class Finisher:
         return min(self.thresholds[name] for name in wanted.classes)
 
     def _composed(self, canvas: Canvas, threshold: float) -> _Taken:
-        painted = paint_source(
-            canvas.source.picture,
-            canvas.view,
-            canvas.image,
-            canvas.foreground,
-            canvas.mask,
-            canvas.source.levels,
-            canvas.detail(self.model, self.device),
-            canvas.region,
-        )
+        painted = canvas.painted(self.model, self.device)
         return _Taken(canvas, painted, is_defect(painted.mask, threshold))
 
     def _fault(self, taken: _Taken) -> tuple[str] | tuple[str, float] | None:

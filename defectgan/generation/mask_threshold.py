@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from defectgan.data.masks import VISIBLE
 from defectgan.generation.canvas import Canvas, Result, Try
+from defectgan.generation.layer import PaintedSource
 from defectgan.generation.plan import make_plan
 from defectgan.generation.request import GenerateJob
 from defectgan.model.info import MASK_THRESHOLD
-from defectgan.model.pixels import INVISIBLE, seen_opacity
+from defectgan.model.pixels import INVISIBLE
 
 # The share of the visibly changed pixels of a class that shall lie above its threshold: more than
 # the 95 % that are promised of any set, for these are the first images alone.
@@ -32,7 +33,9 @@ def looked_at(job: GenerateJob) -> int:
 
 
 def find_thresholds(
-    job: GenerateJob, paint: Callable[[Iterable[Try]], Iterator[list[Result]]]
+    job: GenerateJob,
+    paint: Callable[[Iterable[Try]], Iterator[list[Result]]],
+    compose: Callable[[Canvas], PaintedSource],
 ) -> dict[str, float]:
     """The highest threshold of each class above which COVERED of what is visibly changed lies, by
     the first images of the job as they come; it depends neither on how many there are nor on the
@@ -41,6 +44,7 @@ def find_thresholds(
     Args:
         job: what is to be made.
         paint: gives what becomes of rows.
+        compose: puts the layer of one into the pixels of its source.
     """
     # One defect an image, of one class.
     wishes = replace(job.wishes, together=False, count=(1, 1), strength=job.weakest)
@@ -49,20 +53,17 @@ def find_thresholds(
     for results in paint(Try(row) for row, *_ in plan):
         for canvas in results:
             if isinstance(canvas, Canvas):
-                visible[canvas.row.defect] += _visible(canvas)
+                visible[canvas.row.defect] += _visible(canvas, compose(canvas))
     return {name: _highest(counts) for name, counts in visible.items()}
 
 
-def _visible(canvas: Canvas) -> NDArray[np.int64]:
-    """How many visibly changed pixels, as the model sees them, have each opacity of 0..255."""
-    inside = canvas.view.inside
-    opacity, layer, image = (
-        inside.cut(planes) for planes in (canvas.mask, canvas.foreground, canvas.image)
-    )
-    opacity = seen_opacity(opacity)
-    change = (opacity * (layer - image)).abs().amax(dim=0) * 127.5
-    written = (opacity[0] * 255).round()[change >= VISIBLE].numpy().astype(np.int64)
-    return np.bincount(written, minlength=256)
+def _visible(canvas: Canvas, painted: PaintedSource) -> NDArray[np.int64]:
+    """How many visibly changed pixels have each opacity of 0..255, as it is written."""
+    before, after = canvas.source.picture.pixels, painted.pixels
+    change = np.abs(after.astype(np.float32) - before).max(axis=2)
+    levels = canvas.source.levels
+    seen = change >= VISIBLE / 255 * (levels.white - levels.black)
+    return np.bincount(painted.mask[seen], minlength=256)
 
 
 def _highest(visible: NDArray[np.int64]) -> float:

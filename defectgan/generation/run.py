@@ -115,7 +115,9 @@ def run_job(
             compared=job.checks is not None and job.checks.keep_best is not None,
             likeness=None if job.like is None else Likeness(job.like, model, device),
         )
-        thresholds = order.thresholds or find_thresholds(job, paint)
+        thresholds = order.thresholds or find_thresholds(
+            job, paint, lambda canvas: canvas.painted(model, device)
+        )
         writer.begin(order.record(model) | {"thresholds": thresholds})
         if not shard.whole:  # another one may have been earlier
             thresholds = settle(job, model, out).thresholds or thresholds

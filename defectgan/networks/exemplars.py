@@ -265,7 +265,8 @@ class Bank(nn.Module):
         # Earlier weights have no detail. The others say themselves how large all is.
         code = state_dict.get(f"{prefix}code", self.code)
         tiles = state_dict.setdefault(f"{prefix}tiles", self.tiles[:0])
-        state_dict.setdefault(f"{prefix}number", self.number[:1].expand(len(code), -1, -1))
+        none = self.number.new_full((len(code), *self.number.shape[1:]), -1)
+        state_dict.setdefault(f"{prefix}number", none)
         self._make_room(len(code) // len(self.count))
         self.tiles = self.tiles.new_zeros(len(tiles), *self.tiles.shape[1:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
