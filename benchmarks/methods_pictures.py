@@ -1,7 +1,7 @@
 """A picture of what each preset has learned in equally many steps of the drawn boards, for
 docs/methods.md.
 
-    python benchmarks/methods_pictures.py --steps 400 --width 16     into docs/methods-presets.png
+    python benchmarks/methods_pictures.py --steps 300 --width 16     into docs/methods-presets.png
     python benchmarks/methods_pictures.py --steps 20 --width 16 --presets gan wgan --out look.png
 
 A column each. The rows are the classes of defect; the first columns have real images of them and
