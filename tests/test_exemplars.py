@@ -256,13 +256,21 @@ def painted(ours: Exemplar, networks: Any, label: int, noise: Tensor) -> Tensor:
     ]
 
 
-def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none() -> None:
+def settled() -> tuple[Exemplar, dict[str, torch.nn.Module], Tensor]:
+    """A method whose noise chooses alone, networks that paint, and the images of defects, four of
+    each class, that its bank is filled with.
+    """
     ours = method(noise_scale=0)
     torch.manual_seed(0)
     networks = ours.networks()
     torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
     images = torch.rand(8, 1, SIDE, SIDE) - 0.5
     ours.settle(networks, of(images, 4))
+    return ours, networks, images
+
+
+def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none() -> None:
+    ours, networks, _ = settled()
     assert networks[BANK].count.tolist() == [4, 4]  # type: ignore[operator]
     size = ours.noise_size(networks, SIDE, SIDE)
     noise = torch.zeros(2, size)
@@ -277,12 +285,7 @@ def test_noise_chooses_the_exemplar_and_its_place_and_a_restoration_takes_none()
 
 def test_a_region_says_where_an_exemplar_goes_and_not_what_the_network_is_asked_for() -> None:
     """A map that leaves out one pixel, but no cell, paints what one of the class all over does."""
-    ours = method(noise_scale=0)
-    torch.manual_seed(0)
-    networks = ours.networks()
-    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
-    images = torch.rand(8, 1, SIDE, SIDE) - 0.5
-    ours.settle(networks, of(images, 4))
+    ours, networks, images = settled()
     noise = torch.randn(2, ours.noise_size(networks, SIDE, SIDE))
     label = torch.eye(CLASSES)[[1, 2], :, None, None]
     region = label.expand(-1, -1, SIDE, SIDE).clone()
@@ -298,12 +301,7 @@ def test_a_region_says_where_an_exemplar_goes_and_not_what_the_network_is_asked_
 def test_what_is_finer_lies_where_the_code_was_painted_and_nothing_is_chosen_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = method(noise_scale=0)
-    torch.manual_seed(0)
-    networks = ours.networks()
-    torch.nn.init.normal_(networks["generator"].head.weight)  # type: ignore[arg-type, union-attr]
-    images = torch.rand(8, 1, SIDE, SIDE) - 0.5
-    ours.settle(networks, of(images, 4))
+    ours, networks, images = settled()
     choices: list[int] = []
 
     def counted(*of: Any, **more: Any) -> Any:

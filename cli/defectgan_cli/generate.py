@@ -151,9 +151,7 @@ def generate(
     min_area: asked.MinArea = None,
     max_area: asked.MaxArea = None,
     no_border: asked.NoBorder = False,
-    device: Annotated[
-        str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")
-    ] = "auto",
+    device: options.Devices = "auto",
     gpus: Annotated[
         int | None,
         setting(

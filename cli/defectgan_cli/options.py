@@ -187,6 +187,8 @@ def trust(text: str) -> Any:
 
 DryRun = Annotated[bool, switch(OUTPUT, "dry-run", "Say what would be done and make nothing.")]
 Device = Annotated[str, setting(MACHINE, "auto, cpu, cuda or cuda:N.", env="DEVICE")]
+# Of commands that can run on several GPUs.
+Devices = Annotated[str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")]
 Json = Annotated[bool, switch(OUTPUT, "json", "Print one JSON object on stdout.")]
 Quiet = Annotated[
     bool,

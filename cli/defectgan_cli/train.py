@@ -165,9 +165,7 @@ def train(
             metavar="MODEL",
         ),
     ] = None,
-    device: Annotated[
-        str, setting(MACHINE, "auto, cpu, cuda, cuda:N or cuda:N,M.", env="DEVICE")
-    ] = "auto",
+    device: options.Devices = "auto",
     gpus: Annotated[
         int | None,
         setting(

@@ -94,9 +94,9 @@ class Canvas:
         """The layer in the pixels of the source. What of it is finer than the model sees is as it
         was also where the layer is stronger than it was painted.
         """
-        detail = self.origin
-        if detail is not None:
-            detail = model.painter.detail(detail[None].to(device))[0].cpu()
+        detail = None
+        if self.origin is not None:
+            detail = model.painter.detail(self.origin[None].to(device))[0].cpu()
         return paint_source(
             self.source.picture,
             self.view,

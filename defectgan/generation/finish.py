@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from defectgan import __version__
-from defectgan.data.masks import VISIBLE, is_defect
+from defectgan.data.masks import is_defect
 from defectgan.generation.canvas import Begun, Canvas, NoRoom, Result
 from defectgan.generation.checks import EMPTY, NEARNESS, NO_ROOM, UNREAL, UNSEEN, Checks
-from defectgan.generation.layer import PaintedSource
+from defectgan.generation.layer import PaintedSource, visibly_changed
 from defectgan.generation.plan import PlanRow, Wanted
 from defectgan.generation.region import box_of
 from defectgan.generation.shelf import seen_whole
@@ -163,18 +163,16 @@ class Finisher:
         box = box_of(found)
         if box is None:
             return (EMPTY,)
-        picture = canvas.source.picture
-        levels = canvas.source.levels
+        source = canvas.source
         before, after, shown = (
             Window(*box).cut(planes)
             for planes in (
-                picture.pixels.transpose(2, 0, 1),
+                source.picture.pixels.transpose(2, 0, 1),
                 painted.pixels.transpose(2, 0, 1),
                 found,
             )
         )
-        change = np.abs(after.astype(np.float32) - before).max(axis=0)[shown].max()
-        if change < VISIBLE / 255 * (levels.white - levels.black):
+        if not visibly_changed(before, after, source.levels)[shown].any():
             return (UNSEEN,)
         return self.checks.of_found(found, canvas.view.window.cut(found))
 

@@ -1,7 +1,7 @@
 """The model's layer, composed into the pixels of a source image at its own size and depth."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from defectgan.data.masks import VISIBLE
 from defectgan.generation.two_levels import nearer, two_colours
 from defectgan.images import LUMA, Levels, Picture
 from defectgan.model.pixels import finer_change, seen_opacity
@@ -84,6 +85,12 @@ def paint_source(
             painted = painted.round()
         part[:, rows] = np.where(written[rows] > 0, painted.astype(part.dtype), part[:, rows])
     return PaintedSource(pixels, whole)
+
+
+def visibly_changed(before: NDArray[Any], after: NDArray[Any], levels: Levels) -> NDArray[np.bool_]:
+    """Which pixels of planes [C, H, W] went so far that a person sees it, [H, W]."""
+    change = np.abs(after.astype(np.float32) - before).max(axis=0)
+    return np.asarray(change >= VISIBLE / 255 * (levels.white - levels.black))
 
 
 def _bands(view: View) -> Iterator[slice]:

@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from defectgan.data.masks import VISIBLE
 from defectgan.generation.canvas import Canvas, Result, Try
-from defectgan.generation.layer import PaintedSource
+from defectgan.generation.layer import PaintedSource, visibly_changed
 from defectgan.generation.plan import make_plan
 from defectgan.generation.request import GenerateJob
 from defectgan.model.info import MASK_THRESHOLD
@@ -59,10 +58,8 @@ def find_thresholds(
 
 def _visible(canvas: Canvas, painted: PaintedSource) -> NDArray[np.int64]:
     """How many visibly changed pixels have each opacity of 0..255, as it is written."""
-    before, after = canvas.source.picture.pixels, painted.pixels
-    change = np.abs(after.astype(np.float32) - before).max(axis=2)
-    levels = canvas.source.levels
-    seen = change >= VISIBLE / 255 * (levels.white - levels.black)
+    source, planes = canvas.source, painted.pixels.transpose(2, 0, 1)
+    seen = visibly_changed(source.picture.pixels.transpose(2, 0, 1), planes, source.levels)
     return np.bincount(painted.mask[seen], minlength=256)
 
 
