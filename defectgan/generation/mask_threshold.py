@@ -58,9 +58,11 @@ def find_thresholds(
 
 def _visible(canvas: Canvas, painted: PaintedSource) -> NDArray[np.int64]:
     """How many visibly changed pixels have each opacity of 0..255, as it is written."""
-    source, planes = canvas.source, painted.pixels.transpose(2, 0, 1)
-    seen = visibly_changed(source.picture.pixels.transpose(2, 0, 1), planes, source.levels)
-    return np.bincount(painted.mask[seen], minlength=256)
+    # Nothing changes beside the window, of which a large image may hold many.
+    cut, source = canvas.view.window.cut, canvas.source
+    before, after = (cut(p.transpose(2, 0, 1)) for p in (source.picture.pixels, painted.pixels))
+    seen = visibly_changed(before, after, source.levels)
+    return np.bincount(cut(painted.mask)[seen], minlength=256)
 
 
 def _highest(visible: NDArray[np.int64]) -> float:
